@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The short-lived process that validates the configuration: `python -m agent.config`.
+
+Out: on standard output one JSON object, `{"config": {...}}` or `{"error": {code, message, hint}}`;
+exit status 0 or 78. With --check or --show, text for a person instead. agentd and deepseekctl run
+this, so that both understand the same thing.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.config.load import Paths, load
+from agent.errors import EXIT_PERSON, ConfigError, Failure
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints what was understood."""
+    parser = argparse.ArgumentParser(prog="agent.config")
+    parser.add_argument("--etc", type=Path, default=Paths().etc)
+    parser.add_argument("--share", type=Path, default=Paths().share)
+    parser.add_argument("--check", action="store_true", help="say only what is wrong")
+    parser.add_argument("--show", action="store_true", help="as indented JSON")
+    options = parser.parse_args(argv)
+    try:
+        config = load(Paths(options.etc, options.share))
+    except ConfigError as error:
+        return _refuse(error.failure, for_person=options.check or options.show)
+    if options.check:
+        return _check(config)
+    answer = config if options.show else {"config": config}
+    json.dump(answer, sys.stdout, ensure_ascii=False, indent=2 if options.show else None)
+    return 0
+
+
+def _refuse(failure: Failure, for_person: bool) -> int:
+    if for_person:
+        sys.stderr.write(f"{failure.message}\n  hint: {failure.hint}\n")
+    else:
+        error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
+        json.dump({"error": error}, sys.stdout, ensure_ascii=False)
+    return EXIT_PERSON
+
+
+def _check(config: Mapping[str, object]) -> int:
+    broken = config["broken"]
+    if not isinstance(broken, list) or not broken:
+        sys.stdout.write("the configuration can be used\n")
+        return 0
+    for one in broken:
+        sys.stderr.write(f"{one['message']}\n  hint: {one['hint']}\n")
+    return EXIT_PERSON
+
+
+if __name__ == "__main__":
+    sys.exit(main())

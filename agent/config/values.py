@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The configuration as the rest of the program sees it: frozen, complete, without defaults.
+
+`schema` validates and fills in the defaults, in a short-lived process of its own: pydantic costs
+more memory than the whole resident daemon has. A test keeps the two field for field the same.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """Whether the agent acts, or only watches and says what it would do."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+
+
+class RendererChoice(StrEnum):
+    """Which kind of unit file is written; AUTO goes by the host (design: two renderers)."""
+
+    AUTO = "auto"
+    QUADLET = "quadlet"
+    UNIT = "unit"
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a model asks of the host."""
+
+    npu_memory_gib: int
+    cpu_cores: int
+    ram_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class VllmOptions:
+    """Flags of `vllm serve` that a profile sets."""
+
+    max_model_len: int
+    gpu_memory_utilization: float
+    dtype: str
+    enforce_eager: bool
+    trust_remote_code: bool
+    reasoning_parser: str  # empty: none
+    extra_args: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One model as an instance: `deepseek@<name>`."""
+
+    name: str
+    served_name: str
+    model: str  # absolute path on the host
+    image: str
+    listen: str
+    port: int
+    npus: str | tuple[int, ...]  # "auto", "all", or logic ids
+    shm_size: str
+    environment: dict[str, str]
+    needs: Needs
+    vllm: VllmOptions
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenProfile:
+    """A profile that cannot be used, and why; the others are not touched by it."""
+
+    name: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times that policy decides by; all in seconds."""
+
+    backoff_first_s: float
+    backoff_max_s: float
+    healthy_reset_s: float  # so long healthy, and the count of failures starts anew
+    start_wait_s: float  # a start job must not stay pending longer than this without progress
+    recheck_held_s: float  # a held instance is planned again (not started blindly) this often
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that the operator decided."""
+
+    mode: Mode
+    renderer: RendererChoice
+    limits: Limits
+    profiles: tuple[Profile, ...]
+    broken: tuple[BrokenProfile, ...]
+
+    def profile(self, name: str) -> Profile | BrokenProfile | None:
+        """The profile of that name, usable or not; None when there is none."""
+        everything: tuple[Profile | BrokenProfile, ...] = (*self.profiles, *self.broken)
+        return next((one for one in everything if one.name == name), None)
+
+
+# In force when the files cannot be used at the start: nothing is known, so nothing is touched.
+NO_CONFIG = Config(
+    mode=Mode.OBSERVE,
+    renderer=RendererChoice.AUTO,
+    limits=Limits(1.0, 300.0, 600.0, 1800.0, 300.0),
+    profiles=(),
+    broken=(),
+)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What the writer takes from its queue: everything that can happen, as frozen values."""
+
+import asyncio
+from dataclasses import dataclass
+
+from agent.action.start import Started
+from agent.config.values import Config
+from agent.errors import Failure
+from agent.model import Inventory, UnitStatus
+from agent.policy.instance import Event
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsSeen:
+    """What systemd says of the two units of an instance."""
+
+    instance: str
+    front: UnitStatus
+    engine: UnitStatus
+
+
+@dataclass(frozen=True, slots=True)
+class InventorySeen:
+    """What npud says, or that it says nothing."""
+
+    inventory: Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSeen:
+    """The configuration was read again: what is in force from now on, or why it stays as it was."""
+
+    config: Config | Failure
+    answer: "asyncio.Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something about one instance, in policy's words."""
+
+    instance: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class StartDone:
+    """The start action of an instance has ended."""
+
+    instance: str
+    outcome: Started | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class NpusFound:
+    """An adopted container holds these NPUs."""
+
+    instance: str
+    npus: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request from the socket, answered when it has been taken."""
+
+    instance: str
+    event: Event
+    answer: "asyncio.Future[None]"
+
+
+Message = UnitsSeen | InventorySeen | ConfigSeen | Happened | StartDone | NpusFound | Asked

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""One error tree, one table of codes.
+
+    AgentError                 anything that we raise ourselves
+      ConfigError              what the operator wrote cannot be used
+      HostError                the machine refused something
+        HostUnavailable        nobody answers there now (bus, podman, npud): a later try may work
+
+A code is stable: monitoring may match on it. Its `Remedy` says who or what can mend it, which
+decides between a retry, waiting for an event, and holding. Standard library only.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+
+class Remedy(StrEnum):
+    """What has to happen before another try makes sense."""
+
+    RETRY = "retry"  # nothing: try again, with backoff, for ever
+    EVENT = "event"  # something that comes by itself (a driver, a device): wait for it
+    CHANGE = "change"  # something outside has to change first (image, model, hardware): hold
+    PERSON = "person"  # only a person can mend it, and will have to start it again
+
+
+class Code(StrEnum):
+    """Stable names of everything that can go wrong."""
+
+    CONFIG_INVALID = "config-invalid"
+    INSTANCE_UNKNOWN = "instance-unknown"
+    DRIVER_ABSENT = "npu-driver-absent"
+    DRIVER_FAILED = "npu-driver-failed"
+    NPUD_SILENT = "npud-silent"
+    NPU_DEVICE_MISSING = "npu-device-missing"
+    NPU_TOO_FEW = "npu-too-few"
+    NPU_UNKNOWN = "npu-unknown"
+    HOST_TOO_SMALL = "host-too-small"
+    MODEL_MISSING = "model-missing"
+    MODEL_INVALID = "model-invalid"
+    IMAGE_MISSING = "image-missing"
+    PODMAN_UNAVAILABLE = "podman-unavailable"
+    PODMAN_UNSUPPORTED = "podman-unsupported"
+    SYSTEMD_UNAVAILABLE = "systemd-unavailable"
+    UNIT_NOT_LOADED = "unit-not-loaded"
+    UNIT_REFUSED = "unit-refused"
+    UNIT_START_FAILED = "unit-start-failed"
+    UNIT_STOP_FAILED = "unit-stop-failed"
+    ENGINE_DIED = "engine-died"
+    FILE_NOT_WRITTEN = "file-not-written"
+    NOT_PERMITTED = "not-permitted"
+    NOT_WISHED = "not-wished"
+    REQUEST_INVALID = "request-invalid"
+    AGENT_UNREACHABLE = "agent-unreachable"
+    OBSERVING = "observe-mode"
+    INTERNAL = "internal-error"
+
+
+def remedy(code: Code) -> Remedy:
+    """Who or what can mend a failure with this code."""
+    match code:
+        case Code.CONFIG_INVALID | Code.INSTANCE_UNKNOWN:
+            return Remedy.PERSON
+        case Code.DRIVER_ABSENT | Code.DRIVER_FAILED | Code.NPUD_SILENT | Code.NPU_DEVICE_MISSING:
+            return Remedy.EVENT
+        case (
+            Code.NPU_TOO_FEW
+            | Code.NPU_UNKNOWN
+            | Code.HOST_TOO_SMALL
+            | Code.MODEL_MISSING
+            | Code.MODEL_INVALID
+            | Code.IMAGE_MISSING
+            | Code.PODMAN_UNSUPPORTED
+            | Code.OBSERVING
+        ):
+            return Remedy.CHANGE
+        case (
+            Code.PODMAN_UNAVAILABLE
+            | Code.SYSTEMD_UNAVAILABLE
+            | Code.UNIT_NOT_LOADED
+            | Code.UNIT_REFUSED
+            | Code.UNIT_START_FAILED
+            | Code.UNIT_STOP_FAILED
+            | Code.ENGINE_DIED
+            | Code.FILE_NOT_WRITTEN
+            | Code.NOT_PERMITTED
+            | Code.NOT_WISHED
+            | Code.REQUEST_INVALID
+            | Code.AGENT_UNREACHABLE
+            | Code.INTERNAL
+        ):
+            return Remedy.RETRY
+        case _:
+            assert_never(code)
+
+
+# HTTP status of the socket API; everything that is not named here is 500.
+HTTP_STATUS: dict[Code, int] = {
+    Code.REQUEST_INVALID: 400,
+    Code.NOT_PERMITTED: 403,
+    Code.INSTANCE_UNKNOWN: 404,
+    Code.NOT_WISHED: 409,
+    Code.CONFIG_INVALID: 422,
+}
+
+# Exit statuses of attach, from sysexits.h. 69 is the *held* status of design.md: the front unit is
+# started again by the agent when the cause changes. 78: only a person can mend it.
+EXIT_HELD = 69
+EXIT_PERSON = 78
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure as a value: what policy, status and users see of it."""
+
+    code: Code
+    message: str  # "cannot <do> <what>: <why>"
+    hint: str = ""  # what a person can do about it
+
+    @property
+    def remedy(self) -> Remedy:
+        return remedy(self.code)
+
+
+class AgentError(Exception):
+    """Root of our own exceptions; carries a `Failure`."""
+
+    def __init__(self, code: Code, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message, hint)
+
+
+class ConfigError(AgentError):
+    """What the operator wrote cannot be used."""
+
+
+class HostError(AgentError):
+    """The machine refused something."""
+
+
+class HostUnavailable(HostError):
+    """Nobody answers there now; a later try may work."""

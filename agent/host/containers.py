@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""`ports.ContainerEngine`: asks `host.podman` in a short-lived process, with a deadline."""
+
+import msgspec
+
+from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
+from agent.host.process import run_module
+from agent.model import PodmanSurvey
+
+# Longer than one call of the child (10 s), so that its own error is heard first.
+SURVEY_DEADLINE_S = 30.0
+# Stopping an engine that ignores SIGTERM takes its stop timeout (40 s) first.
+REMOVE_DEADLINE_S = 75.0
+
+MODULE = "agent.host.podman"
+
+
+class _Error(msgspec.Struct):
+    code: Code
+    message: str
+    hint: str
+
+
+class _Answer(msgspec.Struct):
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    error: _Error | None = None
+
+
+class Podman:
+    """Podman behind its API socket."""
+
+    def __init__(self, arguments: tuple[str, ...] = ()) -> None:
+        """`arguments` are passed to the child, for tests: another socket."""
+        self._arguments = arguments
+
+    async def survey(self, image: str) -> PodmanSurvey:
+        raw = await self._ask("survey", image, SURVEY_DEADLINE_S)
+        try:
+            return msgspec.json.decode(raw, type=PodmanSurvey)
+        except msgspec.MsgspecError as error:
+            raise HostError(
+                Code.PODMAN_UNAVAILABLE, f"cannot understand Podman's answer: {error}"
+            ) from error
+
+    async def remove(self, container: str) -> None:
+        await self._ask("remove", container, REMOVE_DEADLINE_S)
+
+    async def _ask(self, verb: str, subject: str, deadline_s: float) -> msgspec.Raw:
+        done = await run_module(MODULE, (*self._arguments, verb, subject), deadline_s=deadline_s)
+        try:
+            answer = msgspec.json.decode(done.output, type=_Answer)
+        except msgspec.MsgspecError as error:
+            why = done.errors.strip()[-300:] or f"exit status {done.status}"
+            raise HostUnavailable(
+                Code.PODMAN_UNAVAILABLE,
+                f"cannot ask Podman: {why}",
+                "see: systemctl status podman.socket podman.service",
+            ) from error
+        if answer.error is not None:
+            raise _as_error(Failure(answer.error.code, answer.error.message, answer.error.hint))
+        return answer.answer
+
+
+def _as_error(failure: Failure) -> AgentError:
+    return HostUnavailable(failure.code, failure.message, failure.hint)

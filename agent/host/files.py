@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Reads and writes rendered unit files; runs the host's own quadlet generator over them."""
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from agent.errors import Code, HostError
+from agent.host.process import run
+
+GENERATORS = (
+    "/usr/lib/systemd/system-generators/podman-system-generator",
+    "/usr/libexec/podman/quadlet",
+)
+GENERATOR_DEADLINE_S = 20.0
+
+
+class RenderedFiles:
+    """`ports.UnitFiles` on the real file system."""
+
+    def read(self, path: PurePosixPath) -> str | None:
+        """The text, or None when there is no such file or it is not text."""
+        try:
+            return Path(path).read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            return None
+        except OSError as error:
+            raise HostError(Code.FILE_NOT_WRITTEN, f"cannot read {path}: {error}") from error
+
+    def write(self, path: PurePosixPath, text: str) -> None:
+        """Whole or not at all, also over a power cut: temporary file, fsync, rename, fsync."""
+        try:
+            write_atomically(Path(path), text)
+        except OSError as error:
+            raise HostError(
+                Code.FILE_NOT_WRITTEN,
+                f"cannot write {path}: {error}",
+                "see: df -h, and: systemctl show -p ReadWritePaths deepseek-agent",
+            ) from error
+
+    def remove(self, path: PurePosixPath) -> None:
+        """A file that is not there is no error."""
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(path)
+        except OSError as error:
+            raise HostError(Code.FILE_NOT_WRITTEN, f"cannot remove {path}: {error}") from error
+
+    async def generator_refusal(self, file_name: str, text: str) -> str | None:
+        """Why the host's generator does not make a unit of `text`; None when it does.
+
+        Old generators swallow errors and exit with 0 (Podman 4.9.4, facts 1.3), so what counts is
+        that the unit's name appears in the output.
+        """
+        generator = next((path for path in GENERATORS if os.access(path, os.X_OK)), None)
+        if generator is None:
+            return "this host has no quadlet generator"
+        with tempfile.TemporaryDirectory(prefix="deepseek-agent-") as folder:
+            (Path(folder) / file_name).write_text(text, encoding="utf-8")
+            done = await run(
+                (generator, "--dryrun"),
+                deadline_s=GENERATOR_DEADLINE_S,
+                environment={"QUADLET_UNIT_DIRS": folder},
+            )
+        service = file_name.removesuffix(".container") + ".service"
+        if done.status == 0 and service in done.output:
+            return None
+        return (done.errors or done.output or f"exit status {done.status}").strip()[-500:]
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replaces `path` by a file with `text`; readers see the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Podman through its API socket; the only importer of podman-py.
+
+Runs as a short-lived process (`python -m agent.host.podman VERB ...`): podman-py is synchronous,
+has no deadline of its own over a whole call, and would double the daemon's memory. Out: one JSON
+object on standard output, `{"answer": ...}` or `{"error": {code, message, hint}}`.
+`host/containers.py` is the other end.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+
+from podman import PodmanClient
+from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
+
+from agent.errors import Code
+
+# Both verbs answer from Podman's own storage; more means that it hangs on its lock.
+CALL_TIMEOUT_S = 10
+SOCKET = "unix:///run/podman/podman.sock"
+
+
+def survey(client: PodmanClient, image: str) -> Mapping[str, object]:
+    """What `model.PodmanSurvey` holds."""
+    return {
+        "version": _version(client),
+        "image": {"reference": image, "image_id": _image_id(client, image)},
+        "containers": [_container(client, row) for row in _rows(client)],
+    }
+
+
+def remove(client: PodmanClient, name: str) -> None:
+    """Removes a container by force, running or not; one that is not there is no error."""
+    try:
+        client.containers.get(name).remove(force=True)
+    except NotFound:
+        return
+
+
+def _version(client: PodmanClient) -> list[int]:
+    text = str(client.version()["Version"])
+    numbers = text.split("-")[0].split(".")
+    return [int(part) for part in (*numbers, "0", "0")[:3]]
+
+
+def _image_id(client: PodmanClient, reference: str) -> str:
+    try:
+        return str(client.images.get(reference).id).removeprefix("sha256:")
+    except ImageNotFound:
+        return ""
+
+
+def _rows(client: PodmanClient) -> list[dict[str, object]]:
+    """The list alone; containers.list() of podman-py inspects each one, and fails when one of them
+    goes away in between."""
+    response = client.api.get("/containers/json", params={"all": True})
+    response.raise_for_status()
+    rows: list[dict[str, object]] = response.json()
+    return rows
+
+
+def _container(client: PodmanClient, row: dict[str, object]) -> Mapping[str, object]:
+    names = row.get("Names")
+    labels = row.get("Labels")
+    identity = str(row.get("Id", ""))
+    running = row.get("State") == "running"
+    return {
+        "name": str(names[0]) if isinstance(names, list) and names else "",
+        "container_id": identity,
+        "running": running,
+        "unit": str(labels.get("PODMAN_SYSTEMD_UNIT", "")) if isinstance(labels, dict) else "",
+        "devices": _devices(client, identity) if running else [],
+    }
+
+
+def _devices(client: PodmanClient, identity: str) -> list[str]:
+    """Paths on the host of the devices that a container has; gone meanwhile means none."""
+    response = client.api.get(f"/containers/{identity}/json")
+    if response.status_code == 404:
+        return []
+    response.raise_for_status()
+    devices = (response.json().get("HostConfig") or {}).get("Devices") or []
+    return [str(device["PathOnHost"]) for device in devices]
+
+
+def _explain(error: Exception) -> Mapping[str, object]:
+    """podman-py has two roots, and tells a missing socket from a timeout only in `__cause__`."""
+    cause = error.__cause__ or error
+    return {
+        "code": Code.PODMAN_UNAVAILABLE.value,
+        "message": f"cannot ask Podman: {type(cause).__name__}: {cause}",
+        "hint": "see: systemctl status podman.socket podman.service",
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Does one verb and prints the answer."""
+    parser = argparse.ArgumentParser(prog="agent.host.podman")
+    parser.add_argument("verb", choices=("survey", "remove"))
+    parser.add_argument("subject")
+    parser.add_argument("--socket", default=SOCKET)
+    options = parser.parse_args(argv)
+    try:
+        with PodmanClient(base_url=options.socket, timeout=CALL_TIMEOUT_S) as client:
+            answer: object = None
+            if options.verb == "survey":
+                answer = survey(client, options.subject)
+            else:
+                remove(client, options.subject)
+        json.dump({"answer": answer}, sys.stdout)
+    except (APIError, PodmanError, OSError, KeyError, ValueError) as error:
+        json.dump({"error": _explain(error)}, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Runs a short-lived child process with a deadline, and Python children of our own package."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+# Enough for any answer that we ask for; a child that prints more is cut off.
+OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
+# After SIGKILL a child is reaped at once, unless it hangs in the kernel: then it is left alone.
+REAP_DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a child printed and how it ended; `status` is negative for a signal, as in subprocess,
+    and None when it was killed because its deadline had passed."""
+
+    status: int | None
+    output: str
+    errors: str
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    deadline_s: float,
+    environment: Mapping[str, str] | None = None,
+    text: str = "",
+) -> Completed:
+    """Runs `argv` with `text` on standard input. Never raises for what the child does; OSError when
+    it cannot be started."""
+    child = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+        limit=OUTPUT_LIMIT_BYTES,
+    )
+    try:
+        async with asyncio.timeout(deadline_s):
+            output, errors = await child.communicate(text.encode())
+            status = child.returncode
+    except TimeoutError:
+        output, errors, status = b"", f"no answer within {deadline_s:g} s".encode(), None
+    finally:
+        await _end(child)
+    return Completed(
+        status,
+        output[:OUTPUT_LIMIT_BYTES].decode(errors="replace"),
+        errors[:OUTPUT_LIMIT_BYTES].decode(errors="replace"),
+    )
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        child.kill()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(REAP_DEADLINE_S):
+            await child.wait()
+
+
+async def run_module(
+    module: str, arguments: Sequence[str], *, deadline_s: float, text: str = ""
+) -> Completed:
+    """Runs `python -m module` of our own package, with the import path of this process: libraries
+    that are too big for the resident daemon (pydantic, podman-py) live in such children."""
+    return await run(
+        (sys.executable, "-sP", "-m", module, *arguments),
+        deadline_s=deadline_s,
+        environment={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        text=text,
+    )

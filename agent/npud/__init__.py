@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""npud: the only process that touches the NPU driver. What it knows goes out on npu.sock.
+
+It is small, runs in the host's mount namespace with full capabilities, and reads in this order:
+
+    /dev (devices, inotify) --+
+                              +--> inventory (pure) --> server --> clients (agentd)
+    npu-smi (source, child) --+         ^
+                                        +-- npu_smi (pure): the text that npu-smi prints
+
+daemon.py is the loop that joins them. Another source (libdcmi) has to do what source.Source says.
+"""

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The socket on which npud tells what it knows: bytes to publish come in, go out to every client.
+
+Clients only listen; nothing they send means anything. Nobody can hold up the loop: what a client
+does not take is kept up to a bound, and then the client goes. Touches the socket file.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
+
+from agent.npud.log import Log
+
+MAX_CLIENTS = 16
+MAX_BACKLOG_BYTES = 256 * 1024
+MAX_STALL_S = 20.0  # a client that takes nothing for so long would keep its place for days
+_UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7)
+
+
+class SocketTaken(Exception):
+    """The place is taken by somebody alive, or by something that is not ours to remove."""
+
+
+def listen(path: str) -> socket.socket:
+    """A listening socket at `path`, root only. Raises SocketTaken, or OSError.
+
+    It gets its name when it already listens with the right mode, so that no client can ever find
+    one that is half set up; rename(2) replaces a stale file at the same moment.
+    """
+    _check_free(path)
+    new = f"{path}.{os.getpid()}"
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        listener.bind(new)
+        listener.listen(MAX_CLIENTS)
+        os.rename(new, path)
+    except OSError:
+        listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _check_free(path: str) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise SocketTaken(f"{path} is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # nobody behind it
+        except BlockingIOError:
+            pass  # alive, with a full queue
+    raise SocketTaken(f"another npud answers at {path}")
+
+
+class _Client:
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.backlog = b""
+        self.stalled_at = float("inf")  # since when it has taken nothing of its backlog
+
+
+class Server:
+    """All clients, and the message that a new one gets first."""
+
+    def __init__(
+        self,
+        path: str,
+        selector: BaseSelector,
+        log: Log,
+        greeting: Callable[[], bytes],
+        now: Callable[[], float],
+    ) -> None:
+        self._path = path
+        self._selector = selector
+        self._log = log
+        self._greeting = greeting
+        self._now = now
+        self._clients: set[_Client] = set()
+        self._allowed = {0, os.geteuid()}
+        self._listener = listen(path)
+        self._inode = os.stat(path).st_ino
+        selector.register(self._listener, EVENT_READ, lambda _mask: self._accept())
+
+    def publish(self, message: bytes) -> None:
+        for client in tuple(self._clients):
+            self._send(client, message)
+
+    def tick(self, now: float) -> None:
+        for client in tuple(self._clients):
+            if now - client.stalled_at > MAX_STALL_S:
+                self._drop(client, "it takes nothing")
+
+    def close(self) -> None:
+        for client in tuple(self._clients):
+            self._drop(client)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            if os.stat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
+
+    def _accept(self) -> None:
+        try:
+            connection, _address = self._listener.accept()
+        except OSError as error:  # gone again, or no file descriptors left
+            self._log.warning("cannot accept a client", error=error.strerror)
+            return
+        connection.setblocking(False)
+        refusal = self._refusal(connection)
+        if refusal:
+            connection.close()
+            self._log.warning("client refused", reason=refusal)
+            return
+        client = _Client(connection)
+        self._clients.add(client)
+        self._selector.register(connection, EVENT_READ, lambda mask: self._serve(client, mask))
+        self._send(client, self._greeting())
+
+    def _refusal(self, connection: socket.socket) -> str:
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _pid, uid, _gid = _UCRED.unpack(raw)
+        if uid not in self._allowed:
+            return f"uid {uid} may not listen"
+        return "too many clients" if len(self._clients) >= MAX_CLIENTS else ""
+
+    def _serve(self, client: _Client, mask: int) -> None:
+        if mask & EVENT_READ and not self._is_there(client):
+            self._drop(client)
+        elif mask & EVENT_WRITE:
+            self._send(client, b"")
+
+    def _is_there(self, client: _Client) -> bool:
+        try:
+            return bool(client.connection.recv(4096))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def _send(self, client: _Client, message: bytes) -> None:
+        if len(client.backlog) + len(message) > MAX_BACKLOG_BYTES:
+            self._drop(client, "it is too slow")
+            return
+        client.backlog += message
+        try:
+            sent = client.connection.send(client.backlog)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._drop(client)
+            return
+        client.backlog = client.backlog[sent:]
+        self._mark(client, sent)
+
+    def _mark(self, client: _Client, sent: int) -> None:
+        """Ask for writability only while there is something to write."""
+        if not client.backlog:
+            client.stalled_at = float("inf")
+        elif sent or client.stalled_at == float("inf"):
+            client.stalled_at = self._now()
+        wanted = EVENT_READ | (EVENT_WRITE if client.backlog else 0)
+        key = self._selector.get_key(client.connection)
+        if key.events != wanted:
+            self._selector.modify(client.connection, wanted, key.data)
+
+    def _drop(self, client: _Client, reason: str = "") -> None:
+        self._clients.discard(client)
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        if reason:
+            self._log.warning("client dropped", reason=reason)

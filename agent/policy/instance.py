@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What to do about one instance: `decide(state, event, now, limits) -> (state, decision)`. Pure.
+
+`now` is in seconds, monotonic. A decision is a value, carried out elsewhere; what came of it comes
+back as an event. Nothing here ever waits: a time to wait for is `not_before` in the state.
+"""
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from agent.config.values import Limits
+from agent.errors import Code, Failure, Remedy
+from agent.model import Health, Phase, UnitActive
+from agent.policy.backoff import backoff_s
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceState:
+    """All that policy remembers of an instance."""
+
+    phase: Phase = Phase.IDLE
+    wished: bool = False
+    since: float = 0.0  # when this phase began
+    failures: int = 0  # in a row, without a healthy stretch of limits.healthy_reset_s
+    not_before: float = 0.0  # next try, in BACKOFF; next look, in WAITING and HELD
+    failure: Failure | None = None  # why it does not serve, while it does not
+    engine: UnitActive = UnitActive.UNKNOWN  # the rendered unit, when last seen
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WishChanged:
+    """The front unit began or ceased to wish. `again` when attach has just (re)connected."""
+
+    wished: bool
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineObserved:
+    """systemd's word on the rendered unit."""
+
+    active: UnitActive
+    detail: str = ""  # of the result, for the reason
+
+
+@dataclass(frozen=True, slots=True)
+class StartEnded:
+    """A start action came to its end; `failure` is None when the container runs."""
+
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class StopEnded:
+    """A stop action came to its end."""
+
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A check of the endpoint; HEALTHY means that a completion has been answered."""
+
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class CauseChanged:
+    """Something that may have been the reason for waiting or holding is different now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartRequested:
+    """A person asked for a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went by."""
+
+
+Event = (
+    WishChanged
+    | EngineObserved
+    | StartEnded
+    | StopEnded
+    | Probed
+    | CauseChanged
+    | RestartRequested
+    | Tick
+)
+
+# --- decisions -----------------------------------------------------------------------------------
+
+
+class Nothing:
+    """Nothing has to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Plan, render and start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the rendered unit."""
+
+
+Decision = Nothing | Start | Stop
+NOTHING = Nothing()
+
+
+# --- the function --------------------------------------------------------------------------------
+
+
+def decide(
+    state: InstanceState, event: Event, now: float, limits: Limits, chance: float = 0.5
+) -> tuple[InstanceState, Decision]:
+    """The next state and what to do. `chance` in [0, 1) spreads the backoff."""
+    match event:
+        case WishChanged():
+            return _on_wish(state, event, now)
+        case EngineObserved():
+            return _on_engine(state, event, now, limits, chance)
+        case StartEnded():
+            return _on_started(state, event, now, limits, chance)
+        case StopEnded():
+            return _on_stopped(state, event, now, limits, chance)
+        case Probed():
+            return _on_probe(state, event, now)
+        case CauseChanged():
+            return _on_cause(state, now)
+        case RestartRequested():
+            return _on_restart(state, now)
+        case Tick():
+            return _on_tick(state, now, limits)
+        case _:
+            assert_never(event)
+
+
+def _enter(
+    state: InstanceState, phase: Phase, now: float, failure: Failure | None = None
+) -> InstanceState:
+    return replace(state, phase=phase, since=now, failure=failure)
+
+
+def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    """The failure that led here stays visible until the instance serves."""
+    return _enter(state, Phase.STARTING, now, state.failure), Start()
+
+
+def _on_wish(
+    state: InstanceState, event: WishChanged, now: float
+) -> tuple[InstanceState, Decision]:
+    if not event.wished:
+        return _withdraw(state, now)
+    state = replace(state, wished=True)
+    match state.phase:
+        case Phase.IDLE if state.engine.is_up():
+            # Adopted: it runs already, so nothing is started and nothing is disturbed.
+            return _enter(state, Phase.LOADING, now), NOTHING
+        case Phase.IDLE:
+            return _start(replace(state, failures=0, failure=None), now)
+        case Phase.HELD | Phase.WAITING if event.again:
+            return _start(state, now)
+        case Phase.BACKOFF if event.again:
+            # A person started it by hand, or the front unit is new: try now.
+            return _start(state, now)
+        case _:
+            return state, NOTHING
+
+
+def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    """systemd itself stops the rendered unit (PartOf=, and ExecStopPost= of the front unit)."""
+    state = replace(state, wished=False, failures=0)
+    match state.phase:
+        case Phase.IDLE | Phase.STOPPING:
+            return state, NOTHING
+        case Phase.STARTING:
+            # The start in flight is refused by systemd (Requisite=); StartEnded tells.
+            return state, NOTHING
+        case Phase.LOADING | Phase.SERVING:
+            return _enter(state, Phase.STOPPING, now), NOTHING
+        case Phase.WAITING | Phase.BACKOFF | Phase.HELD:
+            return _enter(state, Phase.IDLE, now), NOTHING
+        case _:
+            assert_never(state.phase)
+
+
+def _on_engine(
+    state: InstanceState, event: EngineObserved, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    state = replace(state, engine=event.active)
+    if event.active.is_up() and state.wished and state.phase in (Phase.BACKOFF, Phase.WAITING):
+        return _enter(state, Phase.LOADING, now, state.failure), NOTHING
+    if not event.active.is_down():
+        return state, NOTHING
+    match state.phase:
+        case Phase.STOPPING if not state.wished:
+            return _enter(state, Phase.IDLE, now), NOTHING
+        case Phase.LOADING | Phase.SERVING if state.wished:
+            died = Failure(
+                Code.ENGINE_DIED,
+                f"cannot keep serving: the engine ended ({event.detail or event.active.value})",
+                "it is started again by itself; the engine's last words: deepseekctl logs",
+            )
+            return _fail(state, died, now, limits, chance)
+        case _:
+            return state, NOTHING
+
+
+def _on_started(
+    state: InstanceState, event: StartEnded, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    if state.phase is not Phase.STARTING:
+        return state, NOTHING
+    if event.failure is None:
+        if state.wished:
+            return _enter(state, Phase.LOADING, now, state.failure), NOTHING
+        return _enter(state, Phase.STOPPING, now), Stop()
+    if not state.wished:
+        return _enter(state, Phase.IDLE, now), NOTHING
+    return _fail(state, event.failure, now, limits, chance)
+
+
+def _on_stopped(
+    state: InstanceState, event: StopEnded, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    if state.phase is not Phase.STOPPING:
+        return state, NOTHING
+    if not state.wished:
+        return _enter(state, Phase.IDLE, now), NOTHING
+    if event.failure is not None:
+        return _fail(state, event.failure, now, limits, chance)
+    return _start(state, now)
+
+
+def _on_probe(state: InstanceState, event: Probed, now: float) -> tuple[InstanceState, Decision]:
+    if event.health is Health.HEALTHY and state.phase is Phase.LOADING:
+        return _enter(state, Phase.SERVING, now), NOTHING
+    return state, NOTHING
+
+
+def _on_cause(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    if state.wished and state.phase in (Phase.WAITING, Phase.HELD):
+        return _start(state, now)
+    return state, NOTHING
+
+
+def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    match state.phase:
+        case Phase.LOADING | Phase.SERVING:
+            return _enter(state, Phase.STOPPING, now), Stop()
+        case Phase.WAITING | Phase.BACKOFF | Phase.HELD if state.wished:
+            return _start(state, now)
+        case _:
+            return state, NOTHING
+
+
+def _on_tick(state: InstanceState, now: float, limits: Limits) -> tuple[InstanceState, Decision]:
+    match state.phase:
+        case Phase.BACKOFF | Phase.WAITING | Phase.HELD if state.wished and (
+            now >= state.not_before
+        ):
+            return _start(state, now)
+        case Phase.SERVING if state.failures and now - state.since >= limits.healthy_reset_s:
+            return replace(state, failures=0), NOTHING
+        case _:
+            return state, NOTHING
+
+
+def _fail(
+    state: InstanceState, failure: Failure, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    """Retry later, wait for an event, or hold: by who can mend it. All of them look again."""
+    match failure.remedy:
+        case Remedy.RETRY:
+            failures = state.failures + 1
+            wait_s = backoff_s(failures, limits, chance)
+            state = replace(state, failures=failures, not_before=now + wait_s)
+            return _enter(state, Phase.BACKOFF, now, failure), NOTHING
+        case Remedy.EVENT:
+            # The event comes from npud; looking again covers one that was lost.
+            state = replace(state, not_before=now + limits.recheck_held_s)
+            return _enter(state, Phase.WAITING, now, failure), NOTHING
+        case Remedy.CHANGE | Remedy.PERSON:
+            state = replace(state, not_before=now + limits.recheck_held_s)
+            return _enter(state, Phase.HELD, now, failure), NOTHING
+        case _:
+            assert_never(failure.remedy)

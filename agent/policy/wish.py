@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Whether somebody wishes an instance to serve, read from its front unit in systemd. Pure.
+
+The wish lives in systemd alone; the agent keeps no copy, so an agent that crashed, was upgraded or
+restarted only has to look (design, section 2).
+"""
+
+from agent.errors import EXIT_HELD
+from agent.model import UnitActive, UnitStatus
+
+# The front unit died of something that nobody asked for: the wish stands.
+CRASHES = ("signal", "core-dump", "watchdog", "oom-kill")
+
+
+def is_wished(front: UnitStatus) -> bool:
+    """True when the front unit says that the instance shall serve."""
+    match front.active:
+        case UnitActive.ACTIVE | UnitActive.ACTIVATING | UnitActive.RELOADING:
+            return True
+        case UnitActive.FAILED:
+            return front.result in CRASHES or _is_held(front)
+        case UnitActive.INACTIVE | UnitActive.DEACTIVATING | UnitActive.UNKNOWN:
+            return False
+
+
+def has_crashed(front: UnitStatus) -> bool:
+    """True when the front unit has to be started again although nothing else changed."""
+    return front.active is UnitActive.FAILED and front.result in CRASHES
+
+
+def _is_held(front: UnitStatus) -> bool:
+    return (
+        front.result == "exit-code"
+        and front.exit_status == EXIT_HELD
+        and front.unit_file_state == "enabled"
+    )

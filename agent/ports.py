@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What the inside asks of the machine, in our own words. `host/` answers; nothing else does.
+
+Every method has its own deadline and raises `HostUnavailable` when nobody answered within it, and
+`HostError` when the answer was a refusal.
+"""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from agent.model import (
+    HostFacts,
+    JobResult,
+    ModelFacts,
+    PodmanSurvey,
+    UnitStatus,
+)
+
+
+class UnitManager(Protocol):
+    """systemd."""
+
+    async def status(self, unit: str) -> UnitStatus: ...
+
+    async def start(self, unit: str, deadline_s: float) -> JobResult:
+        """Starts it and waits for that very job."""
+        ...
+
+    async def stop(self, unit: str, deadline_s: float) -> JobResult: ...
+
+    async def reset_failed(self, unit: str) -> None: ...
+
+    async def reload(self) -> None:
+        """daemon-reload."""
+        ...
+
+
+class ContainerEngine(Protocol):
+    """Podman."""
+
+    async def survey(self, image: str) -> PodmanSurvey: ...
+
+    async def remove(self, container: str) -> None:
+        """Removes a container by force; one that is not there is no error."""
+        ...
+
+
+class UnitFiles(Protocol):
+    """The files that we render."""
+
+    def read(self, path: PurePosixPath) -> str | None: ...
+
+    def write(self, path: PurePosixPath, text: str) -> None:
+        """Atomically and durably."""
+        ...
+
+    def remove(self, path: PurePosixPath) -> None: ...
+
+    async def generator_refusal(self, file_name: str, text: str) -> str | None:
+        """Runs the host's own quadlet generator over `text`; None when it accepts it."""
+        ...
+
+
+class Machine(Protocol):
+    """Facts that change seldom."""
+
+    def facts(self, podman_version: tuple[int, int, int], driver_paths: Sequence[str]) -> HostFacts:
+        """`driver_paths` are looked for; those that exist come back in the facts."""
+        ...
+
+    def model(self, directory: str) -> ModelFacts: ...

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The one client of the socket API, for deepseekctl and the tests. Decodes into our own values."""
+
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from agent.errors import AgentError, Code, Failure, HostUnavailable
+from agent.status.snapshot import Snapshot
+
+SOCKET = Path("/run/deepseek-agent/agent.sock")
+TIMEOUT_S = 10.0
+# Rendering asks Podman first.
+RENDER_TIMEOUT_S = 45.0
+
+
+class _Refusal(msgspec.Struct):
+    error: Failure
+
+
+class _Rendered(msgspec.Struct):
+    text: str
+
+
+class AgentClient:
+    """Talks to the agent. Raises AgentError with the agent's own code, or AGENT_UNREACHABLE."""
+
+    def __init__(self, path: Path = SOCKET) -> None:
+        self._path = path
+        self._client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(path)),
+            base_url="http://agent",
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def status(self) -> Snapshot:
+        return self.decode(self.status_json())
+
+    @staticmethod
+    def decode(raw: bytes) -> Snapshot:
+        """The answer of `status_json` as values."""
+        return msgspec.json.decode(raw, type=Snapshot)
+
+    def status_json(self) -> bytes:
+        """As the agent wrote it: newer fields than this client knows stay in."""
+        return self._ask("GET", "/v1/status")
+
+    def restart(self, instance: str) -> None:
+        self._ask("POST", f"/v1/instances/{instance}/restart")
+
+    def render(self, instance: str) -> str:
+        answer = self._ask("GET", f"/v1/instances/{instance}/render", RENDER_TIMEOUT_S)
+        return msgspec.json.decode(answer, type=_Rendered).text
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, method: str, path: str, timeout_s: float = TIMEOUT_S) -> bytes:
+        try:
+            answer = self._client.request(method, path, timeout=timeout_s)
+        except httpx.HTTPError as error:
+            raise HostUnavailable(
+                Code.AGENT_UNREACHABLE,
+                f"cannot reach the agent at {self._path}: {error}",
+                "systemctl start deepseek-agent.socket; systemctl status deepseek-agent",
+            ) from error
+        if answer.is_success:
+            return answer.content
+        try:
+            failure = msgspec.json.decode(answer.content, type=_Refusal).error
+        except msgspec.MsgspecError:
+            failure = Failure(Code.INTERNAL, f"the agent answered HTTP {answer.status_code}")
+        raise AgentError(failure.code, failure.message, failure.hint)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The socket API under /v1/: reads the board, hands requests to the writer.
+
+Every route carries who may use it; the caller is known by the kernel's word (`peer`).
+"""
+
+import grp
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from enum import Enum, auto
+from typing import Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from agent.errors import EXIT_HELD, EXIT_PERSON, HTTP_STATUS, AgentError, Code, Failure, Remedy
+from agent.model import Phase
+from agent.status.peer import Peer
+from agent.status.snapshot import SCHEMA, Board, InstanceView
+
+GROUP = "deepseek"
+# A line at least this often, so that attach can tell a silent agent from a quiet one.
+ATTACH_LINE_S = 5.0
+
+
+class Control(Protocol):
+    """What the API asks of the writer. Each raises AgentError when it refuses."""
+
+    async def attach(self, instance: str) -> None:
+        """attach has connected: its front unit wishes the instance now."""
+        ...
+
+    async def restart(self, instance: str) -> None: ...
+
+    async def render(self, instance: str) -> str:
+        """The unit file as it would be written now."""
+        ...
+
+    def start_wait_s(self) -> float: ...
+
+
+class Access(Enum):
+    """Who may use a route."""
+
+    ANYONE = auto()
+    OPERATOR = auto()  # root, and group deepseek
+    ROOT = auto()
+
+
+class AttachLine(msgspec.Struct):
+    """One line of the attach stream; attach.py reads it with the standard library alone."""
+
+    status: str
+    ready: bool
+    progress: str  # changes when something moved; attach measures start_wait by it
+    start_wait_s: float
+    exit: int | None = None  # leave with this status
+
+
+def build_app(board: Board, control: Control) -> Starlette:
+    """The ASGI application."""
+
+    async def show_status(request: Request) -> Response:
+        return _json(board.snapshot)
+
+    async def show_health(request: Request) -> Response:
+        return _json({"schema": SCHEMA, "status": "ok"})
+
+    async def restart(request: Request) -> Response:
+        await control.restart(request.path_params["name"])
+        return _json({"schema": SCHEMA, "accepted": True}, 202)
+
+    async def render(request: Request) -> Response:
+        text = await control.render(request.path_params["name"])
+        return _json({"schema": SCHEMA, "text": text})
+
+    async def attach(request: Request) -> Response:
+        name = request.path_params["name"]
+        await control.attach(name)
+        lines = _attach_lines(board, name, control.start_wait_s())
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    one = "/v1/instances/{name}"
+    return Starlette(
+        routes=[
+            _route("/v1/status", "GET", Access.ANYONE, show_status),
+            _route("/v1/health", "GET", Access.ANYONE, show_health),
+            _route(f"{one}/attach", "GET", Access.ROOT, attach),
+            _route(f"{one}/render", "GET", Access.OPERATOR, render),
+            _route(f"{one}/restart", "POST", Access.OPERATOR, restart),
+        ]
+    )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _route(path: str, method: str, access: Access, handler: Handler) -> Route:
+    async def guarded(request: Request) -> Response:
+        try:
+            _permit(request, access)
+            return await handler(request)
+        except AgentError as error:
+            return _refuse(error.failure)
+
+    return Route(path, guarded, methods=[method])
+
+
+def _permit(request: Request, access: Access) -> None:
+    # No browser has any business here (DNS rebinding through a forwarded socket).
+    if "origin" in request.headers or "referer" in request.headers:
+        raise AgentError(Code.NOT_PERMITTED, "cannot answer a request that comes from a web page")
+    peer = request.state.peer
+    if not isinstance(peer, Peer) or not is_permitted(peer, access):
+        raise AgentError(
+            Code.NOT_PERMITTED,
+            f"cannot do this for uid {peer.uid}",
+            f"run it as root, or as a member of the group {GROUP}",
+        )
+
+
+def is_permitted(peer: Peer, access: Access) -> bool:
+    """Whether the kernel's word on the caller is enough for `access`."""
+    match access:
+        case Access.ANYONE:
+            return True
+        case Access.ROOT:
+            return peer.uid == 0
+        case Access.OPERATOR:
+            return peer.uid == 0 or _group_id() in _groups(peer)
+
+
+def _group_id() -> int | None:
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def _groups(peer: Peer) -> set[int]:
+    """The caller's groups from /proc while it lives; SO_PEERCRED alone has the primary one."""
+    groups = {peer.gid}
+    with suppress(OSError, ValueError), open(f"/proc/{peer.pid}/status", encoding="ascii") as lines:
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        if int(fields["Uid"].split()[0]) == peer.uid:  # not another process with a reused pid
+            groups |= {int(word) for word in fields["Groups"].split()}
+    return groups
+
+
+async def _attach_lines(board: Board, name: str, start_wait_s: float) -> AsyncIterator[bytes]:
+    seen = board.snapshot
+    while True:
+        view = seen.instance(name)
+        if view is None:
+            gone = f"cannot serve {name}: its profile is gone"
+            yield _line(AttachLine(gone, False, "", start_wait_s, EXIT_PERSON))
+            return
+        line = _attach_line(view, start_wait_s)
+        yield _line(line)
+        if line.exit is not None:
+            return
+        seen = await board.wait(seen, ATTACH_LINE_S)
+
+
+def _attach_line(view: InstanceView, start_wait_s: float) -> AttachLine:
+    leave: int | None = None
+    if view.phase is Phase.HELD:
+        person = view.failure is not None and view.failure.remedy is Remedy.PERSON
+        leave = EXIT_PERSON if person else EXIT_HELD
+    progress = f"{view.phase}"
+    return AttachLine(view.status, view.phase is Phase.SERVING, progress, start_wait_s, leave)
+
+
+def _line(line: AttachLine) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _refuse(failure: Failure) -> Response:
+    status = HTTP_STATUS.get(failure.code, 500)
+    return _json({"schema": SCHEMA, "error": failure}, status)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The tests: unit and scenario by default, lab on request."""

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Doubles of the world around the agent."""
