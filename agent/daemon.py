@@ -23,6 +23,7 @@ from agent.config.values import NO_CONFIG, Config, Profile
 from agent.control.controller import Controller
 from agent.control.messages import InventorySeen, UnitsSeen
 from agent.control.record import endpoint
+from agent.control.requests import Requests
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
 from agent.host.config import read_config
@@ -88,7 +89,8 @@ async def _run(options: Options) -> int:
         follower = NpuFollower(
             str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
         )
-        app = build_app(controller.board, controller)
+        requests = Requests(controller)
+        app = build_app(controller.board, requests)
         server = await serve(app, take_listener(options.socket))
         notify("READY=1")
         log.info("started", version=__version__)
@@ -97,7 +99,7 @@ async def _run(options: Options) -> int:
                 asyncio.create_task(controller.run()),
                 asyncio.create_task(follower.run()),
                 asyncio.create_task(watcher.run(controller)),
-                asyncio.create_task(_reload_on_hangup(options, controller, watcher)),
+                asyncio.create_task(_reload_on_hangup(options, requests, watcher, controller)),
                 asyncio.create_task(_lose_bus(units)),
             )
         finally:
@@ -190,14 +192,16 @@ class UnitWatcher:
         controller.put(UnitsSeen(instance, front, engine))
 
 
-async def _reload_on_hangup(options: Options, controller: Controller, watcher: UnitWatcher) -> None:
+async def _reload_on_hangup(
+    options: Options, requests: Requests, watcher: UnitWatcher, controller: Controller
+) -> None:
     """SIGHUP: a bad configuration leaves the one in force, and says so."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while True:
         await hangup.wait()
         hangup.clear()
-        await controller.take_config(await _read(options))
+        await requests.take_config(await _read(options))
         await watcher.look_at_all(controller)
 
 

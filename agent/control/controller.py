@@ -18,7 +18,7 @@ import structlog
 from agent import __version__
 from agent.action.prepare import Prepared, Request, npus_of_container
 from agent.action.start import Actions, Started
-from agent.config.values import BrokenProfile, Config, Mode, Profile
+from agent.config.values import Config, Mode, Profile
 from agent.control.messages import (
     Asked,
     ConfigSeen,
@@ -36,7 +36,7 @@ from agent.control.record import (
     say_inventory,
     usable,
 )
-from agent.errors import AgentError, Code, ConfigError, Failure
+from agent.errors import AgentError, Code, Failure
 from agent.model import (
     DriverState,
     Health,
@@ -52,7 +52,6 @@ from agent.policy.instance import (
     InstanceState,
     Nothing,
     Probed,
-    RestartRequested,
     Start,
     StartEnded,
     Stop,
@@ -106,6 +105,20 @@ class Controller:
     def put(self, message: Message) -> None:
         """From any task of the loop."""
         self._queue.put_nowait(message)
+
+    def record(self, instance: str) -> Record | None:
+        """For reading only."""
+        return self._records.get(instance)
+
+    def request(self, record: Record) -> Request:
+        """How `record` would be started now."""
+        taken = frozenset(
+            npu
+            for other in self._records.values()
+            if other is not record and other.state.phase in (Phase.LOADING, Phase.SERVING)
+            for npu in other.npus
+        )
+        return Request(record.profile, self.config.renderer, self.inventory, taken)
 
     async def run(self) -> None:
         """Ends only by cancellation; tasks that it started end with it."""
@@ -260,7 +273,7 @@ class Controller:
             )
         else:
             outcome = await self.actions.start(
-                self._request(record), lambda: self._front_is_up(record)
+                self.request(record), lambda: self._front_is_up(record)
             )
         self.put(StartDone(name, outcome))
 
@@ -278,15 +291,6 @@ class Controller:
     async def _stop(self, record: Record) -> None:
         failure = await self.actions.stop(record.profile.name)
         self.put(Happened(record.profile.name, StopEnded(failure)))
-
-    def _request(self, record: Record) -> Request:
-        taken = frozenset(
-            npu
-            for other in self._records.values()
-            if other is not record and other.state.phase in (Phase.LOADING, Phase.SERVING)
-            for npu in other.npus
-        )
-        return Request(record.profile, self.config.renderer, self.inventory, taken)
 
     def _revive(self, name: str, record: Record) -> None:
         """A front unit that crashed is started again; what runs behind it is left alone."""
@@ -367,59 +371,6 @@ class Controller:
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
             events=tuple(self._events),
         )
-
-    # --- what the socket asks (status.server.Control) --------------------------------------------
-
-    async def attach(self, instance: str) -> None:
-        """The front unit's main process is here, so the instance is wished."""
-        await self._ask(instance, WishChanged(True, again=True))
-
-    async def restart(self, instance: str) -> None:
-        record = self._known(instance)
-        if not record.state.wished:
-            raise AgentError(
-                Code.NOT_WISHED,
-                f"cannot restart {instance}: it is not started",
-                f"systemctl start {front_unit(instance)}",
-            )
-        await self._ask(instance, RestartRequested())
-
-    async def render(self, instance: str) -> str:
-        prepared = await self.actions.prepare(self._request(self._known(instance)))
-        if isinstance(prepared, Failure):
-            raise AgentError(prepared.code, prepared.message, prepared.hint)
-        return f"# {prepared.file.path}\n{prepared.file.text}"
-
-    def start_wait_s(self) -> float:
-        return self.config.limits.start_wait_s
-
-    async def take_config(self, config: Config | Failure) -> None:
-        """Puts a configuration that was read again in force; returns when that is done."""
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.put(ConfigSeen(config, answer))
-        await answer
-
-    async def _ask(self, instance: str, event: Event) -> None:
-        self._known(instance)
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.put(Asked(instance, event, answer))
-        await answer
-
-    def _known(self, instance: str) -> Record:
-        profile = self.config.profile(instance)
-        if isinstance(profile, BrokenProfile):
-            raise ConfigError(Code.CONFIG_INVALID, profile.message, profile.hint)
-        if profile is None and self.config_problem is not None:
-            problem = self.config_problem
-            raise ConfigError(problem.code, problem.message, problem.hint)
-        if profile is None:
-            names = ", ".join(self._records) or "none"
-            raise ConfigError(
-                Code.INSTANCE_UNKNOWN,
-                f"cannot serve {instance}: there is no profile of that name (there are: {names})",
-                f"write /etc/deepseek-agent/models.d/{instance}.toml, or correct the name",
-            )
-        return self._records[instance]
 
 
 def _done(answer: "asyncio.Future[None]") -> None:

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What is asked of the writer from outside: by the socket (`status.server.Control`), by SIGHUP."""
+
+import asyncio
+
+from agent.config.values import BrokenProfile, Config
+from agent.control.controller import Controller
+from agent.control.messages import Asked, ConfigSeen
+from agent.control.record import Record
+from agent.errors import AgentError, Code, ConfigError, Failure
+from agent.model import front_unit
+from agent.policy.instance import Event, RestartRequested, WishChanged
+
+
+class Requests:
+    """Puts requests in the writer's queue and returns when they have been taken."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def attach(self, instance: str) -> None:
+        """The front unit's main process is here, so the instance is wished."""
+        await self._ask(instance, WishChanged(True, again=True))
+
+    async def restart(self, instance: str) -> None:
+        record = self._known(instance)
+        if not record.state.wished:
+            raise AgentError(
+                Code.NOT_WISHED,
+                f"cannot restart {instance}: it is not started",
+                f"systemctl start {front_unit(instance)}",
+            )
+        await self._ask(instance, RestartRequested())
+
+    async def render(self, instance: str) -> str:
+        prepared = await self._controller.actions.prepare(
+            self._controller.request(self._known(instance))
+        )
+        if isinstance(prepared, Failure):
+            raise AgentError(prepared.code, prepared.message, prepared.hint)
+        return f"# {prepared.file.path}\n{prepared.file.text}"
+
+    def start_wait_s(self) -> float:
+        return self._controller.config.limits.start_wait_s
+
+    async def take_config(self, config: Config | Failure) -> None:
+        """Puts a configuration that was read again in force; returns when that is done."""
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._controller.put(ConfigSeen(config, answer))
+        await answer
+
+    async def _ask(self, instance: str, event: Event) -> None:
+        self._known(instance)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._controller.put(Asked(instance, event, answer))
+        await answer
+
+    def _known(self, instance: str) -> Record:
+        profile = self._controller.config.profile(instance)
+        if isinstance(profile, BrokenProfile):
+            raise ConfigError(Code.CONFIG_INVALID, profile.message, profile.hint)
+        if profile is None and self._controller.config_problem is not None:
+            problem = self._controller.config_problem
+            raise ConfigError(problem.code, problem.message, problem.hint)
+        record = self._controller.record(instance)
+        if profile is None or record is None:
+            names = ", ".join(one.name for one in self._controller.config.profiles) or "none"
+            raise ConfigError(
+                Code.INSTANCE_UNKNOWN,
+                f"cannot serve {instance}: there is no profile of that name (there are: {names})",
+                f"write /etc/deepseek-agent/models.d/{instance}.toml, or correct the name",
+            )
+        return record
