@@ -10,16 +10,15 @@ stays READY. The engine is not this process's child, so nothing here can disturb
 """
 
 import json
-import random
+import os
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
 
-from agent.errors import EXIT_PERSON
+from agent import exits
 from agent.notify import notify
 
 SOCKET = "/run/deepseek-agent/agent.sock"
@@ -39,14 +38,14 @@ class Lost(Exception):
     """The agent is not there, or has gone; it will be back."""
 
 
-@dataclass(slots=True)
 class Told:
-    """What systemd has been told so far."""
+    """What systemd has been told so far. (No dataclass: they cost 2 MiB in each attach.)"""
 
-    ready: bool = False
-    status: str = ""
-    progress: str = ""
-    progress_at: float = 0.0
+    def __init__(self) -> None:
+        self.ready = False
+        self.status = ""
+        self.progress = ""
+        self.progress_at = time.monotonic()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,9 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
         print("<3>usage: attach INSTANCE", file=sys.stderr)  # noqa: T201
-        return EXIT_PERSON
+        return exits.PERSON
     signal.signal(signal.SIGTERM, _leave)
-    told = Told(progress_at=time.monotonic())
+    told = Told()
     pause_s = 0.1
     while True:
         try:
@@ -67,10 +66,10 @@ def main(argv: list[str] | None = None) -> int:
                     return leave
         except Refused as refusal:
             _say(told, str(refusal), priority=3)
-            return EXIT_PERSON
+            return exits.PERSON
         except Lost as loss:
             _say(told, f"the agent does not answer, trying again: {loss}", priority=4)
-        time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        time.sleep(pause_s * (1 - os.urandom(1)[0] / 512))  # jitter: half of it to all of it
         pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
 

@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent import __version__
-from agent.errors import EXIT_PERSON, AgentError, Code
+from agent import __version__, exits
+from agent.errors import AgentError, Code
 from agent.model import engine_unit, front_unit
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _exit_status(code: Code) -> int:
     if code is Code.AGENT_UNREACHABLE:
         return EXIT_UNREACHABLE
-    return EXIT_PERSON if code is Code.CONFIG_INVALID else EXIT_REFUSED
+    return exits.PERSON if code is Code.CONFIG_INVALID else EXIT_REFUSED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import structlog
 
 from agent import __version__, journal
@@ -22,20 +21,21 @@ from agent.action.start import Actions
 from agent.config.values import NO_CONFIG, Config, Profile
 from agent.control.controller import Controller
 from agent.control.messages import InventorySeen, UnitsSeen
-from agent.control.record import endpoint
+from agent.control.record import local_address
 from agent.control.requests import Requests
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
 from agent.host.config import read_config
 from agent.host.containers import Podman
 from agent.host.files import RenderedFiles
+from agent.host.http import LocalHttp
 from agent.host.listener import take_listener
 from agent.host.machine import LocalMachine
 from agent.host.npu import NpuFollower
 from agent.host.systemd import Systemd
 from agent.model import Health, Phase, engine_unit, front_unit
 from agent.notify import notify, watchdog_interval_s
-from agent.status.peer import serve
+from agent.status.peer import SocketServer
 from agent.status.server import build_app
 from agent.status.snapshot import Snapshot
 
@@ -83,29 +83,28 @@ async def _run(options: Options) -> int:
     units = Systemd()
     watcher = UnitWatcher(units)
     await units.connect(watcher.on_change)
-    async with httpx.AsyncClient(trust_env=False) as client:
-        controller = _compose(config, units, client)
-        await watcher.look_at_all(controller)
-        follower = NpuFollower(
-            str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
+    controller = _compose(config, units)
+    await watcher.look_at_all(controller)
+    follower = NpuFollower(
+        str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
+    )
+    requests = Requests(controller)
+    app = build_app(controller.board, requests)
+    server = SocketServer(app)
+    await server.start(take_listener(options.socket))
+    notify("READY=1")
+    log.info("started", version=__version__)
+    try:
+        return await _until_done(
+            asyncio.create_task(controller.run()),
+            asyncio.create_task(follower.run()),
+            asyncio.create_task(watcher.run(controller)),
+            asyncio.create_task(_reload_on_hangup(options, requests, watcher, controller)),
+            asyncio.create_task(_lose_bus(units)),
         )
-        requests = Requests(controller)
-        app = build_app(controller.board, requests)
-        server = await serve(app, take_listener(options.socket))
-        notify("READY=1")
-        log.info("started", version=__version__)
-        try:
-            return await _until_done(
-                asyncio.create_task(controller.run()),
-                asyncio.create_task(follower.run()),
-                asyncio.create_task(watcher.run(controller)),
-                asyncio.create_task(_reload_on_hangup(options, requests, watcher, controller)),
-                asyncio.create_task(_lose_bus(units)),
-            )
-        finally:
-            # Not waited for: attach streams stay open as long as we live (Python >= 3.12 would wait
-            # for them).
-            server.close()
+    finally:
+        controller.board.close()
+        await server.close()
 
 
 async def _read(options: Options) -> Config | Failure:
@@ -117,9 +116,12 @@ async def _read(options: Options) -> Config | Failure:
         return error.failure
 
 
-def _compose(config: Config | Failure, units: Systemd, client: httpx.AsyncClient) -> Controller:
+def _compose(config: Config | Failure, units: Systemd) -> Controller:
+    http = LocalHttp()
+
     async def probe(profile: Profile) -> Health:
-        return await wait_until_healthy(client, endpoint(profile), profile.served_name)
+        address = local_address(profile)
+        return await wait_until_healthy(http, address, profile.port, profile.served_name)
 
     actions = Actions(units, Podman(), RenderedFiles(), LocalMachine())
     if isinstance(config, Failure):

@@ -103,11 +103,6 @@ HTTP_STATUS: dict[Code, int] = {
     Code.CONFIG_INVALID: 422,
 }
 
-# Exit statuses of attach, from sysexits.h. 69 is the *held* status of design.md: the front unit is
-# started again by the agent when the cause changes. 78: only a person can mend it.
-EXIT_HELD = 69
-EXIT_PERSON = 78
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Log lines for the journal: structlog, key=value, the priority as systemd's "<N>" prefix."""
 
+import logging
 import sys
 
 import structlog
@@ -12,6 +13,8 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 def set_up(debug: bool = False) -> None:
     """Once, at the start of a process that logs to the journal."""
+    # Libraries that use the standard library's logging (uvicorn, asyncio): what matters of it.
+    logging.basicConfig(stream=sys.stderr, format="<4>%(name)s: %(message)s", level="WARNING")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

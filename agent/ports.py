@@ -6,6 +6,8 @@ Every method has its own deadline and raises `HostUnavailable` when nobody answe
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -70,3 +72,27 @@ class Machine(Protocol):
         ...
 
     def model(self, directory: str) -> ModelFacts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, whatever it says."""
+
+    status: int
+    body: bytes
+
+
+class NoAnswer(StrEnum):
+    """Why there was none. These are three different things (facts: serving-health)."""
+
+    REFUSED = "refused"  # nobody listens: dead, or not up yet
+    TIMEOUT = "timeout"  # busy or hung
+    BROKEN = "broken"  # cut off, or not HTTP
+
+
+class Http(Protocol):
+    """Requests to engines on this host."""
+
+    async def ask(
+        self, host: str, port: int, method: str, path: str, deadline_s: float, body: bytes = b""
+    ) -> Answer | NoAnswer: ...

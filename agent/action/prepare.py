@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from agent.config.values import Profile, RendererChoice
 from agent.errors import Failure
 from agent.model import Inventory, PodmanSurvey
-from agent.plan.plan import DRIVER_PATHS, Plan, build_plan, held_by_containers
+from agent.plan.plan import DRIVER_PATHS, Plan, build_plan, check_driver, held_by_containers
 from agent.ports import ContainerEngine, Machine
 from agent.render.render import RenderedFile, render
 
@@ -37,6 +37,9 @@ async def prepare(
     request: Request, podman: ContainerEngine, machine: Machine
 ) -> Prepared | Failure:
     """Plan and unit file, or why there can be none."""
+    waiting = check_driver(request.inventory)
+    if waiting is not None:
+        return waiting  # without asking Podman: at boot this may go on for minutes
     survey = await podman.survey(request.profile.image)
     plan = build_plan(
         request.profile,

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from agent import exits
 from agent.config.load import Paths, load
-from agent.errors import EXIT_PERSON, ConfigError, Failure
+from agent.errors import ConfigError, Failure
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def _refuse(failure: Failure, for_person: bool) -> int:
     else:
         error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
         json.dump({"error": error}, sys.stdout, ensure_ascii=False)
-    return EXIT_PERSON
+    return exits.PERSON
 
 
 def _check(config: Mapping[str, object]) -> int:
@@ -51,7 +52,7 @@ def _check(config: Mapping[str, object]) -> int:
         return 0
     for one in broken:
         sys.stderr.write(f"{one['message']}\n  hint: {one['hint']}\n")
-    return EXIT_PERSON
+    return exits.PERSON
 
 
 if __name__ == "__main__":

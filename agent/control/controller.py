@@ -349,9 +349,10 @@ class Controller:
     # --- telling ---------------------------------------------------------------------------------
 
     def _tell(self, record: Record) -> None:
-        failure = record.state.failure
-        text = failure.message if failure else ""
-        self._note(record.profile.name, record.state.phase, text)
+        state = record.state
+        stuck = state.phase in (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
+        text = state.failure.message if stuck and state.failure else ""
+        self._note(record.profile.name, state.phase, text)
 
     def _note(self, instance: str, kind: str, message: str) -> None:
         self._events.append(EventView(time.time(), instance, kind, message))

@@ -54,9 +54,14 @@ def build_view(record: Record, now: float, wall: float) -> InstanceView:
     )
 
 
-def endpoint(profile: Profile) -> str:
+def local_address(profile: Profile) -> str:
     """Where this host reaches the instance: listening everywhere includes loopback."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(profile.listen, profile.listen)  # noqa: S104
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(profile.listen, profile.listen)  # noqa: S104
+
+
+def endpoint(profile: Profile) -> str:
+    """The same as a URL, without the path."""
+    host = local_address(profile)
     return f"http://[{host}]:{profile.port}" if ":" in host else f"http://{host}:{profile.port}"
 
 

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Waits until the engine of one instance answers a completion.
 
-In: the endpoint's address. Out: `Health.HEALTHY` once, when a completion of one token has come back
+In: where it listens. Out: `Health.HEALTHY` once, when a completion of one token has come back
 through the same door that users take. Refused and timeout are no verdict while it loads.
 """
 
 import asyncio
 
-import httpx
+import msgspec
 
 from agent.model import Health
+from agent.ports import Answer, Http
 
 # While the model loads the port is closed and a look costs next to nothing.
 POLL_S = 0.25
-CONNECT_TIMEOUT_S = 2.0
+LOOK_DEADLINE_S = 2.0
 # The first completion may compile kernels: 105 s were seen (facts: serving-health).
-FIRST_COMPLETION_TIMEOUT_S = 300.0
+FIRST_COMPLETION_DEADLINE_S = 300.0
 
 
-async def wait_until_healthy(client: httpx.AsyncClient, endpoint: str, served_name: str) -> Health:
+async def wait_until_healthy(http: Http, host: str, port: int, served_name: str) -> Health:
     """Returns HEALTHY; ends otherwise only by cancellation, which the caller bounds."""
     while True:
         if (
-            await _listens(client, endpoint) is Health.HEALTHY
-            and await canary(client, endpoint, served_name) is Health.HEALTHY
+            await _listens(http, host, port) is Health.HEALTHY
+            and await canary(http, host, port, served_name) is Health.HEALTHY
         ):
             return Health.HEALTHY
         await asyncio.sleep(POLL_S)
 
 
-async def canary(client: httpx.AsyncClient, endpoint: str, served_name: str) -> Health:
+async def canary(http: Http, host: str, port: int, served_name: str) -> Health:
     """Asks for one token. UNKNOWN when nothing answered at all."""
     request = {
         "model": served_name,
@@ -38,17 +39,16 @@ async def canary(client: httpx.AsyncClient, endpoint: str, served_name: str) -> 
         "temperature": 0,
         "user": "deepseek-agent-canary",
     }
-    timeout = httpx.Timeout(FIRST_COMPLETION_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-    try:
-        answer = await client.post(f"{endpoint}/v1/completions", json=request, timeout=timeout)
-    except httpx.HTTPError:
-        return Health.UNKNOWN
-    return Health.HEALTHY if answer.status_code == httpx.codes.OK else Health.UNHEALTHY
+    body = msgspec.json.encode(request)
+    deadline_s = FIRST_COMPLETION_DEADLINE_S
+    return _judge(await http.ask(host, port, "POST", "/v1/completions", deadline_s, body))
 
 
-async def _listens(client: httpx.AsyncClient, endpoint: str) -> Health:
-    try:
-        answer = await client.get(f"{endpoint}/health", timeout=CONNECT_TIMEOUT_S)
-    except httpx.HTTPError:
+async def _listens(http: Http, host: str, port: int) -> Health:
+    return _judge(await http.ask(host, port, "GET", "/health", LOOK_DEADLINE_S))
+
+
+def _judge(answer: object) -> Health:
+    if not isinstance(answer, Answer):
         return Health.UNKNOWN
-    return Health.HEALTHY if answer.status_code == httpx.codes.OK else Health.UNHEALTHY
+    return Health.HEALTHY if answer.status == 200 else Health.UNHEALTHY

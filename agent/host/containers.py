@@ -46,7 +46,13 @@ class Podman:
         await self._ask("remove", container, REMOVE_DEADLINE_S)
 
     async def _ask(self, verb: str, subject: str, deadline_s: float) -> msgspec.Raw:
-        done = await run_module(MODULE, (*self._arguments, verb, subject), deadline_s=deadline_s)
+        done = await run_module(
+            MODULE,
+            (*self._arguments, verb, subject),
+            deadline_s=deadline_s,
+            # podman-py looks for the caller's connections there; the socket is named outright.
+            environment={"HOME": "/nonexistent"},
+        )
         try:
             answer = msgspec.json.decode(done.output, type=_Answer)
         except msgspec.MsgspecError as error:

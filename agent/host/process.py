@@ -29,13 +29,12 @@ async def run(
     *,
     deadline_s: float,
     environment: Mapping[str, str] | None = None,
-    text: str = "",
 ) -> Completed:
-    """Runs `argv` with `text` on standard input. Never raises for what the child does; OSError when
-    it cannot be started."""
+    """Runs `argv` without standard input. Never raises for what the child does; OSError when it
+    cannot be started."""
     child = await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(environment or {})},
@@ -43,7 +42,7 @@ async def run(
     )
     try:
         async with asyncio.timeout(deadline_s):
-            output, errors = await child.communicate(text.encode())
+            output, errors = await child.communicate()
             status = child.returncode
     except TimeoutError:
         output, errors, status = b"", f"no answer within {deadline_s:g} s".encode(), None
@@ -67,13 +66,19 @@ async def _end(child: asyncio.subprocess.Process) -> None:
 
 
 async def run_module(
-    module: str, arguments: Sequence[str], *, deadline_s: float, text: str = ""
+    module: str,
+    arguments: Sequence[str],
+    *,
+    deadline_s: float,
+    environment: Mapping[str, str] | None = None,
 ) -> Completed:
     """Runs `python -m module` of our own package, with the import path of this process: libraries
     that are too big for the resident daemon (pydantic, podman-py) live in such children."""
     return await run(
         (sys.executable, "-sP", "-m", module, *arguments),
         deadline_s=deadline_s,
-        environment={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        text=text,
+        environment={
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **(environment or {}),
+        },
     )

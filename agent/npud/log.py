@@ -23,14 +23,14 @@ def _field(key: str, value: object) -> str:
 
 
 class Log:
-    """One per process; `write` gets whole lines."""
+    """One per process; `write` gets whole lines, stderr by default."""
 
     def __init__(
         self,
-        write: Callable[[str], object] = sys.stderr.write,
+        write: Callable[[str], object] | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._write = write
+        self._write = write or sys.stderr.write
         self._now = now
         self._said: dict[str, tuple[float, int]] = {}  # message: when last said, left out since
 

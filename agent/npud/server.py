@@ -16,7 +16,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from agent.npud.log import Log
 
 MAX_CLIENTS = 16
-MAX_BACKLOG_BYTES = 256 * 1024
+MAX_BACKLOG_BYTES = 1024 * 1024  # the longest message is a fraction of it
 MAX_STALL_S = 20.0  # a client that takes nothing for so long would keep its place for days
 _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7)
 

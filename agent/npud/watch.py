@@ -33,6 +33,7 @@ class DeviceWatch:
         on_devices: OnDevices,
         now: Callable[[], float],
         open_inotify: Callable[[str], Inotify] = Inotify,
+        poll_s: float = POLL_S,
     ) -> None:
         self._folder = folder
         self._is_device = is_device
@@ -41,6 +42,7 @@ class DeviceWatch:
         self._on_devices = on_devices
         self._now = now
         self._open_inotify = open_inotify
+        self._poll_s = poll_s
         self._inotify: Inotify | None = None
         self._first_at = self._last_at = float("inf")  # of the news that has not been told
         self._touched: frozenset[int] = frozenset()
@@ -69,11 +71,12 @@ class DeviceWatch:
             inotify = self._open_inotify(self._folder)
         except OSError as error:
             self._log.warning(
-                "no inotify: looking for device nodes every 2 s",
+                "no inotify: looking for device nodes again and again",
+                every_s=self._poll_s,
                 folder=self._folder,
                 error=error.strerror,
             )
-            self._poll_at = self._now() + POLL_S
+            self._poll_at = self._now() + self._poll_s
             return
         self._inotify = inotify
         self._selector.register(inotify, EVENT_READ, lambda _mask: self._take(inotify))

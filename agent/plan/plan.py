@@ -69,7 +69,7 @@ def build_plan(
     than the instance's own are found in `podman`.
     """
     refusal = (
-        _check_driver(inventory)
+        check_driver(inventory)
         or _check_host(profile, host)
         or _check_model(model)
         or _check_image(profile, podman)
@@ -102,7 +102,8 @@ def held_by_containers(containers: Iterable[ContainerFacts], except_name: str) -
     }
 
 
-def _check_driver(inventory: Inventory) -> Failure | None:
+def check_driver(inventory: Inventory) -> Failure | None:
+    """Why nothing can be planned yet; None when the NPUs can be used."""
     match inventory.driver:
         case DriverState.READY:
             missing = [path for path in MANAGER_DEVICES if path not in inventory.manager_devices]

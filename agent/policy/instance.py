@@ -27,6 +27,8 @@ class InstanceState:
     not_before: float = 0.0  # next try, in BACKOFF; next look, in WAITING and HELD
     failure: Failure | None = None  # why it does not serve, while it does not
     engine: UnitActive = UnitActive.UNKNOWN  # the rendered unit, when last seen
+    acting: bool = False  # a start or stop of ours is under way; its end comes as an event
+    outdated: bool = False  # a cause changed while a start was under way with the old facts
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -152,7 +154,12 @@ def _enter(
 
 def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     """The failure that led here stays visible until the instance serves."""
+    state = replace(state, outdated=False, acting=True)
     return _enter(state, Phase.STARTING, now, state.failure), Start()
+
+
+def _stop(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    return _enter(replace(state, acting=True), Phase.STOPPING, now), Stop()
 
 
 def _on_wish(
@@ -172,6 +179,10 @@ def _on_wish(
         case Phase.BACKOFF if event.again:
             # A person started it by hand, or the front unit is new: try now.
             return _start(state, now)
+        case Phase.STOPPING if event.again and not state.acting:
+            # Stopped and started again at once. If the engine never went down it is left alone:
+            # a start looks first.
+            return _start(state, now)
         case _:
             return state, NOTHING
 
@@ -188,7 +199,8 @@ def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision
         case Phase.LOADING | Phase.SERVING:
             return _enter(state, Phase.STOPPING, now), NOTHING
         case Phase.WAITING | Phase.BACKOFF | Phase.HELD:
-            return _enter(state, Phase.IDLE, now), NOTHING
+            # The reason stays to be seen: a held instance that is not enabled ends here too.
+            return _enter(state, Phase.IDLE, now, state.failure), NOTHING
         case _:
             assert_never(state.phase)
 
@@ -202,7 +214,7 @@ def _on_engine(
     if not event.active.is_down():
         return state, NOTHING
     match state.phase:
-        case Phase.STOPPING if not state.wished:
+        case Phase.STOPPING if not state.wished and not state.acting:
             return _enter(state, Phase.IDLE, now), NOTHING
         case Phase.LOADING | Phase.SERVING if state.wished:
             died = Failure(
@@ -220,12 +232,16 @@ def _on_started(
 ) -> tuple[InstanceState, Decision]:
     if state.phase is not Phase.STARTING:
         return state, NOTHING
+    state = replace(state, acting=False)
     if event.failure is None:
         if state.wished:
             return _enter(state, Phase.LOADING, now, state.failure), NOTHING
-        return _enter(state, Phase.STOPPING, now), Stop()
+        return _stop(state, now)
     if not state.wished:
         return _enter(state, Phase.IDLE, now), NOTHING
+    if state.outdated and event.failure.remedy is not Remedy.RETRY:
+        # The news came while the old facts were being looked at: nobody will bring it again.
+        return _start(state, now)
     return _fail(state, event.failure, now, limits, chance)
 
 
@@ -234,6 +250,7 @@ def _on_stopped(
 ) -> tuple[InstanceState, Decision]:
     if state.phase is not Phase.STOPPING:
         return state, NOTHING
+    state = replace(state, acting=False)
     if not state.wished:
         return _enter(state, Phase.IDLE, now), NOTHING
     if event.failure is not None:
@@ -248,6 +265,8 @@ def _on_probe(state: InstanceState, event: Probed, now: float) -> tuple[Instance
 
 
 def _on_cause(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    if state.phase is Phase.STARTING:
+        return replace(state, outdated=True), NOTHING
     if state.wished and state.phase in (Phase.WAITING, Phase.HELD):
         return _start(state, now)
     return state, NOTHING
@@ -256,7 +275,7 @@ def _on_cause(state: InstanceState, now: float) -> tuple[InstanceState, Decision
 def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     match state.phase:
         case Phase.LOADING | Phase.SERVING:
-            return _enter(state, Phase.STOPPING, now), Stop()
+            return _stop(state, now)
         case Phase.WAITING | Phase.BACKOFF | Phase.HELD if state.wished:
             return _start(state, now)
         case _:

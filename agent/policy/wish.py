@@ -5,7 +5,7 @@ The wish lives in systemd alone; the agent keeps no copy, so an agent that crash
 restarted only has to look (design, section 2).
 """
 
-from agent.errors import EXIT_HELD
+from agent import exits
 from agent.model import UnitActive, UnitStatus
 
 # The front unit died of something that nobody asked for: the wish stands.
@@ -17,9 +17,11 @@ def is_wished(front: UnitStatus) -> bool:
     match front.active:
         case UnitActive.ACTIVE | UnitActive.ACTIVATING | UnitActive.RELOADING:
             return True
-        case UnitActive.FAILED:
+        case UnitActive.FAILED | UnitActive.DEACTIVATING:
+            # On its way down the result is known already: after a crash of attach, or when it left
+            # because the agent holds, ExecStopPost= runs and nobody has withdrawn the wish.
             return front.result in CRASHES or _is_held(front)
-        case UnitActive.INACTIVE | UnitActive.DEACTIVATING | UnitActive.UNKNOWN:
+        case UnitActive.INACTIVE | UnitActive.UNKNOWN:
             return False
 
 
@@ -31,6 +33,6 @@ def has_crashed(front: UnitStatus) -> bool:
 def _is_held(front: UnitStatus) -> bool:
     return (
         front.result == "exit-code"
-        and front.exit_status == EXIT_HELD
+        and front.exit_status == exits.HELD
         and front.unit_file_state == "enabled"
     )

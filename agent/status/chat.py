@@ -39,7 +39,10 @@ def chat(view: InstanceView, prompt: str, out: TextIO) -> None:
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     url = f"{view.endpoint}/v1/chat/completions"
     try:
-        with httpx.stream("POST", url, json=request, timeout=timeout, trust_env=False) as answer:
+        with (
+            httpx.Client(timeout=timeout, trust_env=False, verify=False) as client,
+            client.stream("POST", url, json=request) as answer,
+        ):
             if not answer.is_success:
                 answer.read()
                 raise _refused(view, f"HTTP {answer.status_code}: {answer.text[:300]}")

@@ -29,7 +29,8 @@ class AgentClient:
     def __init__(self, path: Path = SOCKET) -> None:
         self._path = path
         self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(path)),
+            # No TLS on a unix socket: the host's CA file is neither needed nor read.
+            transport=httpx.HTTPTransport(uds=str(path), verify=False),
             base_url="http://agent",
             timeout=TIMEOUT_S,
             trust_env=False,

@@ -21,6 +21,7 @@ _UCRED = struct.Struct("3i")
 
 HEADER_LIMIT_BYTES = 16 * 1024
 KEEP_ALIVE_S = 5
+CLOSE_DEADLINE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +49,38 @@ def read_peer(connection: socket.socket) -> Peer:
     return Peer(*_UCRED.unpack(raw))
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> asyncio.Server:
-    """Answers on `listener` until the returned server is closed."""
-    config = Config(
-        app,
-        http=PeerProtocol,
-        lifespan="off",
-        ws="none",
-        loop="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        h11_max_incomplete_event_size=HEADER_LIMIT_BYTES,
-    )
-    config.load()
-    state = ServerState()
-    return await asyncio.get_running_loop().create_server(
-        lambda: PeerProtocol(config=config, server_state=state, app_state={}), sock=listener
-    )
+class SocketServer:
+    """Answers on one listening socket until it is closed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._config = Config(
+            app,
+            http=PeerProtocol,
+            lifespan="off",
+            ws="none",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            h11_max_incomplete_event_size=HEADER_LIMIT_BYTES,
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: PeerProtocol(config=self._config, server_state=self._state, app_state={}),
+            sock=listener,
+        )
+
+    async def close(self) -> None:
+        """Lets requests that are being answered come to their end, for a moment."""
+        if self._server is not None:
+            # wait_closed() would also wait for idle connections (Python >= 3.12).
+            self._server.close()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=CLOSE_DEADLINE_S)

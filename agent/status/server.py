@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agent.errors import EXIT_HELD, EXIT_PERSON, HTTP_STATUS, AgentError, Code, Failure, Remedy
+from agent import exits
+from agent.errors import HTTP_STATUS, AgentError, Code, Failure, Remedy
 from agent.model import Phase
 from agent.status.peer import Peer
 from agent.status.snapshot import SCHEMA, Board, InstanceView
@@ -152,11 +153,11 @@ def _groups(peer: Peer) -> set[int]:
 
 async def _attach_lines(board: Board, name: str, start_wait_s: float) -> AsyncIterator[bytes]:
     seen = board.snapshot
-    while True:
+    while not board.closed:
         view = seen.instance(name)
         if view is None:
             gone = f"cannot serve {name}: its profile is gone"
-            yield _line(AttachLine(gone, False, "", start_wait_s, EXIT_PERSON))
+            yield _line(AttachLine(gone, False, "", start_wait_s, exits.PERSON))
             return
         line = _attach_line(view, start_wait_s)
         yield _line(line)
@@ -169,7 +170,7 @@ def _attach_line(view: InstanceView, start_wait_s: float) -> AttachLine:
     leave: int | None = None
     if view.phase is Phase.HELD:
         person = view.failure is not None and view.failure.remedy is Remedy.PERSON
-        leave = EXIT_PERSON if person else EXIT_HELD
+        leave = exits.PERSON if person else exits.HELD
     progress = f"{view.phase}"
     return AttachLine(view.status, view.phase is Phase.SERVING, progress, start_wait_s, leave)
 

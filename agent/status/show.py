@@ -24,7 +24,7 @@ def _lines(snapshot: Snapshot, now: float) -> Iterator[str]:
     yield from (f"profile not usable: {line}" for line in snapshot.broken)
     yield ""
     for instance in snapshot.instances:
-        yield from _instance(instance)
+        yield from _instance(instance, now)
     yield ""
     yield from _npus(snapshot.inventory, snapshot.instances)
     if snapshot.events:
@@ -36,12 +36,15 @@ def _lines(snapshot: Snapshot, now: float) -> Iterator[str]:
             yield f"  {duration(now - event.at):>12} ago  {who}{event.kind}{text}"
 
 
-def _instance(view: InstanceView) -> Iterator[str]:
+def _instance(view: InstanceView, now: float) -> Iterator[str]:
     mark = {True: "●", False: "○"}[view.phase is Phase.SERVING]
     if not view.wished and view.phase is Phase.IDLE:
         yield f"{mark} {view.name:<8} not started (systemctl enable --now deepseek@{view.name})"
+        if view.failure is not None:
+            yield from (f"    {line}" for line in _failure(view.failure, "last      "))
         return
-    yield f"{mark} {view.name:<8} {view.status}"
+    age = f" for {duration(now - view.since)}" if view.phase is Phase.SERVING else ""
+    yield f"{mark} {view.name:<8} {view.status}{age}"
     npus = ", ".join(str(npu) for npu in view.npus) or "none"
     yield f"    model     {view.served_name} at {view.endpoint}/v1"
     yield f"    NPUs      {npus}"

@@ -69,6 +69,7 @@ class Board:
     def __init__(self, first: Snapshot) -> None:
         self._snapshot = first
         self._changed = asyncio.Event()
+        self.closed = False
 
     @property
     def snapshot(self) -> Snapshot:
@@ -79,9 +80,14 @@ class Board:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def close(self) -> None:
+        """No more will come: whoever waits is told."""
+        self.closed = True
+        self._changed.set()
+
     async def wait(self, seen: Snapshot, deadline_s: float) -> Snapshot:
         """The newest one: at once when it is not `seen`, else after a change or `deadline_s`."""
-        if self._snapshot is seen:
+        if self._snapshot is seen and not self.closed:
             try:
                 async with asyncio.timeout(deadline_s):
                     await self._changed.wait()

@@ -32,11 +32,11 @@ def describe(phase: Phase, age_s: float, failure: Failure | None, wait_s: float 
         case Phase.WAITING:
             return f"waiting: {reason} ({duration(age_s)})"
         case Phase.STARTING:
-            return f"starting the container, {duration(age_s)}{why}"
+            return f"starting the container, {duration(age_s)}"
         case Phase.LOADING:
             return f"loading the model, {duration(age_s)}{why}"
         case Phase.SERVING:
-            return f"serving since {duration(age_s)}"
+            return "serving"  # without its age: it would change for ever
         case Phase.BACKOFF:
             return f"trying again in {duration(wait_s)}: {reason}"
         case Phase.HELD:

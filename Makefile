@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+# As root on Debian 12; each target installs what it needs by itself (tests/prepare).
+#   make demo        the main job, end to end, on a real host in a folder; KEEP=1 leaves it up
+#   make test        all tests: static, unit, scenario, then both lab hosts
+#   make test-quick  the same without the lab hosts: a minute
+#   make bench       time and memory, beside a hand-written quadlet
+#   make rpm         the package, in build/rpms
+#   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it
+FLAVOUR ?= modern
+PYTHON = .venv/bin/python
+
+.PHONY: demo test test-quick bench rpm lab lab-shell lab-stop prepare prepare-lab
+
+demo: prepare-lab
+	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
+
+test: test-quick prepare-lab
+	$(PYTHON) -m pytest -q tests/lab
+
+test-quick: prepare
+	$(PYTHON) -m pytest -q tests/unit tests/scenario tests/static
+
+bench: prepare-lab
+	$(PYTHON) -m tests.lab.bench
+
+rpm: prepare-lab
+	$(PYTHON) -m tests.lab.package build/rpms
+
+lab: prepare-lab
+	$(PYTHON) -m tests.lab up $(FLAVOUR)
+
+lab-shell: prepare-lab
+	$(PYTHON) -m tests.lab shell $(FLAVOUR)
+
+lab-stop: prepare-lab
+	$(PYTHON) -m tests.lab stop $(FLAVOUR)
+
+prepare:
+	tests/prepare
+
+prepare-lab:
+	tests/prepare --lab

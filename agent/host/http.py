@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""`ports.Http`: one small request to an engine on this host, over h11 and asyncio streams.
+
+Why not httpx, which deepseekctl uses: in the resident daemon it costs 3 MiB of a budget of 48
+(docs/adr/0003), and h11 is there already, under uvicorn. One connection for each request, no TLS,
+no redirects; the answer's size is bounded, and so is the time for all of it.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import h11
+
+from agent.ports import Answer, NoAnswer
+
+READ_BYTES = 64 * 1024
+# /metrics of vLLM is some 100 KiB; whatever sends more is not an engine.
+BODY_LIMIT_BYTES = 8 * 1024 * 1024
+
+
+class LocalHttp:
+    """HTTP/1.1 to an address of this host."""
+
+    async def ask(
+        self, host: str, port: int, method: str, path: str, deadline_s: float, body: bytes = b""
+    ) -> Answer | NoAnswer:
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await _ask(host, port, _request(host, method, path, body), body)
+        except TimeoutError:
+            return NoAnswer.TIMEOUT
+        except ConnectionRefusedError:
+            return NoAnswer.REFUSED
+        except (OSError, h11.ProtocolError):
+            return NoAnswer.BROKEN
+
+
+def _request(host: str, method: str, path: str, body: bytes) -> h11.Request:
+    headers = [("Host", host), ("User-Agent", "deepseek-agent"), ("Connection", "close")]
+    if body:
+        headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    return h11.Request(method=method, target=path, headers=headers)
+
+
+async def _ask(host: str, port: int, request: h11.Request, body: bytes) -> Answer | NoAnswer:
+    reader, writer = await asyncio.open_connection(host, port)
+    connection = h11.Connection(h11.CLIENT)
+    try:
+        writer.write(connection.send(request) or b"")
+        if body:
+            writer.write(connection.send(h11.Data(data=body)) or b"")
+        writer.write(connection.send(h11.EndOfMessage()) or b"")
+        await writer.drain()
+        return await _receive(reader, connection)
+    finally:
+        writer.transport.abort()  # nothing is kept, and nothing of it is waited for
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _receive(reader: asyncio.StreamReader, connection: h11.Connection) -> Answer | NoAnswer:
+    status = 0
+    body = bytearray()
+    while True:
+        match connection.next_event():
+            case h11.NEED_DATA:
+                connection.receive_data(await reader.read(READ_BYTES))
+            case h11.Response(status_code=status):
+                pass
+            case h11.Data(data=data):
+                body += data
+                if len(body) > BODY_LIMIT_BYTES:
+                    return NoAnswer.BROKEN
+            case h11.EndOfMessage():
+                return Answer(status, bytes(body))
+            case h11.ConnectionClosed():
+                return NoAnswer.BROKEN
+            case _:
+                pass  # 1xx, trailers
