@@ -4,6 +4,7 @@
 /health only reads whether EngineCore is known dead; no call reaches it, as in vLLM.
 """
 
+import contextlib
 import hmac
 import json
 import queue
@@ -81,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "uvicorn"
     sys_version = ""
     disable_nagle_algorithm = True
-    wbufsize = -1
+    wbufsize = -1  # headers and body leave in one packet
     timeout = 30
     server: ApiServer
 
@@ -112,7 +113,12 @@ class Handler(BaseHTTPRequestHandler):
             "/v1/chat/completions": lambda: self._generate(parse_chat),
             "/v1/completions": lambda: self._generate(parse_completion),
         }
-        self._route(routes, other=("/health", "/metrics", "/version", "/v1/models"))
+        self.server.count_request(1)
+        try:
+            self._route(routes, other=("/health", "/metrics", "/version", "/v1/models"))
+            self.wfile.flush()
+        finally:
+            self.server.count_request(-1)
 
     def _route(self, routes: dict[str, Callable[[], None]], other: tuple[str, ...]) -> None:
         path = self.path.partition("?")[0]
@@ -168,11 +174,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _generate(self, parse: Callable[[bytes, Served], Ask]) -> None:
         ask = parse(self._body, self.server.served)
-        self.server.count_request(1)
+        reply = Reply(ask, self.server.served, int(time.time()))
+        if self.server.arguments.log_requests:
+            self.server.log.note("logger.py:40", f"Received request {reply.id}")
         try:
-            reply = Reply(ask, self.server.served, int(time.time()))
-            if self.server.arguments.log_requests:
-                self.server.log.note("logger.py:40", f"Received request {reply.id}")
             pending = self.server.core.submit(ask.job)
             try:
                 self._stream(reply, pending) if ask.stream else self._answer(reply, pending)
@@ -181,8 +186,6 @@ class Handler(BaseHTTPRequestHandler):
                 raise ClientGoneError from error
         except EngineDeadError:
             raise DEAD from None
-        finally:
-            self.server.count_request(-1)
 
     def _answer(self, reply: Reply, pending: Pending) -> None:
         for token in self._tokens(pending):
@@ -209,17 +212,18 @@ class Handler(BaseHTTPRequestHandler):
 
     def _tokens(self, pending: Pending) -> Iterator[Token]:
         """Raises EngineDeadError and ClientGoneError."""
+        checked_at = time.monotonic()
         while True:
-            try:
-                token = pending.tokens.get(timeout=CLIENT_CHECK_S)
-            except queue.Empty:
+            if time.monotonic() - checked_at >= CLIENT_CHECK_S:
                 self._check_client()
-                continue
-            if token is None:
-                raise EngineDeadError
-            yield token
-            if token.finish:
-                return
+                checked_at = time.monotonic()
+            with contextlib.suppress(queue.Empty):
+                token = pending.tokens.get(timeout=CLIENT_CHECK_S)
+                if token is None:
+                    raise EngineDeadError
+                yield token
+                if token.finish:
+                    return
 
     def _check_client(self) -> None:
         poll = select.poll()

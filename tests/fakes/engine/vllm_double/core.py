@@ -115,6 +115,12 @@ class Core:
         if self.exit_code is None:
             os.kill(self.pid, signal.SIGKILL)
 
+    def end(self) -> None:
+        """Kill it and collect it, so that nothing is left when this process ends."""
+        self.kill()
+        if self.exit_code is None:
+            self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def reap(self) -> None:
         """Collect whatever child ended: as PID 1 of a container we inherit strangers, too."""
         while True:

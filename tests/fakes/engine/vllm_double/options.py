@@ -49,7 +49,7 @@ class Options:
     hang_after_requests: int = OFF
     crash_who: str = "api"
     crash_exit_code: int = 1
-    crash_after_s: float = OFF
+    crash_after_s: float = float(OFF)
     crash_after_requests: int = OFF
     endless: bool = False
     malformed: str = ""

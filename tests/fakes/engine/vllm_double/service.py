@@ -20,6 +20,7 @@ from .options import OFF, Options, OptionsReader
 
 TICK_S = 0.02
 DRAIN_S = 0.5
+LAST_WORDS_S = 0.2
 # Measured on the real one: its port closes about 1.5 s after SIGKILL of EngineCore.
 EXIT_AFTER_DEATH_S = 1.5
 
@@ -59,7 +60,7 @@ class Service:
             code = self._load()
             return self._serve(where) if code is None else code
         finally:
-            self._core.kill()
+            self._core.end()
 
     def _describe(self) -> Served:
         return Served(
@@ -142,12 +143,17 @@ class Service:
         self._log.uvicorn("Shutting down")
         self._server.shutdown()
         self._server.server_close()
-        until = time.monotonic() + DRAIN_S
-        while not self._server.idle and time.monotonic() < until:
-            time.sleep(TICK_S)
+        self._wait_idle(DRAIN_S)
+        self._core.end()  # what is still under way is answered with an error now
+        self._wait_idle(LAST_WORDS_S)
         self._log.uvicorn("Application shutdown complete.")
         self._log.uvicorn(f"Finished server process [{os.getpid()}]")
         return code
+
+    def _wait_idle(self, timeout_s: float) -> None:
+        until = time.monotonic() + timeout_s
+        while not self._server.idle and time.monotonic() < until:
+            time.sleep(TICK_S)
 
     def _on_signal(self, _signal: int, _frame: object) -> None:
         self._terminated = True
