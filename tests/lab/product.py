@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""deepseek-agent on a lab host, as an operator gets it: driver, image, model, `dnf install`.
+
+Also the words in which demo, tests and benchmarks speak of it: ask, start, stop, what is left.
+"""
+
+import hashlib
+import json
+import shlex
+import tempfile
+import time
+from pathlib import Path
+
+from .build import build_rpm, prepare_sources
+from .cache import build_key, ensure_built
+from .host import LabHost
+from .images import add_engine_image
+from .models import add_model
+from .npus import make_npus
+from .process import Completed, LabError
+from .repo import create_repository, install_packages
+from .rootfs import Flavour
+
+RECIPE = ("rpm/deepseek-agent.spec", "tests/lab/macros.deepseek-lab")
+TREE = Path(__file__).resolve().parents[2]
+FRONT = "deepseek@8b.service"
+ENGINE = "deepseek-vllm-8b.service"
+CONTAINER = "deepseek-vllm-8b"
+# Step 7 of the tutorial, word for word.
+TUTORIAL_CURL = (
+    'curl -X POST "http://localhost:2023/v1/chat/completions" '
+    '-H "Content-Type: application/json" '
+    '-d \'{"model": "deepseek-r1:8b", "messages": [{"role": "user", '
+    '"content": "请介绍一下开源操作系统openEuler"}]}\''
+)
+# The profile asks for 32 cores and 32 GiB, as the tutorial does; the machine of the lab is smaller,
+# and its engine is a double. Nothing else is changed.
+SMALLER_NEEDS = "[needs]\ncpu_cores = 1\nram_gib = 2\n"
+ANSWER_EVERY_S = 0.05
+
+
+def supply(host: LabHost, npus: int = 8) -> None:
+    """What stands on the server before ours comes: driver and NPUs, image, model."""
+    make_npus(host, npus, at_boot=True)
+    make_npus(host, npus)
+    add_engine_image(host)
+    add_model(host)
+
+
+def packages(flavour: Flavour) -> list[Path]:
+    """The RPMs of this tree for a flavour; built once for the same sources."""
+    with tempfile.TemporaryDirectory(prefix="deepseek-sources-") as folder:
+        sources = Path(folder) / "SOURCES"
+        prepare_sources(flavour, TREE, sources)
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources.iterdir()]
+        recipe = [(TREE / name).read_bytes() for name in RECIPE]
+        built = ensure_built(
+            f"package-{flavour.value}",
+            build_key(sorted(digests), recipe),
+            lambda out: _build(flavour, out, sources),
+        )
+    return sorted(built.glob("*.rpm"))
+
+
+def _build(flavour: Flavour, out: Path, sources: Path) -> None:
+    build_rpm(flavour, TREE, out, sources_dir=sources)
+
+
+def add_repository(host: LabHost) -> None:
+    """A dnf repository inside the host, with the RPM of this tree for this flavour."""
+    create_repository(host, packages(host.flavour))
+
+
+def install(host: LabHost) -> Completed:
+    """`dnf install`, and the one setting that the lab needs."""
+    host.write("/etc/deepseek-agent/models.d/8b.toml", SMALLER_NEEDS)
+    return install_packages(host, "deepseek-agent")
+
+
+def ask(host: LabHost, limit_s: int = 5) -> str | None:
+    """The content of the answer to the tutorial's curl; None when there is none in time.
+
+    (While Podman cleans up after a killed container, conmon still holds the port: a connection made
+    then is accepted by the kernel and never answered.)
+    """
+    curl = f"exec {TUTORIAL_CURL} --silent --max-time {limit_s}"
+    done = host.run(["sh", "-c", curl], timeout_s=limit_s + 10, check=False)
+    if done.returncode != 0:
+        return None
+    try:
+        message = json.loads(done.stdout)["choices"][0]["message"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return str(message["content"])
+
+
+def ask_until_answered(host: LabHost, limit_s: float = 60) -> float:
+    """Seconds until the tutorial's curl was answered."""
+    started = time.monotonic()
+    while ask(host) is None:
+        if time.monotonic() - started > limit_s:
+            raise LabError(f"no answer within {limit_s} s\n{describe(host)}")
+        time.sleep(ANSWER_EVERY_S)
+    return time.monotonic() - started
+
+
+def start(host: LabHost, *verb: str, timeout_s: float = 120) -> Completed:
+    """`systemctl enable --now`, or another verb."""
+    return host.run(["systemctl", *(verb or ("start",)), FRONT], timeout_s=timeout_s, check=False)
+
+
+def show(host: LabHost, unit: str, *properties: str) -> dict[str, str]:
+    """Properties of a unit."""
+    done = host.run(["systemctl", "show", unit, *(f"--property={name}" for name in properties)])
+    pairs = (line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    return {name: value for name, value in pairs}  # noqa: C416 - the pairs are lists
+
+
+def active_state(host: LabHost, unit: str) -> str:
+    return show(host, unit, "ActiveState")["ActiveState"]
+
+
+def wait_state(host: LabHost, unit: str, state: str, limit_s: float = 30) -> float:
+    """Seconds until the unit is in that ActiveState."""
+    started = time.monotonic()
+    while (now := active_state(host, unit)) != state:
+        if time.monotonic() - started > limit_s:
+            raise LabError(f"{unit} is {now}, not {state}, after {limit_s} s\n{describe(host)}")
+        time.sleep(ANSWER_EVERY_S)
+    return time.monotonic() - started
+
+
+def wait_status(host: LabHost, unit: str, text: str, limit_s: float = 15) -> None:
+    """Until the unit's STATUS= contains `text`."""
+    started = time.monotonic()
+    while text not in (now := show(host, unit, "StatusText")["StatusText"]):
+        if time.monotonic() - started > limit_s:
+            raise LabError(f"{unit} says {now!r}, not {text!r}, after {limit_s} s")
+        time.sleep(ANSWER_EVERY_S)
+
+
+def container_started_at(host: LabHost) -> str:
+    """Changes when the container was started anew; empty when there is none."""
+    command = [
+        "podman",
+        "ps",
+        "--all",
+        "--format={{.ID}} {{.StartedAt}}",
+        f"--filter=name={CONTAINER}",
+    ]
+    return host.run(command).stdout.strip()
+
+
+def leftovers(host: LabHost) -> list[str]:
+    """What may not be there when nothing is wished: containers, failed units, an open port."""
+    containers = host.run(["podman", "ps", "--all", "--quiet"]).stdout.split()
+    failed = host.run(
+        ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "deepseek*"]
+    )
+    listening = host.run(["ss", "-Hltn", "sport = :2023"]).stdout.splitlines()
+    return [*containers, *failed.stdout.splitlines(), *listening]
+
+
+def describe(host: LabHost) -> str:
+    """For a failure's message."""
+    script = "deepseekctl status; journalctl -b -n 40 --no-pager -u 'deepseek*'"
+    done = host.run(["sh", "-c", script], check=False)
+    return done.stdout + done.stderr
+
+
+def set_engine(host: LabHost, **options: object) -> None:
+    """Options of the engine double for its next starts (tests/fakes/engine/README.md)."""
+    path = "/var/lib/deepseek/models/DeepSeek-R1-Distill-Llama-8B/vllm_double.json"
+    text = json.dumps(options)
+    host.run(["sh", "-c", f"printf %s {shlex.quote(text)} > {path}.new && mv {path}.new {path}"])
+
+
+def pss_mib(host: LabHost, unit: str) -> float:
+    """Proportional set size of a unit's main process, in MiB."""
+    pid = show(host, unit, "MainPID")["MainPID"]
+    for line in host.read(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise LabError(f"cannot read the memory of {unit}")
