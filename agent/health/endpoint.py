@@ -14,7 +14,8 @@ from agent.ports import Answer, Http
 
 # While the model loads the port is closed and a look costs next to nothing.
 POLL_S = 0.25
-LOOK_DEADLINE_S = 2.0
+# A connection made while Podman starts a container can fall to conmon, which never answers it.
+LOOK_DEADLINE_S = 1.0
 # The first completion may compile kernels: 105 s were seen (facts: serving-health).
 FIRST_COMPLETION_DEADLINE_S = 300.0
 

@@ -158,11 +158,6 @@ class Systemd:
     async def reload(self) -> None:
         await self._manager("Reload", deadline_s=RELOAD_DEADLINE_S)
 
-    async def list_units(self, pattern: str) -> tuple[str, ...]:
-        """Names of the loaded units that match, e.g. "deepseek@*.service"."""
-        (rows,) = await self._manager("ListUnitsByPatterns", "asas", [[], [pattern]])
-        return tuple(str(row[0]) for row in _expect(rows, list))
-
     async def _run_job(self, method: str, unit: str, deadline_s: float) -> JobResult:
         """Dispatch, then wait for that very job. The match on JobRemoved stands since connect(),
         otherwise a quick job would be missed."""

@@ -28,6 +28,9 @@ def unit_section(workload: Workload) -> str:
             "Documentation=man:deepseek-agent(8)",
             f"PartOf={workload.front}",
             f"Requisite={workload.front}",
+            # Podman and crun end a container's scope through the bus, also while the host goes
+            # down: with the bus gone first, shutdown waits 90 s for the scope (cgroup v1, tried).
+            "After=dbus.service",
         ),
     )
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from .process import LabError
 
+# What systemd and Podman in a host want of v2.
+CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
 # Joins the groups named before "--", then becomes the command after it. 0 is the writer itself.
 JOIN = """
 while [ "$1" != -- ]; do
@@ -49,6 +51,12 @@ def find_mounts() -> dict[str, tuple[Path, str]]:
                 if hierarchy and set(hierarchy.split(",")) <= set(options.split(",")):
                     found.setdefault(hierarchy, (Path(point), root))
     return found
+
+
+def has_v1_controllers() -> bool:
+    """A host can have on v1 only what the machine has not bound to v2."""
+    bound = {name for hierarchy in find_mounts() for name in hierarchy.split(",")}
+    return {"devices", "memory", "pids"} <= bound
 
 
 def find_directory(hierarchy: str, group: str) -> Path | None:
@@ -87,7 +95,8 @@ def prepare_group(parent: Path, group: Path) -> None:
             with contextlib.suppress(OSError):
                 (group / item).write_text((parent / item).read_text())
     if (parent / "cgroup.subtree_control").exists():
-        for controller in (parent / "cgroup.controllers").read_text().split():
+        offered = (parent / "cgroup.controllers").read_text().split()
+        for controller in CONTROLLERS & set(offered):
             with contextlib.suppress(OSError):  # refused where the caller's own group is not empty
                 (parent / "cgroup.subtree_control").write_text(f"+{controller}")
 

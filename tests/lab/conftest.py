@@ -21,10 +21,8 @@ def bare_host(request: pytest.FixtureRequest) -> Iterator[LabHost]:
     # Not below /tmp: Podman's storage needs a real file system, and half a gigabyte of it.
     with (
         tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
-        LabHost.create(flavour, f"test-{flavour.value}", Path(folder)) as host,
+        product.create_host(flavour, f"test-{flavour.value}", Path(folder)) as host,
     ):
-        host.boot()
-        host.wait_booted()
         product.supply(host)
         product.add_repository(host)
         yield host

@@ -16,11 +16,11 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from .cache import build_key, remove_tree
-from .cgroups import create_groups, joining, remove_group, shell_groups
+from .cgroups import create_groups, has_v1_controllers, joining, remove_group, shell_groups
+from .machine import MachineUnfit
 from .nspawn import ENVIRONMENT, build_command, build_environment, pack
 from .process import Completed, LabError, read_start_time, run_command, wait_until_gone
 from .rootfs import Flavour, copy_root
@@ -37,7 +37,8 @@ from .state import (
 BOOT_LIMIT_S = 60
 STOP_LIMIT_S = 120
 KILL_LIMIT_S = 10
-NAMESPACES = ("-m", "-u", "-i", "-n", "-p", "-C")
+# And its root and folder: in a chroot, the root is not that of the mount namespace.
+NAMESPACES = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
 HAS_PIDS_CONTROLLER = (
     "grep -qsw pids /sys/fs/cgroup/cgroup.controllers || test -e /sys/fs/cgroup/pids/tasks"
 )
@@ -62,6 +63,8 @@ class LabHost:
         """A fresh host, not booted. One of the same name that is not running is replaced."""
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
             raise LabError(f"cannot name a host {name!r}: letters, digits and hyphens only")
+        if flavour is Flavour.LEGACY and not has_v1_controllers():
+            raise MachineUnfit("legacy hosts need a machine with its controllers on cgroup v1")
         host = cls(flavour, name, base_dir)
         if host.is_running():
             raise LabError(f"cannot create {name}: it runs already (stop it first)")
@@ -86,12 +89,7 @@ class LabHost:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.destroy()
 
     def boot(self, *, detached: bool = False) -> None:
@@ -118,15 +116,13 @@ class LabHost:
     def wait_booted(self, timeout_s: float = BOOT_LIMIT_S) -> None:
         """Until multi-user.target is reached; jobs that need longer (a model loads) may be left."""
         deadline = time.monotonic() + timeout_s
-        while True:
+        while (reason := self._why_not_booted()) is not None:
             if not self.is_running():
                 raise LabError(f"{self.name} died while booting: {self.read_console()}")
-            with contextlib.suppress(LabError):
-                target = ["systemctl", "is-active", "--quiet", "multi-user.target"]
-                if self.run(target, check=False, timeout_s=10).returncode == 0:
-                    break
             if time.monotonic() > deadline:
-                raise LabError(f"{self.name} not booted after {timeout_s} s: {self.read_console()}")
+                raise LabError(
+                    f"{self.name} not booted after {timeout_s} s: {reason}\n{self.read_console()}"
+                )
             time.sleep(0.1)
         self._adapt_podman()
 
@@ -230,6 +226,14 @@ class LabHost:
         if state is None or state.running is None:
             return None
         return state.running if state.running.is_alive() else None
+
+    def _why_not_booted(self) -> str | None:
+        target = ["systemctl", "is-active", "multi-user.target"]
+        try:
+            done = self.run(target, check=False, timeout_s=10)
+        except LabError as error:
+            return str(error)
+        return None if done.returncode == 0 else f"{done.stdout}{done.stderr}".strip()
 
     def _adapt_podman(self) -> None:
         """Podman's default limit of processes needs a controller that some machines do not lend."""

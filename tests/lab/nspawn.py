@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .process import CONTAINED
 from .rootfs import LEGACY_INIT, Flavour
 
 ENVIRONMENT = {
@@ -14,9 +15,6 @@ ENVIRONMENT = {
     "HOME": "/root",
     "TERM": "dumb",
 }
-# A PID namespace around systemd-nspawn: SIGKILL to systemd-nspawn alone would leave alive all that
-# runs inside (seen with systemd 252); as PID 1 of a namespace it takes everything with it.
-LAUNCHER = ("unshare", "--fork", "--pid", "--kill-child=KILL", "--mount-proc")
 OPTIONS = (
     *("--register=no", "--keep-unit", "--private-network", "--capability=all"),
     *("--system-call-filter=@known", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
@@ -25,7 +23,10 @@ LEGACY_KERNEL_LINE = "systemd.unified_cgroup_hierarchy=0"
 
 
 def build_command(flavour: Flavour, root: Path, name: str) -> list[str]:
-    command = [*LAUNCHER, "systemd-nspawn", *OPTIONS, f"--directory={root}", f"--hostname={name}"]
+    # SIGKILL to systemd-nspawn alone would leave alive all that runs inside (seen with systemd
+    # 252); as PID 1 of a namespace of its own it takes everything with it.
+    nspawn = ["systemd-nspawn", *OPTIONS, f"--directory={root}", f"--hostname={name}"]
+    command = [*CONTAINED, *nspawn]
     match flavour:
         case Flavour.MODERN:
             return [*command, "--boot"]

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHOWN_OUTPUT = 4000
+# Before a command: its mounts and all its descendants end with it, even when it is killed.
+CONTAINED = ("unshare", "--fork", "--pid", "--kill-child=KILL", "--mount-proc")
+# And it ends with the thread that runs it.
+DEPENDENT = ("setpriv", "--pdeathsig=KILL", *CONTAINED)
 
 
 class LabError(Exception):

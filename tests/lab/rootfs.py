@@ -16,7 +16,7 @@ from .cache import build_key, ensure_built, hold_lock
 from .cgroups import create_groups, joining, remove_group
 from .machine import KEYRING, prepare_machine
 from .mirror import apt_options, find_mirror
-from .process import Completed, run_command
+from .process import DEPENDENT, Completed, run_command
 
 BUILD_LIMIT_S = 1800
 COPY_LIMIT_S = 300
@@ -109,7 +109,7 @@ def run_mmdebstrap(recipe: Recipe, target: Path) -> None:
         script.chmod(0o755)
         run_command(
             [
-                *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
+                *(*DEPENDENT, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
                 f"--include={','.join(recipe.packages)}",
                 f"--keyring={KEYRING}",
                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in SKIPPED_PATHS),
@@ -171,9 +171,10 @@ def run_in_root(
     mounts = [f"--bind-ro={source}:{target}" for source, target in (binds or {}).items()]
     groups = create_groups(f"deepseek-lab-{build_key(str(root))}")
     nspawn = [
-        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network"),
-        *("--pipe", "--as-pid2", "--capability=all", "--system-call-filter=@known"),
-        *("--link-journal=no", "--resolv-conf=off", "--timezone=off"),
+        *(*DEPENDENT, "systemd-nspawn", "--quiet", "--register=no", "--keep-unit"),
+        *("--private-network", "--pipe", "--as-pid2", "--capability=all"),
+        *("--system-call-filter=@known", "--link-journal=no"),
+        *("--resolv-conf=off", "--timezone=off"),
         *("--setenv=LC_ALL=C.UTF-8", f"--directory={root}", *mounts, *argv),
     ]
     try:
