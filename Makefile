@@ -5,7 +5,7 @@
 #   make test-quick  the same without the lab hosts: a minute
 #   make bench       time and memory, beside a hand-written quadlet
 #   make rpm         the package, in build/rpms
-#   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it
+#   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
 FLAVOUR ?= modern
 PYTHON = .venv/bin/python
 
@@ -30,10 +30,10 @@ lab: prepare-lab
 	$(PYTHON) -m tests.lab up $(FLAVOUR)
 
 lab-shell: prepare-lab
-	$(PYTHON) -m tests.lab shell $(FLAVOUR)
+	$(PYTHON) -m tests.lab shell $(NAME)
 
 lab-stop: prepare-lab
-	$(PYTHON) -m tests.lab stop $(FLAVOUR)
+	$(PYTHON) -m tests.lab stop $(NAME)
 
 prepare:
 	tests/prepare

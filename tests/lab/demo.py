@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""`make demo`: the main job of deepseek-agent from `dnf install` to an answered chat, on a real host.
+"""`make demo`: the main job, from `dnf install` to an answered chat, on a real host.
 
 Prints a timeline. Colour and a line of progress on a terminal, plain lines otherwise. Ends with
 exit status 0 only when every step did what it should; leaves nothing running (unless --keep).
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import product
+from .__main__ import hosts_directory
 from .host import LabHost
 from .machine import prepare_machine
 from .process import LabError
 from .rootfs import Flavour
 
-KEPT = Path("/var/tmp/deepseek-demo")
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 Result = TypeVar("Result")
 
@@ -90,11 +90,12 @@ def main() -> int:
     line = Timeline()
     try:
         if options.keep:
-            _run(line, options.flavour, KEPT, keep=True)
+            _run(line, options.flavour, hosts_directory(), keep=True)
             print(
-                f"\nThe host is up. Enter it:  make lab-shell NAME=demo BASE={KEPT}\n"
-                f"Inside, try: deepseekctl status --watch; deepseekctl chat 8b\n"
-                f"End it:                    make lab-stop NAME=demo BASE={KEPT}"
+                "\nThe host is up.\n"
+                "  enter it   make lab-shell NAME=demo\n"
+                "  inside     deepseekctl status --watch, deepseekctl chat 8b\n"
+                "  end it     make lab-stop NAME=demo"
             )
         else:
             with tempfile.TemporaryDirectory(prefix="deepseek-demo-", dir="/var/tmp") as folder:
