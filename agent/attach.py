@@ -44,7 +44,8 @@ class Told:
     def __init__(self) -> None:
         self.ready = False
         self.status = ""
-        self.progress = ""
+        self.phase = ""
+        self.progress = 0
         self.progress_at = time.monotonic()
 
 
@@ -81,15 +82,18 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def take(line: dict[str, object], told: Told) -> int | None:
     """Passes one line on to systemd; returns the exit status when it is time to leave."""
-    status, progress = str(line["status"]), str(line["progress"])
+    status, phase = str(line["status"]), str(line.get("phase"))
+    progress = int(str(line["progress"]))
     leave = line.get("exit")
     if isinstance(leave, int):
         _say(told, status, priority=3)
         return leave
     now = time.monotonic()
-    if progress != told.progress:
-        told.progress, told.progress_at = progress, now
+    if phase != told.phase:
+        told.phase = phase
         print(f"<6>{status}", file=sys.stderr, flush=True)  # noqa: T201
+    if progress > told.progress:
+        told.progress, told.progress_at = progress, now
     if line["ready"] is True:
         _ready(told, status)
     elif not told.ready and now - told.progress_at > float(str(line["start_wait_s"])):

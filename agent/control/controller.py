@@ -246,7 +246,7 @@ class Controller:
         record.state, decision = decide(before, event, now, self.config.limits, chance)
         if record.state.phase is not before.phase:
             record.since = time.time()
-            self._tell(record)
+            self._tell(record, before)
         self._follow_probe(record)
         match decision:
             case Start():
@@ -348,9 +348,17 @@ class Controller:
 
     # --- telling ---------------------------------------------------------------------------------
 
-    def _tell(self, record: Record) -> None:
+    def _tell(self, record: Record, before: InstanceState) -> None:
+        """A new phase. Looking again while nothing has changed is no news: it may go on for days,
+        and would push out what is."""
         state = record.state
-        stuck = state.phase in (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
+        waits = (Phase.WAITING, Phase.HELD)
+        if state.phase is Phase.STARTING and before.phase in waits:
+            return
+        if state.phase in waits and state.failure == record.told:
+            return
+        record.told = state.failure if state.phase in waits else None
+        stuck = state.phase in (*waits, Phase.BACKOFF)
         text = state.failure.message if stuck and state.failure else ""
         self._note(record.profile.name, state.phase, text)
 

@@ -5,6 +5,7 @@ import asyncio
 from dataclasses import dataclass
 
 from agent.config.values import Profile
+from agent.errors import Failure
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.instance import InstanceState
 from agent.status.snapshot import InstanceView
@@ -27,6 +28,7 @@ class Record:
     npus: tuple[int, ...] = ()
     action: "asyncio.Task[None] | None" = None
     probe: "asyncio.Task[None] | None" = None
+    told: Failure | None = None  # why it waits or is held, when that was noted as an event
     revived_at: float = -REVIVE_EVERY_S
 
 

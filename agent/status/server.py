@@ -8,7 +8,7 @@ import grp
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import msgspec
 from starlette.applications import Starlette
@@ -54,9 +54,10 @@ class Access(Enum):
 class AttachLine(msgspec.Struct):
     """One line of the attach stream; attach.py reads it with the standard library alone."""
 
+    phase: Phase
     status: str
     ready: bool
-    progress: str  # changes when something moved; attach measures start_wait by it
+    progress: int  # grows when the start has come further than ever; start_wait is measured by it
     start_wait_s: float
     exit: int | None = None  # leave with this status
 
@@ -157,7 +158,7 @@ async def _attach_lines(board: Board, name: str, start_wait_s: float) -> AsyncIt
         view = seen.instance(name)
         if view is None:
             gone = f"cannot serve {name}: its profile is gone"
-            yield _line(AttachLine(gone, False, "", start_wait_s, exits.PERSON))
+            yield _line(AttachLine(Phase.HELD, gone, False, 0, start_wait_s, exits.PERSON))
             return
         line = _attach_line(view, start_wait_s)
         yield _line(line)
@@ -171,8 +172,25 @@ def _attach_line(view: InstanceView, start_wait_s: float) -> AttachLine:
     if view.phase is Phase.HELD:
         person = view.failure is not None and view.failure.remedy is Remedy.PERSON
         leave = exits.PERSON if person else exits.HELD
-    progress = f"{view.phase}"
-    return AttachLine(view.status, view.phase is Phase.SERVING, progress, start_wait_s, leave)
+    ready = view.phase is Phase.SERVING
+    return AttachLine(view.phase, view.status, ready, _progress(view.phase), start_wait_s, leave)
+
+
+def _progress(phase: Phase) -> int:
+    """How far a start has come. A loop of dying and starting again gets no further."""
+    match phase:
+        case Phase.IDLE | Phase.HELD | Phase.STOPPING | Phase.BACKOFF:
+            return 0
+        case Phase.WAITING:
+            return 1
+        case Phase.STARTING:
+            return 2
+        case Phase.LOADING:
+            return 3
+        case Phase.SERVING:
+            return 4
+        case _:
+            assert_never(phase)
 
 
 def _line(line: AttachLine) -> bytes:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The agent's own HTTP client, and what it makes of an engine: against real servers on loopback."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.health.endpoint import canary, wait_until_healthy
+from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
+from agent.model import Health
+from agent.ports import Answer, NoAnswer
+from tests.fakes.engine.runner import RunningEngine
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def port_of(engine: RunningEngine) -> int:
+    return int(engine.target.base_url.rsplit(":", 1)[1])
+
+
+async def ask_server(handle: Handler, deadline_s: float = 2.0) -> Answer | NoAnswer:
+    """What LocalHttp says of a server that does `handle` for each connection."""
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        return await LocalHttp().ask("127.0.0.1", port, "GET", "/health", deadline_s)
+    finally:
+        server.close()
+
+
+def answering(*pieces: bytes) -> Handler:
+    """Reads the request's head, sends `pieces` one by one, closes."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
+
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"ok"), Answer(200, b"ok")),
+        ((b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",), Answer(503, b"")),
+        (
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", b"0\r\n\r\n"),
+            Answer(200, b"ok"),
+        ),
+        ((b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\n",), Answer(204, b"")),
+        ((b"HTTP/1.1 200 OK\r\n\r\nuntil the end",), Answer(200, b"until the end")),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", b"short"), NoAnswer.BROKEN),
+        ((b"SSH-2.0-OpenSSH_9.6\r\n",), NoAnswer.BROKEN),
+        ((b"\x00\xff" * 100,), NoAnswer.BROKEN),
+        ((), NoAnswer.BROKEN),
+    ],
+)
+def test_answers_and_what_is_none(pieces: tuple[bytes, ...], expected: Answer | NoAnswer) -> None:
+    assert asyncio.run(ask_server(answering(*pieces))) == expected
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        asked = LocalHttp().ask("127.0.0.1", port, "GET", "/health", 2.0)
+        assert asyncio.run(asked) is NoAnswer.REFUSED
+
+
+def test_accepted_and_never_answered() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    assert asyncio.run(ask_server(handle, deadline_s=0.1)) is NoAnswer.TIMEOUT
+
+
+def test_an_endless_body_ends_at_the_limit() -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            for _ in range(2 * BODY_LIMIT_BYTES // 65536):
+                writer.write(b"x" * 65536)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        writer.close()
+
+    assert asyncio.run(ask_server(handle)) is NoAnswer.BROKEN
+
+
+def test_waits_through_loading_for_a_completion(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path, load_s=0.5) as engine:
+        waiting = wait_until_healthy(LocalHttp(), "127.0.0.1", port_of(engine), "m")
+        health = asyncio.run(asyncio.wait_for(waiting, 8))
+        assert health is Health.HEALTHY
+
+
+def test_health_200_without_a_token_is_not_healthy(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path, load_s=0.05, hang=True) as engine:
+
+        async def wait() -> None:
+            waiting = wait_until_healthy(LocalHttp(), "127.0.0.1", port_of(engine), "m")
+            await asyncio.wait_for(waiting, 1.5)
+
+        with pytest.raises(TimeoutError):
+            asyncio.run(wait())
+
+
+def test_a_canary_for_an_unknown_model_is_unhealthy(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path, load_s=0.05) as engine:
+        engine.wait_ready()
+        asked = canary(LocalHttp(), "127.0.0.1", port_of(engine), "another-model")
+        assert asyncio.run(asked) is Health.UNHEALTHY
