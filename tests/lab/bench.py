@@ -6,6 +6,7 @@ is loaded before the clock starts. Both are measured in turn on the same booted 
 `systemctl start` to the first answer of the tutorial's curl. Numbers are printed, not judged.
 """
 
+import os
 import statistics
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from .product import CONTAINER, FRONT
 from .rootfs import Flavour
 
 RUNS = 5
+IDLE_S = 60
 BY_HAND = "/etc/containers/systemd/by-hand.container"
 QUADLET = """[Container]
 Image=quay.io/ascend/vllm-ascend:v0.18.0-openeuler
@@ -35,18 +37,22 @@ Exec=vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=fl
 
 def main() -> int:
     prepare_machine()
-    with (
-        tempfile.TemporaryDirectory(prefix="deepseek-bench-", dir="/var/tmp") as folder,
-        product.create_host(Flavour.MODERN, "bench", Path(folder)) as host,
-    ):
-        product.supply(host)
-        product.add_repository(host)
-        product.install(host)
-        host.write(BY_HAND, QUADLET)
-        host.run(["systemctl", "daemon-reload"])
-        _measure_start(host)
-        _measure_recovery(host)
-        _show_memory(host)
+    for flavour in Flavour:
+        with (
+            tempfile.TemporaryDirectory(prefix="deepseek-bench-", dir="/var/tmp") as folder,
+            product.create_host(flavour, "bench", Path(folder)) as host,
+        ):
+            print(f"{flavour.value} host")
+            product.supply(host)
+            product.add_repository(host)
+            product.install(host)
+            if flavour is Flavour.MODERN:  # the other one's Podman has no quadlet
+                host.write(BY_HAND, QUADLET)
+                host.run(["systemctl", "daemon-reload"])
+                _measure_start(host)
+            _measure_recovery(host)
+            _show_memory(host)
+            _show_idle_cost(host)
     return 0
 
 
@@ -92,6 +98,24 @@ def _show_memory(host: LabHost) -> None:
     for unit, size in sizes:
         print(f"  {unit:<24} {size:5.1f}")
     print(f"  {'all':<24} {sum(size for _, size in sizes):5.1f}")
+
+
+def _show_idle_cost(host: LabHost) -> None:
+    """Processor time of our processes and their children while the model serves and nobody asks."""
+    units = ("deepseek-agent.service", "deepseek-npud.service", FRONT)
+    before = [_cpu_s(host, unit) for unit in units]
+    time.sleep(IDLE_S)
+    spent = [_cpu_s(host, unit) - start for unit, start in zip(units, before, strict=True)]
+    print(f"processor time over {IDLE_S} idle seconds, percent of one core:")
+    for unit, seconds in zip(units, spent, strict=True):
+        print(f"  {unit:<24} {seconds / IDLE_S * 100:6.3f}")
+
+
+def _cpu_s(host: LabHost, unit: str) -> float:
+    pid = product.show(host, unit, "MainPID")["MainPID"]
+    fields = host.read(f"/proc/{pid}/stat").rsplit(") ", 1)[1].split()
+    ticks = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
