@@ -18,7 +18,7 @@ test: test-quick prepare-lab
 	$(PYTHON) -m pytest -q tests/lab
 
 test-quick: prepare
-	$(PYTHON) -m pytest -q tests/unit tests/scenario tests/static
+	$(PYTHON) -m pytest -q tests/static tests/test_layers.py tests/unit tests/scenario
 
 bench: prepare-lab
 	$(PYTHON) -m tests.lab.bench

@@ -91,6 +91,7 @@ class HostFacts:
     ram_mib: int
     architecture: str  # "aarch64", "x86_64"
     driver_paths: tuple[str, ...]  # of the driver's files that a container needs, those that exist
+    container_init: bool = False  # Podman finds catatonit, so a container can have an init
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,14 @@ import msgspec
 
 from agent.model import HostFacts, ModelFacts
 
+# containers.conf(5), helper_binaries_dir: where Podman looks for catatonit by default.
+HELPER_FOLDERS = (
+    "/usr/local/libexec/podman",
+    "/usr/local/lib/podman",
+    "/usr/libexec/podman",
+    "/usr/lib/podman",
+)
+
 
 class _ModelConfig(msgspec.Struct):
     """The part of a Hugging Face config.json that planning needs."""
@@ -28,6 +36,7 @@ class LocalMachine:
             ram_mib=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
             architecture=platform.machine(),
             driver_paths=tuple(path for path in driver_paths if Path(path).exists()),
+            container_init=any(Path(folder, "catatonit").exists() for folder in HELPER_FOLDERS),
         )
 
     def model(self, directory: str) -> ModelFacts:

@@ -153,9 +153,13 @@ def _enter(
 
 
 def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
-    """The failure that led here stays visible until the instance serves."""
+    """A failure that led here stays visible until the instance serves; what was only waited for
+    does not."""
     state = replace(state, outdated=False, acting=True)
-    return _enter(state, Phase.STARTING, now, state.failure), Start()
+    failure = state.failure
+    if failure is not None and failure.remedy is not Remedy.RETRY:
+        failure = None
+    return _enter(state, Phase.STARTING, now, failure), Start()
 
 
 def _stop(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:

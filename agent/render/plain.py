@@ -42,6 +42,8 @@ def _run(workload: Workload) -> Iterator[str]:
     yield from ("--rm", "--cgroups=no-conmon", "--cgroup-parent=deepseek.slice")
     yield from ("--sdnotify=conmon", "-d", PULL_NEVER, f"--log-driver={LOG_DRIVER}")
     yield from (stop_timeout(), shm_size(workload))
+    if workload.host.container_init:
+        yield "--init"
     yield from ("--security-opt=no-new-privileges", "--cap-drop=all")
     yield from (f"--cap-add={capability}" for capability in CAPABILITIES)
     yield argument(f"--label={LABEL}={workload.label_instance}")

@@ -46,6 +46,8 @@ def _container(workload: Workload) -> Iterator[str]:
     yield "NoNewPrivileges=true"
     yield "DropCapability=all"
     yield "AddCapability=" + " ".join(CAPABILITIES)
+    if workload.host.container_init:
+        yield "RunInit=true"
     yield from _versioned(workload)
     yield "Exec=" + " ".join(argument(part) for part in workload.command)
 

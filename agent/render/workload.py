@@ -44,6 +44,9 @@ class Workload:
     publish: str  # HOST:PORT:PORT
     shm_size: str
     label_instance: str
+    # With `container_init` the engine is not PID 1: the kernel drops a SIGTERM for PID 1 while it
+    # has no handler, and vLLM imports for 10 s and more before it has one; a stop in that time took
+    # the whole stop timeout (tried: 40 s). The init also reaps what the engine leaves behind.
     host: HostFacts
 
 
