@@ -26,6 +26,8 @@ CONNECT_DEADLINE_S = 5.0
 # The agent sends a line at least every 5 s.
 SILENCE_S = 20.0
 RECONNECT_MAX_S = 5.0
+# Until the agent has told its own.
+START_WAIT_S = 1800.0
 # The head of an answer and one line of the stream are far below this.
 LINE_LIMIT_BYTES = 256 * 1024
 
@@ -45,6 +47,8 @@ class Told:
         self.ready = False
         self.status = ""
         self.phase = ""
+        self.late = False  # READY was said although it does not serve: see start_wait
+        self.start_wait_s = START_WAIT_S
         self.progress = 0
         self.progress_at = time.monotonic()
 
@@ -67,9 +71,12 @@ def main(argv: list[str] | None = None) -> int:
                     return leave
         except Refused as refusal:
             _say(told, str(refusal), priority=3)
-            return exits.PERSON
+            if not told.ready:
+                return exits.PERSON
+            # To leave would stop the engine, which may serve: a new agent that cannot read its
+            # configuration is no reason. It is asked again.
         except Lost as loss:
-            _say(told, f"the agent does not answer, trying again: {loss}", priority=4)
+            _wait_or_give_way(told, f"the agent does not answer, trying again: {loss}")
         time.sleep(pause_s * (1 - os.urandom(1)[0] / 512))  # jitter: half of it to all of it
         pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
@@ -80,28 +87,33 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-def take(line: dict[str, object], told: Told) -> int | None:
+def take(line: "Line", told: Told) -> int | None:
     """Passes one line on to systemd; returns the exit status when it is time to leave."""
-    status, phase = str(line["status"]), str(line.get("phase"))
-    progress = int(str(line["progress"]))
-    leave = line.get("exit")
-    if isinstance(leave, int):
-        _say(told, status, priority=3)
-        return leave
-    now = time.monotonic()
-    if phase != told.phase:
-        told.phase = phase
-        print(f"<6>{status}", file=sys.stderr, flush=True)  # noqa: T201
-    if progress > told.progress:
-        told.progress, told.progress_at = progress, now
-    if line["ready"] is True:
-        _ready(told, status)
-    elif not told.ready and now - told.progress_at > float(str(line["start_wait_s"])):
-        # A start job must not stay pending for ever; the agent goes on trying.
+    if line.leave is not None:
+        _say(told, line.status, priority=3)
+        return line.leave
+    if line.phase != told.phase:
+        told.phase = line.phase
+        print(f"<6>{line.status}", file=sys.stderr, flush=True)  # noqa: T201
+    if line.progress > told.progress:
+        told.progress, told.progress_at = line.progress, time.monotonic()
+    told.start_wait_s = line.start_wait_s
+    if line.ready:
+        told.late = False
+        _ready(told, line.status)
+    else:
+        _wait_or_give_way(told, line.status)
+    return None
+
+
+def _wait_or_give_way(told: Told, status: str) -> None:
+    """A start job must not stay pending for ever: then it ends, and the agent goes on trying."""
+    if not told.ready and time.monotonic() - told.progress_at > told.start_wait_s:
+        told.late = True
+    if told.late:
         _ready(told, f"not serving yet, retrying: {status}")
     else:
         _say(told, status)
-    return None
 
 
 def _ready(told: Told, status: str) -> None:
@@ -114,13 +126,27 @@ def _say(told: Told, status: str, priority: int = 6) -> None:
     """STATUS= always, the journal only for what is news: durations tick in the status."""
     if status == told.status:
         return
-    told.status = status
-    notify(f"STATUS={status}")
+    if notify(f"STATUS={status}"):
+        told.status = status
     if priority < 6:
         print(f"<{priority}>{status}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def stream(instance: str, path: str = SOCKET) -> Iterator[dict[str, object]]:
+class Line:
+    """One line of the stream, checked. Raises ValueError, KeyError or TypeError for another."""
+
+    def __init__(self, text: bytes) -> None:
+        line = json.loads(text)
+        self.status = str(line["status"])
+        self.phase = str(line.get("phase"))
+        self.ready = line["ready"] is True
+        self.progress = int(line["progress"])
+        self.start_wait_s = float(line["start_wait_s"])
+        leave = line.get("exit")
+        self.leave = None if leave is None else int(leave)
+
+
+def stream(instance: str, path: str = SOCKET) -> Iterator[Line]:
     """The lines of the attach stream, until the agent ends it. Raises Lost or Refused."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -132,12 +158,13 @@ def stream(instance: str, path: str = SOCKET) -> Iterator[dict[str, object]]:
             connection.settimeout(SILENCE_S)
             with connection.makefile("rb") as answer:
                 yield from _read(answer)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # The last four: an agent of another version, whose words are not understood.
         raise Lost(str(error) or type(error).__name__) from error
     raise Lost("it has closed the connection")
 
 
-def _read(answer: "socket.SocketIO | object") -> Iterator[dict[str, object]]:
+def _read(answer: "socket.SocketIO | object") -> Iterator[Line]:
     lines = _lines(answer)
     status = next(lines, b"").split()
     for header in lines:
@@ -148,7 +175,7 @@ def _read(answer: "socket.SocketIO | object") -> Iterator[dict[str, object]]:
     for line in lines:
         if not line.endswith(b"\n"):
             return  # cut off in the middle: the agent went away
-        yield json.loads(line)
+        yield Line(line)
 
 
 def _lines(answer: object) -> Iterator[bytes]:

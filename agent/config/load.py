@@ -6,6 +6,7 @@ In: the directories of the package and of the operator. Out: plain data that dec
 for reading only; an operator's file is never rewritten.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from agent.config.schema import INSTANCE_NAME, ProfileModel, SettingsModel
+from agent.config.schema import ENVIRONMENT_PREFIX, INSTANCE_NAME, ProfileModel, SettingsModel
 from agent.errors import Code, ConfigError
 
 TomlTable = dict[str, object]
@@ -57,7 +58,7 @@ def load(paths: Paths) -> Mapping[str, object]:
     broken: list[object] = []
     for name in paths.profile_names():
         try:
-            profiles.append(_profile(paths, name, settings.models_dir))
+            profiles.append(_profile(paths, name, Path(settings.models_dir)))
         except ConfigError as error:
             failure = error.failure
             broken.append({"name": name, "message": failure.message, "hint": failure.hint})
@@ -131,12 +132,11 @@ def _read_toml(file: Path) -> TomlTable:
 
 
 def _explain(error: ValidationError, files: tuple[Path, ...]) -> ConfigError:
-    """The first fault in words, with the file that holds the key."""
+    """The first fault in words, with the key and where it is set."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    where, key = _locate(files, [str(part) for part in first["loc"]])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    where = _file_with(files, tuple(str(part) for part in first["loc"]))
     return ConfigError(
         Code.CONFIG_INVALID,
         f"cannot use {where}: {key}: {what}{more}",
@@ -144,12 +144,33 @@ def _explain(error: ValidationError, files: tuple[Path, ...]) -> ConfigError:
     )
 
 
-def _file_with(files: tuple[Path, ...], location: tuple[str, ...]) -> str:
-    """The last file that sets the key, else all that were read."""
-    for file in reversed(files):
-        table: object = _read_toml(file)
-        for part in location:
-            table = table.get(part) if isinstance(table, dict) else None
-        if table is not None:
-            return str(file)
-    return " and ".join(str(file) for file in files if file.exists()) or "the configuration"
+def _locate(files: tuple[Path, ...], location: list[str]) -> tuple[str, str]:
+    """Where a key is set, and its name. pydantic's location goes on below what the files hold: the
+    branch of a union, "[key]"; and the last one to set a key is the one that counts."""
+    variable = "__".join((ENVIRONMENT_PREFIX + location[0].upper(), *map(str.upper, location[1:])))
+    if variable in os.environ:
+        return f"the environment's {variable}", ".".join(location)
+    found: list[str] = []
+    where = ""
+    for file in files:
+        prefix = _prefix(_read_toml(file), location)
+        if prefix and len(prefix) >= len(found):
+            found, where = prefix, str(file)
+    if found:
+        return where, ".".join(found)
+    there = " and ".join(str(file) for file in files if file.exists())
+    return there or "the configuration", ".".join(location)
+
+
+def _prefix(table: object, location: list[str]) -> list[str]:
+    """As much of `location` as `table` has."""
+    found = []
+    for part in location:
+        if isinstance(table, dict) and part in table:
+            table = table[part]
+        elif isinstance(table, list) and part.isdecimal() and int(part) < len(table):
+            table = table[int(part)]
+        else:
+            break
+        found.append(part)
+    return found

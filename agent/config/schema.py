@@ -4,7 +4,8 @@
 Only the short-lived process in `__main__` and the tests import this module (it pulls in pydantic).
 """
 
-from pathlib import Path
+import pathlib
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress
@@ -21,6 +22,8 @@ from agent.config.values import Mode, RendererChoice
 # "@" is not ("not supported by podman", facts: podman-systemd), nor is anything systemd escapes.
 INSTANCE_NAME = r"^[a-z0-9][a-z0-9.-]{0,31}$"
 
+ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -32,7 +35,35 @@ def _single_line(value: str) -> str:
     return value
 
 
+def _path(value: str) -> str:
+    """A path that Podman's SOURCE:TARGET can carry."""
+    if ":" in value:
+        raise ValueError('":" is not allowed: Podman cuts a mount there')
+    return value
+
+
+def _argument(value: str) -> str:
+    """Podman's quadlet generator loses an empty argument and a lone ";" (seen with 5.4.2)."""
+    if value in ("", ";"):
+        raise ValueError('an empty argument and ";" are not allowed')
+    return value
+
+
+def _address(value: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Without a zone (fe80::1%eth0), which may hold any character."""
+    if isinstance(value, IPv6Address) and value.scope_id is not None:
+        raise ValueError("an address with a zone (%) is not allowed")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("the path must be absolute")
+    return value
+
+
 Line = Annotated[str, AfterValidator(_single_line)]
+Path = Annotated[Line, Field(min_length=1), AfterValidator(_path)]
 
 
 class Strict(BaseModel):
@@ -58,16 +89,18 @@ class VllmModel(Strict):
     enforce_eager: bool = True
     trust_remote_code: bool = False
     reasoning_parser: Line = "deepseek_r1"
-    extra_args: tuple[Line, ...] = ()
+    extra_args: tuple[Annotated[Line, AfterValidator(_argument)], ...] = ()
 
 
 class ProfileModel(Strict):
     """One file of models.d: the instance has the file's name."""
 
     served_name: Annotated[Line, Field(min_length=1)]
-    model: Annotated[Line, Field(min_length=1)]
+    model: Path
     image: Annotated[Line, Field(min_length=1)]
-    listen: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
+    listen: Annotated[IPvAnyAddress, AfterValidator(_address)] = Field(
+        default="127.0.0.1", validate_default=True
+    )
     port: Port
     npus: Literal["auto", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "auto"
     shm_size: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "1g"
@@ -92,14 +125,14 @@ class SettingsModel(BaseSettings):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="DEEPSEEK_AGENT_",
+        env_prefix=ENVIRONMENT_PREFIX,
         env_nested_delimiter="__",
     )
-    toml_files: ClassVar[tuple[Path, ...]] = ()
+    toml_files: ClassVar[tuple[pathlib.Path, ...]] = ()
 
     mode: Mode = Mode.ACT
     renderer: RendererChoice = RendererChoice.AUTO
-    models_dir: Path = Path("/var/lib/deepseek/models")
+    models_dir: Annotated[Path, AfterValidator(_absolute)] = "/var/lib/deepseek/models"
     limits: LimitsModel = LimitsModel()
 
     @classmethod

@@ -56,13 +56,18 @@ class RenderedFiles:
         generator = next((path for path in GENERATORS if os.access(path, os.X_OK)), None)
         if generator is None:
             return "this host has no quadlet generator"
-        with tempfile.TemporaryDirectory(prefix="deepseek-agent-") as folder:
-            (Path(folder) / file_name).write_text(text, encoding="utf-8")
-            done = await run(
-                (generator, "--dryrun"),
-                deadline_s=GENERATOR_DEADLINE_S,
-                environment={"QUADLET_UNIT_DIRS": folder},
-            )
+        try:
+            with tempfile.TemporaryDirectory(prefix="deepseek-agent-") as folder:
+                (Path(folder) / file_name).write_text(text, encoding="utf-8")
+                done = await run(
+                    (generator, "--dryrun"),
+                    deadline_s=GENERATOR_DEADLINE_S,
+                    environment={"QUADLET_UNIT_DIRS": folder},
+                )
+        except OSError as error:
+            raise HostError(
+                Code.FILE_NOT_WRITTEN, f"cannot try the rendered file: {error}", "see: df -h /tmp"
+            ) from error
         service = file_name.removesuffix(".container") + ".service"
         if done.status == 0 and service in done.output:
             return None

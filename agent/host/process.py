@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from agent.errors import Code, HostError
+
 # Enough for any answer that we ask for; a child that prints more is cut off.
 OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
 # After SIGKILL a child is reaped at once, unless it hangs in the kernel: then it is left alone.
@@ -30,16 +32,19 @@ async def run(
     deadline_s: float,
     environment: Mapping[str, str] | None = None,
 ) -> Completed:
-    """Runs `argv` without standard input. Never raises for what the child does; OSError when it
+    """Runs `argv` without standard input. Never raises for what the child does; HostError when it
     cannot be started."""
-    child = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
-        limit=OUTPUT_LIMIT_BYTES,
-    )
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            limit=OUTPUT_LIMIT_BYTES,
+        )
+    except OSError as error:
+        raise HostError(Code.INTERNAL, f"cannot run {argv[0]}: {error}") from error
     try:
         async with asyncio.timeout(deadline_s):
             output, errors = await child.communicate()

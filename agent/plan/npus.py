@@ -50,7 +50,7 @@ def _free(inventory: Inventory, taken: Collection[int]) -> list[Npu]:
 def _smallest_fit(free: Sequence[Npu], heads: int, need_mib: int) -> tuple[Npu, ...] | Failure:
     for size in range(1, len(free) + 1):
         chosen = free[:size]
-        if heads % size == 0 and sum(npu.memory_mib for npu in chosen) >= need_mib:
+        if _divides(size, heads) and sum(npu.memory_mib for npu in chosen) >= need_mib:
             return tuple(chosen)
     memory = ", ".join(f"{npu.logic_id}: {npu.memory_mib} MiB" for npu in free) or "none"
     return Failure(
@@ -76,7 +76,7 @@ def _exactly(
         if npu.health not in USABLE:
             return _refuse(Code.NPU_TOO_FEW, logic_id, f"its health is {npu.health}")
     size = len(set(wanted))
-    if size == 0 or heads % size:
+    if not _divides(size, heads):
         return Failure(
             Code.NPU_TOO_FEW,
             f"cannot use {size} NPUs: the model has {heads} attention heads, which {size} does not "
@@ -84,6 +84,11 @@ def _exactly(
             "list a number of NPUs that divides the attention heads",
         )
     return tuple(known[logic_id] for logic_id in sorted(set(wanted)))
+
+
+def _divides(size: int, heads: int) -> bool:
+    """Heads that are not known (0) are not divided."""
+    return size == 1 if heads == 0 else size > 0 and heads % size == 0
 
 
 def _refuse(code: Code, logic_id: int, why: str) -> Failure:

@@ -12,6 +12,11 @@ def specifiers(value: str) -> str:
     return value.replace("%", "%%")
 
 
+def unquoted(value: str) -> str:
+    """A value that a generator puts on a command line without unquoting it first."""
+    return specifiers(value).replace("$", "$$")
+
+
 def word(value: str) -> str:
     """One word of a list (Environment=, PodmanArgs=): quoted where it has to be."""
     if value and all(char in _PLAIN for char in value):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from agent.render.escape import argument
 from agent.render.options import CAPABILITIES, LABEL, LOG_DRIVER, PULL_NEVER, shm_size, stop_timeout
 from agent.render.sections import HEADER, section, service_lines, unit_section
-from agent.render.workload import STOP_TIMEOUT_S, Workload
+from agent.render.workload import Workload
 
 PODMAN = "/usr/bin/podman"
 
@@ -24,7 +24,8 @@ def render_unit(workload: Workload) -> str:
 
 
 def _service(workload: Workload) -> Iterator[str]:
-    remove = (PODMAN, "rm", "-f", "-i", "-t", str(STOP_TIMEOUT_S), workload.container)
+    # Waits for the container's own --stop-timeout; its option -t is too new (Podman 4.0).
+    remove = (PODMAN, "rm", "-f", "-i", workload.container)
     yield "Type=notify"
     yield "NotifyAccess=all"
     yield "Delegate=yes"

@@ -8,7 +8,7 @@ has no key yet goes through PodmanArgs=, which stands right before the image, so
 
 from collections.abc import Iterator
 
-from agent.render.escape import argument, specifiers, word
+from agent.render.escape import argument, specifiers, unquoted
 from agent.render.options import CAPABILITIES, LABEL, LOG_DRIVER, PULL_NEVER, shm_size, stop_timeout
 from agent.render.sections import HEADER, section, service_lines, unit_section
 from agent.render.workload import STOP_TIMEOUT_S, Workload
@@ -39,9 +39,11 @@ def _container(workload: Workload) -> Iterator[str]:
         # Without the "-" that would drop a device whose driver is late (facts, section 2).
         yield f"AddDevice={device}"
     for mount in workload.mounts:
-        yield f"Volume={word(f'{mount.source}:{mount.target}:ro')}"
+        # Taken as it stands, without unquoting (seen with 5.4.2).
+        yield f"Volume={unquoted(f'{mount.source}:{mount.target}:ro')}"
     for name, value in workload.environment:
-        yield f"Environment={word(f'{name}={value}')}"
+        # It ends up on a command line, where "$" is expanded (seen with 5.4.2).
+        yield f"Environment={argument(f'{name}={value}')}"
     yield f"PublishPort={workload.publish}"
     yield "NoNewPrivileges=true"
     yield "DropCapability=all"

@@ -2,11 +2,12 @@
 """The one client of the socket API, for deepseekctl and the tests. Decodes into our own values."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import msgspec
 
-from agent.errors import AgentError, Code, Failure, HostUnavailable
+from agent.errors import AgentError, Code, HostUnavailable
 from agent.status.snapshot import Snapshot
 
 SOCKET = Path("/run/deepseek-agent/agent.sock")
@@ -15,8 +16,16 @@ TIMEOUT_S = 10.0
 RENDER_TIMEOUT_S = 45.0
 
 
+class _Error(msgspec.Struct):
+    """A failure as it comes: a newer agent may have codes that this client does not know."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
 class _Refusal(msgspec.Struct):
-    error: Failure
+    error: _Error
 
 
 class _Rendered(msgspec.Struct):
@@ -42,7 +51,7 @@ class AgentClient:
     @staticmethod
     def decode(raw: bytes) -> Snapshot:
         """The answer of `status_json` as values."""
-        return msgspec.json.decode(raw, type=Snapshot)
+        return _decode(raw, Snapshot)
 
     def status_json(self) -> bytes:
         """As the agent wrote it: newer fields than this client knows stay in."""
@@ -53,7 +62,7 @@ class AgentClient:
 
     def render(self, instance: str) -> str:
         answer = self._ask("GET", f"/v1/instances/{instance}/render", RENDER_TIMEOUT_S)
-        return msgspec.json.decode(answer, type=_Rendered).text
+        return _decode(answer, _Rendered).text
 
     def close(self) -> None:
         self._client.close()
@@ -69,8 +78,21 @@ class AgentClient:
             ) from error
         if answer.is_success:
             return answer.content
-        try:
-            failure = msgspec.json.decode(answer.content, type=_Refusal).error
-        except msgspec.MsgspecError:
-            failure = Failure(Code.INTERNAL, f"the agent answered HTTP {answer.status_code}")
-        raise AgentError(failure.code, failure.message, failure.hint)
+        told = _decode(answer.content, _Refusal).error
+        known = told.code in set(Code)
+        message = told.message if known else f"{told.message} [{told.code}]"
+        raise AgentError(Code(told.code) if known else Code.INTERNAL, message, told.hint)
+
+
+Kind = TypeVar("Kind")
+
+
+def _decode(raw: bytes, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as error:
+        raise AgentError(
+            Code.INTERNAL,
+            f"cannot understand the agent's answer: {error}",
+            "are agent and deepseekctl of the same version? systemctl restart deepseek-agent",
+        ) from error

@@ -22,6 +22,8 @@ _UCRED = struct.Struct("3i")
 HEADER_LIMIT_BYTES = 16 * 1024
 KEEP_ALIVE_S = 5
 CLOSE_DEADLINE_S = 1.0
+# From connecting, or from the last answer, to a whole request.
+REQUEST_DEADLINE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,42 @@ class Peer:
 
 
 class PeerProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with `state.peer` in every request."""
+    """uvicorn's HTTP/1.1 with `state.peer` in every request, and a deadline for asking."""
+
+    _request_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = read_peer(transport.get_extra_info("socket"))
         # handle_events() copies app_state into every scope; ours is per connection.
         self.app_state = {**self.app_state, "peer": peer}
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_request()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        """Every local user may connect: who does not ask in time is not kept. (uvicorn waits for a
+        first request, or for the rest of one, for ever.)"""
+        asking = self.cycle is not None and not self.cycle.response_complete
+        if asking:
+            self._forget_request()
+        elif self._request_timer is None:
+            self._request_timer = self.loop.call_later(REQUEST_DEADLINE_S, self.transport.close)
+
+    def _forget_request(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
 
 
 def read_peer(connection: socket.socket) -> Peer:
