@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
             # To leave would stop the engine, which may serve: a new agent that cannot read its
             # configuration is no reason. It is asked again.
         except Lost as loss:
-            _wait_or_give_way(told, f"the agent does not answer, trying again: {loss}")
+            text = f"the agent does not answer, trying again: {loss}"
+            _wait_or_give_way(told, text, priority=4)
         time.sleep(pause_s * (1 - os.urandom(1)[0] / 512))  # jitter: half of it to all of it
         pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
@@ -106,20 +107,20 @@ def take(line: "Line", told: Told) -> int | None:
     return None
 
 
-def _wait_or_give_way(told: Told, status: str) -> None:
+def _wait_or_give_way(told: Told, status: str, priority: int = 6) -> None:
     """A start job must not stay pending for ever: then it ends, and the agent goes on trying."""
     if not told.ready and time.monotonic() - told.progress_at > told.start_wait_s:
         told.late = True
     if told.late:
-        _ready(told, f"not serving yet, retrying: {status}")
+        _ready(told, f"not serving yet, retrying: {status}", priority)
     else:
-        _say(told, status)
+        _say(told, status, priority)
 
 
-def _ready(told: Told, status: str) -> None:
+def _ready(told: Told, status: str, priority: int = 6) -> None:
     if not told.ready:
         told.ready = notify("READY=1")  # the next line tries again when it could not be sent
-    _say(told, status)
+    _say(told, status, priority)
 
 
 def _say(told: Told, status: str, priority: int = 6) -> None:

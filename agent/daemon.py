@@ -189,9 +189,10 @@ class UnitWatcher:
                 await self._look(instance, controller)
 
     async def _look(self, instance: str, controller: Controller) -> None:
+        asked_at = time.monotonic()
         front = await self._units.status(front_unit(instance))
         engine = await self._units.status(engine_unit(instance))
-        controller.put(UnitsSeen(instance, front, engine))
+        controller.put(UnitsSeen(instance, front, engine, asked_at))
 
 
 async def _reload_on_hangup(

@@ -109,6 +109,7 @@ class ModelFacts:
     directory: str
     attention_heads: int  # from the model's own config.json, 0 when unknown
     problem: str = ""
+    present: bool = True  # the directory is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class UnitActive(StrEnum):
     FAILED = "failed"
     ACTIVATING = "activating"
     DEACTIVATING = "deactivating"
+    REFRESHING = "refreshing"  # from systemd 257 on: active, its mounts are being renewed
     UNKNOWN = "unknown"
 
     @classmethod
@@ -151,7 +153,12 @@ class UnitActive(StrEnum):
 
     def is_up(self) -> bool:
         """True while the unit runs or is on its way up."""
-        return self in (UnitActive.ACTIVE, UnitActive.RELOADING, UnitActive.ACTIVATING)
+        return self in (
+            UnitActive.ACTIVE,
+            UnitActive.RELOADING,
+            UnitActive.REFRESHING,
+            UnitActive.ACTIVATING,
+        )
 
     def is_down(self) -> bool:
         """True when nothing of the unit runs, as far as systemd knows."""

@@ -75,8 +75,12 @@ class Actions:
         self, request: Request, before_start: Callable[[], Awaitable[bool]]
     ) -> Started | Failure:
         unit = engine_unit(request.profile.name)
-        if (await self.units.status(unit)).active.is_up():
+        active = (await self.units.status(unit)).active
+        if active.is_up():
             return Started(None, None)
+        if not active.is_down():
+            # While it stops its file may not change, and its container is systemd's to remove.
+            return Failure(Code.UNIT_REFUSED, f"cannot start {unit} yet: it is {active}")
         prepared = await prepare(request, self.podman, self.machine)
         if isinstance(prepared, Failure):
             return prepared

@@ -9,16 +9,16 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import structlog
 
 from agent import __version__
-from agent.action.prepare import Prepared, Request, npus_of_container
+from agent.action.prepare import Prepared, Request
 from agent.action.start import Actions, Started
-from agent.config.values import Config, Mode, Profile
+from agent.config.values import Config, Mode
 from agent.control.messages import (
     Asked,
     ConfigSeen,
@@ -36,14 +36,12 @@ from agent.control.record import (
     say_inventory,
     usable,
 )
-from agent.errors import AgentError, Code, Failure
+from agent.control.worker import Fronts, Probe, Worker
+from agent.errors import Code, Failure
 from agent.model import (
     DriverState,
-    Health,
     Inventory,
     Phase,
-    container_name,
-    front_unit,
 )
 from agent.policy.instance import (
     CauseChanged,
@@ -51,11 +49,9 @@ from agent.policy.instance import (
     Event,
     InstanceState,
     Nothing,
-    Probed,
     Start,
     StartEnded,
     Stop,
-    StopEnded,
     Tick,
     WishChanged,
     decide,
@@ -68,15 +64,8 @@ log = structlog.get_logger(__name__)
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
 TURN_S = 5.0
 EVENTS_KEPT = 200
-
-
-class Fronts(Protocol):
-    """Starting a front unit again."""
-
-    async def dispatch_start(self, unit: str) -> None: ...
-
-
-Probe = Callable[[Profile], Awaitable[Health]]
+# Phases in which the NPUs of an instance's latest plan are its own.
+HOLDING = (Phase.STARTING, Phase.LOADING, Phase.SERVING, Phase.STOPPING)
 
 
 @dataclass
@@ -99,6 +88,7 @@ class Controller:
         self._records: dict[str, Record] = {}
         self._events: deque[EventView] = deque(maxlen=EVENTS_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._worker = Worker(self.actions, self.fronts, self.probe, self.put)
         self._take_config(self.config)
         self.board = Board(self._snapshot())
 
@@ -115,8 +105,8 @@ class Controller:
         taken = frozenset(
             npu
             for other in self._records.values()
-            if other is not record and other.state.phase in (Phase.LOADING, Phase.SERVING)
-            for npu in other.npus
+            if other is not record and other.state.phase in HOLDING
+            for npu in (*other.npus, *self._worker.claims.get(other.profile.name, ()))
         )
         return Request(record.profile, self.config.renderer, self.inventory, taken)
 
@@ -139,8 +129,9 @@ class Controller:
             pass
         if message is not None:
             self._handle(message)
-        for name in self._records:
+        for name, record in self._records.items():
             self._feed(name, Tick())
+            self._revive(record)
         self.board.put(self._snapshot())
         self.turned(self.board.snapshot)
 
@@ -151,6 +142,11 @@ class Controller:
             record.state.not_before - now
             for record in self._records.values()
             if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
+        ]
+        due += [
+            record.revived_at + REVIVE_EVERY_S - now
+            for record in self._records.values()
+            if record.front is not None and has_crashed(record.front)
         ]
         return max(0.0, min([TURN_S, *due]))
 
@@ -202,11 +198,16 @@ class Controller:
         if record is None:
             return
         record.front, record.engine = seen.front, seen.engine
+        wish = WishChanged(is_wished(seen.front))
         detail = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
-        self._feed(seen.instance, EngineObserved(seen.engine.active, detail))
-        self._feed(seen.instance, WishChanged(is_wished(seen.front)))
-        if has_crashed(seen.front):
-            self._revive(seen.instance, record)
+        events: list[Event] = [EngineObserved(seen.engine.active, detail), wish]
+        if not wish.wished:
+            events.reverse()  # an engine that is down because nobody wants it has not died
+        if seen.asked_at < record.started_at:
+            events.remove(events[0] if wish.wished else events[1])  # older than our own start
+        for event in events:
+            self._feed(seen.instance, event)
+        self._revive(record)
 
     def _take_inventory(self, inventory: Inventory) -> None:
         before, self.inventory = self.inventory, inventory
@@ -221,6 +222,7 @@ class Controller:
         if record is None:
             return
         failure: Failure | None = None
+        record.started_at = done.ended_at
         match done.outcome:
             case Failure():
                 failure = done.outcome
@@ -250,61 +252,31 @@ class Controller:
         self._follow_probe(record)
         match decision:
             case Start():
-                self._begin(record, self._start(record))
+                self._begin(record)
             case Stop():
-                self._begin(record, self._stop(record))
+                self._spawn(self._worker.stop(name))
             case Nothing():
                 pass
             case _:
                 assert_never(decision)
 
-    def _begin(self, record: Record, action: Coroutine[None, None, None]) -> None:
+    def _begin(self, record: Record) -> None:
         """One action at a time for an instance: policy asks for the next when one has ended."""
-        record.action = self._spawn(action)
-
-    async def _start(self, record: Record) -> None:
         name = record.profile.name
-        outcome: Started | Failure
         if self.config.mode is Mode.OBSERVE:
-            outcome = Failure(
-                Code.OBSERVING,
-                f'cannot start {name}: mode is "observe"',
-                'set mode = "act" in /etc/deepseek-agent/agent.toml',
-            )
+            self.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
         else:
-            outcome = await self.actions.start(
-                self.request(record), lambda: self._front_is_up(record)
-            )
-        self.put(StartDone(name, outcome))
+            self._spawn(self._worker.start(name, lambda: self.request(record)))
 
-    async def _front_is_up(self, record: Record) -> bool:
-        """The rendered unit may only start beside its front unit (Requisite=). One that was held
-        has ended; it is started again here, and attach asks for the engine when it connects."""
-        unit = front_unit(record.profile.name)
-        status = await self.actions.units.status(unit)
-        if status.active.is_up():
-            return True
-        if is_wished(status):
-            await self.fronts.dispatch_start(unit)
-        return False
-
-    async def _stop(self, record: Record) -> None:
-        failure = await self.actions.stop(record.profile.name)
-        self.put(Happened(record.profile.name, StopEnded(failure)))
-
-    def _revive(self, name: str, record: Record) -> None:
+    def _revive(self, record: Record) -> None:
         """A front unit that crashed is started again; what runs behind it is left alone."""
+        if record.front is None or not has_crashed(record.front):
+            return
         now = time.monotonic()
         if now - record.revived_at >= REVIVE_EVERY_S and self.config.mode is Mode.ACT:
             record.revived_at = now
-            self._note(name, "front-revived", "the front unit had crashed")
-            self._spawn(self._dispatch_front(name))
-
-    async def _dispatch_front(self, name: str) -> None:
-        try:
-            await self.fronts.dispatch_start(front_unit(name))
-        except AgentError as error:
-            log.warning("front-not-revived", instance=name, reason=error.failure.message)
+            self._note(record.profile.name, "front-revived", "the front unit had crashed")
+            self._spawn(self._worker.revive(record.profile.name))
 
     # --- probes ----------------------------------------------------------------------------------
 
@@ -312,27 +284,12 @@ class Controller:
         """A probe runs exactly while the instance loads."""
         loading = record.state.phase is Phase.LOADING
         if loading and record.probe is None:
-            record.probe = self._spawn(self._watch(record.profile))
+            record.probe = self._spawn(self._worker.watch(record.profile))
             if not record.npus:
-                self._spawn(self._find_npus(record.profile))
+                self._spawn(self._worker.find_npus(record.profile))
         elif not loading and record.probe is not None:
             record.probe.cancel()
             record.probe = None
-
-    async def _watch(self, profile: Profile) -> None:
-        health = await self.probe(profile)
-        self.put(Happened(profile.name, Probed(health)))
-
-    async def _find_npus(self, profile: Profile) -> None:
-        """Of a container that was there before this agent."""
-        try:
-            survey = await self.actions.podman.survey(profile.image)
-        except AgentError as error:
-            log.warning("adoption-incomplete", instance=profile.name, reason=error.failure.message)
-            return
-        found = npus_of_container(survey, container_name(profile.name))
-        if found:
-            self.put(NpusFound(profile.name, tuple(sorted(found))))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -380,6 +337,15 @@ class Controller:
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
             events=tuple(self._events),
         )
+
+
+def observing(what: str) -> Failure:
+    """In observe mode nothing is done."""
+    return Failure(
+        Code.OBSERVING,
+        f'cannot {what}: mode is "observe"',
+        'set mode = "act" in /etc/deepseek-agent/agent.toml',
+    )
 
 
 def _done(answer: "asyncio.Future[None]") -> None:

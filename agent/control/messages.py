@@ -18,6 +18,7 @@ class UnitsSeen:
     instance: str
     front: UnitStatus
     engine: UnitStatus
+    asked_at: float  # monotonic, before systemd was asked: what it says may be as old as this
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class StartDone:
 
     instance: str
     outcome: Started | Failure
+    ended_at: float  # monotonic
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ class Record:
     engine: UnitStatus | None = None
     unit_file: str = ""
     npus: tuple[int, ...] = ()
-    action: "asyncio.Task[None] | None" = None
     probe: "asyncio.Task[None] | None" = None
+    started_at: float = 0.0  # monotonic, when the latest start ended
     told: Failure | None = None  # why it waits or is held, when that was noted as an event
     revived_at: float = -REVIVE_EVERY_S
 

@@ -3,8 +3,8 @@
 
 import asyncio
 
-from agent.config.values import BrokenProfile, Config
-from agent.control.controller import Controller
+from agent.config.values import BrokenProfile, Config, Mode
+from agent.control.controller import Controller, observing
 from agent.control.messages import Asked, ConfigSeen
 from agent.control.record import Record
 from agent.errors import AgentError, Code, ConfigError, Failure
@@ -30,6 +30,9 @@ class Requests:
                 f"cannot restart {instance}: it is not started",
                 f"systemctl start {front_unit(instance)}",
             )
+        if self._controller.config.mode is Mode.OBSERVE:
+            failure = observing(f"restart {instance}")
+            raise AgentError(failure.code, failure.message, failure.hint)
         await self._ask(instance, RestartRequested())
 
     async def render(self, instance: str) -> str:

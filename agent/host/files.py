@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,10 @@ GENERATOR_DEADLINE_S = 20.0
 
 class RenderedFiles:
     """`ports.UnitFiles` on the real file system."""
+
+    def __init__(self, generators: Sequence[str] = GENERATORS) -> None:
+        """`generators`: the first that can be run is asked."""
+        self._generators = generators
 
     def read(self, path: PurePosixPath) -> str | None:
         """The text, or None when there is no such file or it is not text."""
@@ -53,7 +58,7 @@ class RenderedFiles:
         Old generators swallow errors and exit with 0 (Podman 4.9.4, facts 1.3), so what counts is
         that the unit's name appears in the output.
         """
-        generator = next((path for path in GENERATORS if os.access(path, os.X_OK)), None)
+        generator = next((path for path in self._generators if os.access(path, os.X_OK)), None)
         if generator is None:
             return "this host has no quadlet generator"
         try:
@@ -64,6 +69,8 @@ class RenderedFiles:
                     deadline_s=GENERATOR_DEADLINE_S,
                     environment={"QUADLET_UNIT_DIRS": folder},
                 )
+        except HostError as error:
+            return error.failure.message
         except OSError as error:
             raise HostError(
                 Code.FILE_NOT_WRITTEN, f"cannot try the rendered file: {error}", "see: df -h /tmp"

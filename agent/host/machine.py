@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +23,7 @@ HELPER_FOLDERS = (
 class _ModelConfig(msgspec.Struct):
     """The part of a Hugging Face config.json that planning needs."""
 
-    num_attention_heads: int
+    num_attention_heads: Annotated[int, msgspec.Meta(gt=0)]
 
 
 class LocalMachine:
@@ -42,15 +43,17 @@ class LocalMachine:
     def model(self, directory: str) -> ModelFacts:
         """Heads from config.json, and whether there are weights beside it."""
         folder = Path(directory)
-        if not folder.is_dir():
-            return ModelFacts(directory, 0, "there is no such directory")
         try:
+            names = os.listdir(folder)
             config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_ModelConfig)
         except OSError as error:
-            return ModelFacts(directory, 0, f"cannot read config.json: {error.strerror}")
+            if not os.path.isdir(folder):  # False also where nothing may be looked at
+                return ModelFacts(directory, 0, "there is no such directory", present=False)
+            what = Path(str(error.filename)).name
+            return ModelFacts(directory, 0, f"cannot read {what}: {error.strerror}")
         except msgspec.MsgspecError as error:
             return ModelFacts(directory, 0, f"config.json is damaged: {error}")
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        if not any(name.endswith((".safetensors", ".bin")) for name in names):
             return ModelFacts(directory, 0, "there are no weights (*.safetensors)")
         return ModelFacts(directory, config.num_attention_heads)
 

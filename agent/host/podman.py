@@ -17,8 +17,10 @@ from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
 
 from agent.errors import Code
 
-# Both verbs answer from Podman's own storage; more means that it hangs on its lock.
+# Answered from Podman's own storage; more means that it hangs on its lock.
 CALL_TIMEOUT_S = 10
+# Answered when the container has stopped: its stop timeout is 40 s (render/workload.py).
+REMOVE_TIMEOUT_S = 60
 SOCKET = "unix:///run/podman/podman.sock"
 
 
@@ -103,7 +105,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--socket", default=SOCKET)
     options = parser.parse_args(argv)
     try:
-        with PodmanClient(base_url=options.socket, timeout=CALL_TIMEOUT_S) as client:
+        timeout_s = CALL_TIMEOUT_S if options.verb == "survey" else REMOVE_TIMEOUT_S
+        with PodmanClient(base_url=options.socket, timeout=timeout_s) as client:
             answer: object = None
             if options.verb == "survey":
                 answer = survey(client, options.subject)

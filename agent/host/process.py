@@ -12,6 +12,7 @@ from agent.errors import Code, HostError
 
 # Enough for any answer that we ask for; a child that prints more is cut off.
 OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
 # After SIGKILL a child is reaped at once, unless it hangs in the kernel: then it is left alone.
 REAP_DEADLINE_S = 2.0
 
@@ -41,33 +42,38 @@ async def run(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(environment or {})},
-            limit=OUTPUT_LIMIT_BYTES,
         )
     except OSError as error:
         raise HostError(Code.INTERNAL, f"cannot run {argv[0]}: {error}") from error
     try:
         async with asyncio.timeout(deadline_s):
-            output, errors = await child.communicate()
-            status = child.returncode
+            output, errors = await asyncio.gather(_read(child.stdout), _read(child.stderr))
+            status = await child.wait()
     except TimeoutError:
         output, errors, status = b"", f"no answer within {deadline_s:g} s".encode(), None
     finally:
         await _end(child)
-    return Completed(
-        status,
-        output[:OUTPUT_LIMIT_BYTES].decode(errors="replace"),
-        errors[:OUTPUT_LIMIT_BYTES].decode(errors="replace"),
-    )
+    return Completed(status, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+async def _read(stream: asyncio.StreamReader | None) -> bytes:
+    """To the end; what is beyond the limit is read and dropped, so that the child can end."""
+    kept = bytearray()
+    while stream is not None and (piece := await stream.read(PIECE_BYTES)):
+        kept += piece[: OUTPUT_LIMIT_BYTES - len(kept)]
+    return bytes(kept)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    if child.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        child.kill()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(REAP_DEADLINE_S):
-            await child.wait()
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            child.kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REAP_DEADLINE_S):
+                await child.wait()
+    # A grandchild may hold the other ends of the pipes; asyncio has no public way to close ours.
+    child._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)  # it closes them in the loop's next turn
 
 
 async def run_module(

@@ -50,7 +50,7 @@ class _Jobs:
 
     dispatching: int = 0
     ended: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, asyncio.Future[str]] = field(default_factory=dict)
+    waiting: dict[str, list[asyncio.Future[str]]] = field(default_factory=dict)
 
     @contextmanager
     def dispatch(self) -> Iterator[None]:
@@ -69,14 +69,30 @@ class _Jobs:
         if job in self.ended:
             waiter.set_result(self.ended[job])
         else:
-            self.waiting[job] = waiter
+            # systemd answers a second request with the job that is queued already.
+            self.waiting.setdefault(job, []).append(waiter)
         return waiter
 
+    def forget(self, job: str, waiter: "asyncio.Future[str]") -> None:
+        """It has been waited for long enough."""
+        waiters = self.waiting.get(job, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
+        if not waiters:
+            self.waiting.pop(job, None)
+
+    def lose(self) -> None:
+        """The bus is gone: nobody will say how these ended."""
+        for waiter in [one for waiters in self.waiting.values() for one in waiters]:
+            if not waiter.done():
+                waiter.set_exception(_unavailable("wait for a job", ConnectionError("no bus")))
+        self.waiting.clear()
+
     def on_removed(self, job: str, result: str) -> None:
-        waiter = self.waiting.pop(job, None)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(result)
-        elif self.dispatching:
+        for waiter in self.waiting.pop(job, []):
+            if not waiter.done():
+                waiter.set_result(result)
+        if self.dispatching:
             self.ended[job] = result
 
 
@@ -85,7 +101,7 @@ class Systemd:
 
     def __init__(self, address: str | None = None) -> None:
         """`address` is for tests; by default the system bus."""
-        self._bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
+        self._address = address
         self._jobs = _Jobs()
         self._on_change: Callable[[str], None] = lambda unit: None
         self._paths: dict[str, str] = {}  # object path -> unit
@@ -95,6 +111,8 @@ class Systemd:
         something about it changed (what it is has to be asked), or "" after a daemon-reload."""
         self._on_change = on_change
         try:
+            # The constructor already opens the socket.
+            self._bus = MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM)
             async with asyncio.timeout(CALL_DEADLINE_S):
                 await self._bus.connect()
         except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -116,8 +134,13 @@ class Systemd:
         # dbus-next raises whatever ended its reader: EOFError, OSError, ...
         with suppress(EOFError, OSError):
             await self._bus.wait_for_disconnect()
+        # dbus-next 0.2.3 leaves the descriptor open.
+        self._bus._stream.close()
+        self._bus._sock.close()
+        self._jobs.lose()
 
     async def close(self) -> None:
+        """Ends the connection; `wait_lost` returns then."""
         self._bus.disconnect()
 
     async def status(self, unit: str) -> UnitStatus:
@@ -170,7 +193,7 @@ class Systemd:
         except TimeoutError:
             return JobResult.TIMEOUT
         finally:
-            self._jobs.waiting.pop(str(path), None)
+            self._jobs.forget(str(path), waiter)
 
     async def _properties(self, path: str, interface: str) -> dict[str, Variant]:
         (properties,) = await self._call(SYSTEMD, path, PROPERTIES, "GetAll", "s", [interface])

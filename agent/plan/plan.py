@@ -163,7 +163,7 @@ def _too_small(profile: Profile, needed: str, there: str) -> Failure:
 def _check_model(model: ModelFacts) -> Failure | None:
     if model.problem:
         return Failure(
-            Code.MODEL_MISSING if model.attention_heads == 0 else Code.MODEL_INVALID,
+            Code.MODEL_INVALID if model.present else Code.MODEL_MISSING,
             f"cannot serve {model.directory}: {model.problem}",
             "put the model's files there, whole, then: systemctl start the instance again",
         )

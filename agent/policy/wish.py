@@ -15,7 +15,9 @@ CRASHES = ("signal", "core-dump", "watchdog", "oom-kill")
 def is_wished(front: UnitStatus) -> bool:
     """True when the front unit says that the instance shall serve."""
     match front.active:
-        case UnitActive.ACTIVE | UnitActive.ACTIVATING | UnitActive.RELOADING:
+        case (
+            UnitActive.ACTIVE | UnitActive.ACTIVATING | UnitActive.RELOADING | UnitActive.REFRESHING
+        ):
             return True
         case UnitActive.FAILED | UnitActive.DEACTIVATING:
             # On its way down the result is known already: after a crash of attach, or when it left
