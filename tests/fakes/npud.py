@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A fake npud: a unix socket on which a test says what it likes (agent/npud/inventory.py)."""
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.model import Inventory
+
+
+class FakeNpud:
+    """Greets every client with the newest inventory, when there is one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.inventory: Inventory | None = None
+        self.connections = 0
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._greet, self.path)
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._clients.add(writer)
+        if self.inventory is not None:
+            writer.write(_line("inventory", inventory=asdict(self.inventory)))
+        with suppress(OSError):
+            await reader.read()  # clients say nothing; this ends when they go
+        self._clients.discard(writer)
+        writer.close()
+
+    def say(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.send(_line("inventory", inventory=asdict(inventory)))
+
+    def beat(self) -> None:
+        self.send(_line("heartbeat", sequence=1))
+
+    def send(self, raw: bytes) -> None:
+        """Anything, also what is not JSON."""
+        for client in self._clients:
+            client.write(raw)
+
+    async def drop(self) -> None:
+        """Closes every connection; new ones are taken."""
+        for client in list(self._clients):
+            client.close()
+            with suppress(OSError):
+                await client.wait_closed()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        await self.drop()
+        self.path.unlink(missing_ok=True)
+
+
+def _line(kind: str, **more: object) -> bytes:
+    return json.dumps({"schema": 1, "type": kind, **more}).encode() + b"\n"

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A fake Podman API on a unix socket: the few libpod routes that host/podman.py uses.
+
+Seen from podman-py 5.8.0 against Podman 5.4.2: /v5.8.0/libpod/version, /images/NAME/json,
+/containers/json?all=True, /containers/ID/json, and DELETE /containers/ID?force=True.
+"""
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Mode(StrEnum):
+    """How it behaves."""
+
+    OK = "ok"
+    SILENT = "silent"  # takes the request and never answers
+    ERROR = "error"  # 500 with libpod's own error body
+    GARBAGE = "garbage"  # 200, and no JSON
+    CUT = "cut"  # closes the connection in the middle of the answer
+
+
+@dataclass
+class FakeContainer:
+    """One container in storage."""
+
+    name: str
+    running: bool = True
+    unit: str = ""
+    devices: tuple[str, ...] = ()
+    vanishes: bool = False  # listed, and gone when it is looked at
+
+    @property
+    def identity(self) -> str:
+        return self.name.encode().hex().ljust(64, "0")
+
+
+@dataclass
+class FakePodmanApi:
+    """`requests` holds "METHOD path" in order."""
+
+    path: Path
+    mode: Mode = Mode.OK
+    version: str = "5.4.2"
+    images: dict[str, str] = field(default_factory=dict)  # reference -> image id
+    containers: list[FakeContainer] = field(default_factory=list)
+    remove_takes_s: float = 0.0
+    requests: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                method, target, _ = head.split(" ", 2)
+                await self._respond(method, target, writer)
+        finally:
+            self._serving.discard(task)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def _respond(self, method: str, target: str, writer: asyncio.StreamWriter) -> None:
+        path = unquote(urlsplit(target).path).partition("/libpod")[2]
+        self.requests.append(f"{method} {path}")
+        match self.mode:
+            case Mode.SILENT:
+                await asyncio.Event().wait()
+            case Mode.GARBAGE:
+                writer.write(_response(200, b"<html>not Podman</html>"))
+            case Mode.CUT:
+                writer.write(_response(200, b'{"Version": "5.4.2"}')[:-8])
+            case Mode.ERROR:
+                writer.write(_response(500, _error("the database is locked", 500)))
+            case Mode.OK:
+                status, answer = await self._answer(method, path)
+                writer.write(_response(status, json.dumps(answer).encode()))
+        await writer.drain()
+
+    async def _answer(self, method: str, path: str) -> tuple[int, object]:
+        match path.strip("/").split("/"):
+            case ["version"]:
+                return 200, {"Version": self.version, "ApiVersion": "1.41"}
+            case ["images", *name, "json"]:
+                identity = self.images.get("/".join(name))
+                if identity is None:
+                    return 404, json.loads(_error("no such image", 404))
+                return 200, {"Id": identity}
+            case ["containers", "json"]:
+                return 200, [_row(one) for one in self.containers]
+            case ["containers", name, "json"]:
+                one = self._find(name)
+                if one is None or one.vanishes:
+                    return 404, json.loads(_error("no such container", 404))
+                devices = [{"PathOnHost": device} for device in one.devices]
+                return 200, {"Id": one.identity, "HostConfig": {"Devices": devices}}
+            case ["containers", name] if method == "DELETE":
+                await asyncio.sleep(self.remove_takes_s)
+                self.containers = [one for one in self.containers if one is not self._find(name)]
+                return 200, [{"Id": name}]
+            case _:
+                return 404, json.loads(_error("no such route", 404))
+
+    def _find(self, name: str) -> FakeContainer | None:
+        return next((one for one in self.containers if name in (one.name, one.identity)), None)
+
+
+def _row(one: FakeContainer) -> dict[str, object]:
+    return {
+        "Id": one.identity,
+        "Names": [one.name],
+        "State": "running" if one.running else "exited",
+        "Labels": {"PODMAN_SYSTEMD_UNIT": one.unit} if one.unit else None,
+    }
+
+
+def _error(message: str, status: int) -> bytes:
+    return json.dumps({"cause": message, "message": message, "response": status}).encode()
+
+
+def _response(status: int, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Doubles of ports for what is not under test: Podman, the machine, the places of files."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from agent.errors import AgentError
+from agent.host.files import RenderedFiles
+from agent.model import ContainerFacts, HostFacts, ImageFacts, ModelFacts, PodmanSurvey
+from tests.build import HEADS, IMAGE_ID, build_host
+
+
+@dataclass
+class FakePodman:
+    """`ports.ContainerEngine`."""
+
+    version: tuple[int, int, int] = (5, 4, 2)
+    images: dict[str, str] = field(default_factory=dict)  # others have IMAGE_ID
+    containers: dict[str, ContainerFacts] = field(default_factory=dict)
+    broken: AgentError | None = None
+    survey_takes_s: float = 0.0
+    surveys: int = 0
+    removed: list[str] = field(default_factory=list)
+
+    async def survey(self, image: str) -> PodmanSurvey:
+        self.surveys += 1
+        seen = tuple(self.containers.values())
+        await asyncio.sleep(self.survey_takes_s)
+        if self.broken is not None:
+            raise self.broken
+        facts = ImageFacts(image, self.images.get(image, IMAGE_ID))
+        return PodmanSurvey(self.version, facts, seen)
+
+    async def remove(self, container: str) -> None:
+        self.removed.append(container)
+        self.containers.pop(container, None)
+
+
+@dataclass
+class FakeMachine:
+    """`ports.Machine`."""
+
+    host: HostFacts = field(default_factory=build_host)
+    problem: str = ""
+
+    def facts(self, podman_version: tuple[int, int, int], driver_paths: Sequence[str]) -> HostFacts:
+        return self.host
+
+    def model(self, directory: str) -> ModelFacts:
+        return ModelFacts(directory, 0 if self.problem else HEADS, self.problem)
+
+
+@dataclass
+class RootedFiles:
+    """The real `RenderedFiles` below a folder; the generator's word is the test's."""
+
+    root: Path
+    refusal: str | None = None
+    fails: BaseException | None = None
+    written: list[str] = field(default_factory=list)
+
+    def read(self, path: PurePosixPath) -> str | None:
+        return RenderedFiles().read(self.at(path))
+
+    def write(self, path: PurePosixPath, text: str) -> None:
+        self.written.append(str(path))
+        RenderedFiles().write(self.at(path), text)
+
+    def remove(self, path: PurePosixPath) -> None:
+        RenderedFiles().remove(self.at(path))
+
+    async def generator_refusal(self, file_name: str, text: str) -> str | None:
+        if self.fails is not None:
+            raise self.fails
+        return self.refusal
+
+    def at(self, path: PurePosixPath) -> PurePosixPath:
+        return PurePosixPath(self.root) / str(path).lstrip("/")

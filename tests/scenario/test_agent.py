@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Agents that come and go, fronts that crash, observe mode, and what is asked of the agent."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+import pytest
+
+from agent.config.values import Mode
+from agent.errors import AgentError, Code
+from agent.model import Phase, engine_unit, front_unit
+from tests.build import build_inventory
+from tests.fakes.systemd import Job
+from tests.scenario.world import Agent, World, host, play, running, until
+
+ENGINE, FRONT = engine_unit("8b"), front_unit("8b")
+START, STOP = ("StartUnit", ENGINE), ("StopUnit", ENGINE)
+
+
+# --- an agent that comes and goes ----------------------------------------------------------------
+
+
+def test_a_new_agent_adopts_what_runs(world: World) -> None:
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine("8b", 3)
+            world.attach()
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+                await until(lambda: agent.view().npus == (3,))
+                await asyncio.sleep(0.3)
+                assert agent.kinds() == ["loading", "serving"]
+            assert world.acted() == []
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_restarts_again_and_again_beside_a_serving_engine(world: World) -> None:
+    async def scenario() -> None:
+        async with host(world):
+            async with running(world) as agent:
+                world.start()
+                await agent.reach(Phase.SERVING)
+                await until(lambda: world.front() == "active")
+            before = world.acted()
+            for _ in range(5):
+                async with running(world) as agent:
+                    await agent.reach(Phase.SERVING)
+            assert world.acted() == before
+            assert world.front() == "active"
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_goes_in_the_middle_of_a_start(world: World) -> None:
+    world.systemd.jobs[ENGINE] = Job(after_s=0.3)
+
+    async def scenario() -> None:
+        async with host(world):
+            async with running(world):
+                world.start()
+                await until(lambda: START in world.acted())
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+            assert world.acted().count(START) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_died_while_no_agent_was_there(world: World) -> None:
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine()
+            world.attach()
+            world.kill_engine()
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+            assert world.acted().count(START) == 1
+
+    asyncio.run(scenario())
+
+
+def test_stopped_while_no_agent_was_there(world: World) -> None:
+    async def scenario() -> None:
+        async with host(world):
+            async with running(world) as agent:
+                world.start()
+                await agent.reach(Phase.SERVING)
+                await until(lambda: world.front() == "active")
+            world.stop()
+            await until(lambda: world.engine() == "inactive" and world.front() == "inactive")
+            before = world.acted()
+            async with running(world) as agent:
+                await asyncio.sleep(0.3)
+                assert agent.view().phase is Phase.IDLE
+            assert world.acted() == before
+
+    asyncio.run(scenario())
+
+
+# --- the front unit ------------------------------------------------------------------------------
+
+
+def test_a_front_that_crashed_is_started_and_nothing_else(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        before = world.acted()
+        world.kill_front()
+        await until(lambda: world.front() == "active")
+        assert world.acted()[len(before) :] == [("StartUnit", FRONT)]
+        assert agent.view().phase is Phase.SERVING
+        assert world.engine() == "active"
+
+    play(world, scenario)
+
+
+def test_a_front_that_crashes_twice_in_a_row(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        for _ in range(2):
+            world.kill_front()
+            await until(lambda: world.front() == "active", within_s=6.5)
+
+    play(world, scenario)
+
+
+# --- observe -------------------------------------------------------------------------------------
+
+
+def test_observe_acts_on_nothing(world: World) -> None:
+    world.mode = Mode.OBSERVE
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        agent.see(build_inventory(1))
+        await asyncio.sleep(0.3)
+        assert world.acted() == []
+        assert world.files.written == []
+        failure = agent.view().failure
+        assert failure is not None
+        assert failure.code is Code.OBSERVING
+
+    play(world, scenario)
+
+
+def test_observe_beside_a_running_engine(world: World) -> None:
+    world.mode = Mode.OBSERVE
+
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine()
+            world.attach()
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+                world.kill_front()
+                await asyncio.sleep(0.2)
+            assert world.acted() == []
+
+    asyncio.run(scenario())
+
+
+def test_observe_and_a_request_to_restart(world: World) -> None:
+    world.mode = Mode.OBSERVE
+
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine()
+            world.attach()
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+                with contextlib.suppress(AgentError):  # to refuse it is one way to keep still
+                    await agent.requests.restart("8b")
+                await asyncio.sleep(0.3)
+                assert world.acted() == []
+                assert agent.view().phase is Phase.SERVING
+
+    asyncio.run(scenario())
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+def test_a_restart_is_stop_then_start(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        with pytest.raises(AgentError) as raised:
+            await agent.requests.restart("8b")
+        assert raised.value.failure.code is Code.NOT_WISHED
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        before = len(world.acted())
+        await agent.requests.restart("8b")
+        await until(lambda: world.acted().count(START) == 2)
+        await agent.reach(Phase.SERVING)
+        assert world.acted()[before:] == [STOP, ("ResetFailedUnit", ENGINE), START]
+        assert world.front() == "active"
+        assert agent.view().failures == 0
+
+    play(world, scenario)
+
+
+def test_render_changes_nothing(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        text = await agent.requests.render("8b")
+        assert text.startswith("# /run/containers/systemd/deepseek-vllm-8b.container\n")
+        assert world.acted() == []
+        assert world.files.written == []
+
+    play(world, scenario)
+
+
+def test_a_refused_configuration_leaves_the_one_in_force(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        problem = AgentError(Code.CONFIG_INVALID, "cannot use agent.toml: x").failure
+        await agent.requests.take_config(problem)
+        await until(lambda: agent.controller.board.snapshot.config_problem == problem)
+        assert agent.view().phase is Phase.SERVING
+        changed = replace(world.profile("8b"), shm_size="2g")
+        await agent.requests.take_config(world.config(profiles=(changed,)))
+        await until(lambda: agent.controller.board.snapshot.config_problem is None)
+        await asyncio.sleep(0.2)
+        assert agent.view().phase is Phase.SERVING  # the change is taken at the next start
+        assert world.acted().count(START) == 1
+
+    play(world, scenario)

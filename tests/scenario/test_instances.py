@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Several instances on one host: each has its own NPUs, and its own trouble."""
+
+from pathlib import Path
+
+from agent.errors import Code
+from agent.model import Phase, engine_unit
+from tests.build import build_inventory
+from tests.fakes.bus import PrivateBus
+from tests.fakes.systemd import Job
+from tests.scenario.world import Agent, World, play, until
+
+START = ("StartUnit", engine_unit("8b"))
+
+
+def test_instances_started_one_after_the_other_share_no_npu(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        for name in world.profiles:
+            world.start(name)
+            await agent.reach(Phase.SERVING, name)
+        assert [agent.view(name).npus for name in world.profiles] == [(0,), (1,), (2,)]
+
+    play(World(tmp_path, bus, profiles=("8b", "14b", "32b")), scenario)
+
+
+def test_instances_started_at_once_share_no_npu(tmp_path: Path, bus: PrivateBus) -> None:
+    """As at boot."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        for name in world.profiles:
+            world.start(name)
+        for name in world.profiles:
+            await agent.reach(Phase.SERVING, name)
+        npus = [npu for name in world.profiles for npu in agent.view(name).npus]
+        assert sorted(npus) == [0, 1, 2]
+
+    world = World(tmp_path, bus, profiles=("8b", "14b", "32b"))
+    world.podman.survey_takes_s = 0.05  # the worker process takes longer than that
+    play(world, scenario)
+
+
+def test_the_last_npu_is_for_one(tmp_path: Path, bus: PrivateBus) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start("8b")
+        await agent.reach(Phase.SERVING, "8b")
+        world.start("14b")
+        await agent.reach(Phase.HELD, "14b")
+        assert agent.view("14b").failure.code is Code.NPU_TOO_FEW  # type: ignore[union-attr]
+        assert agent.view("8b").phase is Phase.SERVING
+
+    world = World(tmp_path, bus, profiles=("8b", "14b"))
+    world.inventory = build_inventory(1)
+    play(world, scenario)
+
+
+def test_one_that_fails_does_not_disturb_the_other(tmp_path: Path, bus: PrivateBus) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        for name in world.profiles:
+            world.start(name)
+            await agent.reach(Phase.SERVING, name)
+        before = world.acted().count(START)
+        world.systemd.jobs[engine_unit("14b")] = Job("failed")
+        world.kill_engine("14b")
+        await until(lambda: agent.view("14b").failures >= 3)
+        assert agent.view("8b").phase is Phase.SERVING
+        assert world.acted().count(START) == before
+
+    play(World(tmp_path, bus, profiles=("8b", "14b")), scenario)

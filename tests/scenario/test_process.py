@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""agentd as a process of its own, on the fake systemd's bus: how it begins, and how it ends."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.model import Phase, engine_unit, front_unit
+from agent.status.client import AgentClient
+from agent.status.snapshot import Snapshot
+from tests.build import build_inventory
+from tests.fakes.bus import PrivateBus
+from tests.fakes.npud import FakeNpud
+from tests.fakes.systemd import FakeSystemd
+from tests.scenario.world import until
+
+FRONT, ENGINE = front_unit("8b"), engine_unit("8b")
+PROFILE = 'served_name = "a"\nmodel = "/nonexistent/model"\nimage = "x"\nport = {port}\n'
+
+
+@dataclass
+class Daemon:
+    """A running agentd."""
+
+    folder: Path
+    child: asyncio.subprocess.Process
+    notices: socket.socket
+    systemd: FakeSystemd
+    npud: FakeNpud
+
+    async def status(self) -> Snapshot:
+        def ask() -> Snapshot:
+            client = AgentClient(self.folder / "agent.sock")
+            try:
+                return client.status()
+            finally:
+                client.close()
+
+        return await asyncio.to_thread(ask)
+
+    async def phase(self) -> Phase:
+        one = (await self.status()).instance("8b")
+        assert one is not None
+        return one.phase
+
+    async def told(self, word: str, within_s: float = 6.0) -> str:
+        """Waits for what systemd is to be told."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                notice = self.notices.recv(4096).decode()
+                if word in notice:
+                    return notice
+                continue
+            assert self.child.returncode is None, f"it ended with {self.child.returncode}"
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"systemd was not told {word}")
+
+
+def write_config(folder: Path, port: str = "2023") -> None:
+    (folder / "etc" / "models.d").mkdir(parents=True, exist_ok=True)
+    profile = folder / "etc" / "models.d" / "8b.toml"
+    profile.write_text(PROFILE.format(port=port))
+
+
+@contextlib.asynccontextmanager
+async def daemon(folder: Path, bus: PrivateBus, descriptors: int = 256) -> AsyncIterator[Daemon]:
+    systemd, npud = FakeSystemd(), FakeNpud(folder / "npu.sock")
+    systemd.add(FRONT, file_state="enabled")
+    systemd.add(ENGINE, load="not-found")
+    npud.inventory = build_inventory()
+    await systemd.connect(bus.address)
+    await npud.start()
+    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notices.bind(str(folder / "notify"))
+    notices.setblocking(False)
+    arguments = [f"--{name}={folder}/{name}" for name in ("etc", "share")]
+    arguments += [f"--socket={folder}/agent.sock", f"--npu-socket={folder}/npu.sock"]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agent.daemon", *arguments),
+        env={
+            **os.environ,
+            "PYTHONPATH": os.getcwd(),
+            "DBUS_SYSTEM_BUS_ADDRESS": bus.address,
+            "NOTIFY_SOCKET": str(folder / "notify"),
+            "WATCHDOG_USEC": "1000000",
+        },
+        stderr=subprocess.PIPE,
+        preexec_fn=limit,
+    )
+    one = Daemon(folder, child, notices, systemd, npud)
+    try:
+        await one.told("READY=1")
+        yield one
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.communicate()
+        notices.close()
+        await npud.close()
+        await systemd.close()
+        await asyncio.sleep(0.02)
+
+
+async def ended(one: Daemon, within_s: float = 3.0) -> int:
+    async with asyncio.timeout(within_s):
+        return await one.child.wait()
+
+
+def test_it_tells_systemd_serves_and_leaves(tmp_path: Path, bus: PrivateBus) -> None:
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus) as one:
+            await one.told("WATCHDOG=1")
+            await one.told("STATUS=8 NPUs, driver ready")
+            snapshot = await one.status()
+            assert snapshot.instances[0].phase is Phase.IDLE
+            assert len(snapshot.inventory.npus) == 8
+            one.child.send_signal(signal.SIGTERM)
+            assert await ended(one) == 0
+            asked = one.systemd.asked("StartUnit", "StopUnit", "Reload", "ResetFailedUnit")
+            assert asked == []
+
+    asyncio.run(scenario())
+
+
+def test_sigterm_beside_an_attach_that_stays(tmp_path: Path, bus: PrivateBus) -> None:
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus) as one:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+            writer.write(b"GET /v1/instances/8b/attach HTTP/1.0\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            one.child.send_signal(signal.SIGTERM)
+            assert await ended(one) == 0
+            await reader.read()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
+def test_the_bus_goes_away(tmp_path: Path, bus: PrivateBus) -> None:
+    """systemd starts a new one; dbus-next cannot connect anew."""
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus) as one:
+            bus.drop()
+            assert await ended(one) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_profile_that_is_mended(tmp_path: Path, bus: PrivateBus) -> None:
+    """A broken file is a state to show, no reason to die; SIGHUP reads it again."""
+    write_config(tmp_path, port="99999")
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus) as one:
+            snapshot = await one.status()
+            assert "8b" in snapshot.broken[0]
+            write_config(tmp_path)
+            one.child.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 5
+            while (await one.status()).broken:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            assert await one.phase() is Phase.IDLE
+            one.systemd.change(FRONT, "activating")  # it is watched from now on
+            while (await one.phase()) is Phase.IDLE:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+def test_a_crowd_of_connections_stops_nothing(tmp_path: Path, bus: PrivateBus) -> None:
+    """The socket is open to every local user, who can use up the agent's descriptors."""
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus, descriptors=64) as one:
+            crowd = []
+            for _ in range(80):
+                crowd.append(client := socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    client.connect(str(tmp_path / "agent.sock"))
+            await asyncio.sleep(0.3)
+            one.systemd.change(FRONT, "activating")
+            await until(lambda: ("LoadUnit", ENGINE) in one.systemd.calls)
+            await asyncio.sleep(0.7)
+            for client in crowd:
+                client.close()
+            deadline = time.monotonic() + 2.5
+            while (await one.phase()) in (Phase.IDLE, Phase.STARTING):
+                assert time.monotonic() < deadline, await one.phase()
+                await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())

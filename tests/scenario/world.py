@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A host for the real agent: a bus with a fake systemd on it, attach, engines, Podman, files.
+
+`World` is what is outside and outlives an agent; `Agent` is what daemon.py puts together.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from agent import exits
+from agent.action.start import Actions
+from agent.config.values import Config, Mode, Profile, RendererChoice
+from agent.control.controller import Controller
+from agent.control.messages import InventorySeen
+from agent.control.requests import Requests
+from agent.daemon import UnitWatcher
+from agent.health.endpoint import wait_until_healthy
+from agent.host.http import LocalHttp
+from agent.host.systemd import Systemd
+from agent.model import Health, Inventory, Phase, container_name, engine_unit, front_unit
+from agent.render.choose import other_paths
+from agent.status.peer import SocketServer
+from agent.status.server import build_app
+from agent.status.snapshot import InstanceView
+from tests.build import LIMITS, build_container, build_inventory, build_profile
+from tests.fakes.bus import PrivateBus
+from tests.fakes.systemd import FakeSystemd, Job
+from tests.scenario.endpoint import Endpoint
+from tests.scenario.ports import FakeMachine, FakePodman, RootedFiles
+
+ACTING = ("StartUnit", "StopUnit", "ResetFailedUnit", "Reload")
+QUICK = replace(LIMITS, backoff_first_s=0.05, backoff_max_s=0.2)
+
+
+@dataclass
+class World:
+    """Everything outside of the agent."""
+
+    folder: Path
+    bus: PrivateBus
+    profiles: tuple[str, ...] = ("8b",)
+    systemd: FakeSystemd = field(default_factory=FakeSystemd)
+    podman: FakePodman = field(default_factory=FakePodman)
+    machine: FakeMachine = field(default_factory=FakeMachine)
+    inventory: Inventory = field(default_factory=build_inventory)
+    loads: bool = True  # an engine's port opens when its container has started
+    mode: Mode = Mode.ACT
+
+    def __post_init__(self) -> None:
+        self.files = RootedFiles(self.folder / "root")
+        self.endpoints = {name: Endpoint() for name in self.profiles}
+        self.lines: dict[str, list[dict[str, object]]] = {name: [] for name in self.profiles}
+        self._attached: dict[str, asyncio.Task[None]] = {}
+        self._opening: set[asyncio.Task[None]] = set()
+        for name in self.profiles:
+            front, engine = front_unit(name), engine_unit(name)
+            self.systemd.add(front, file_state="enabled")
+            self.systemd.add(engine, load="not-found")
+            self.systemd.beside[engine] = front
+            self.systemd.jobs[front] = Job(ends=False)  # attach says when
+            self.systemd.jobs[engine] = Job(after_s=0.05)  # Podman takes longer than that
+        self.systemd.on_starting = self._on_starting
+        self.systemd.on_started = self._on_started
+        self.systemd.on_stopped = self._on_stopped
+        self.systemd.on_reload = self._load
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "agent.sock"
+
+    def config(self, **changes: object) -> Config:
+        profiles = tuple(self.profile(name) for name in self.profiles)
+        config = Config(self.mode, RendererChoice.AUTO, QUICK, profiles, ())
+        return replace(config, **changes)  # type: ignore[arg-type]
+
+    def profile(self, name: str) -> Profile:
+        return build_profile(name=name, served_name=name, port=self.endpoints[name].port)
+
+    def acted(self) -> list[tuple[str, str]]:
+        """What changes something, of all that was asked of systemd."""
+        return self.systemd.asked(*ACTING)
+
+    def engine(self, name: str = "8b") -> str:
+        """The rendered unit's state."""
+        return self.systemd.units[engine_unit(name)].active
+
+    def front(self, name: str = "8b") -> str:
+        return self.systemd.units[front_unit(name)].active
+
+    # --- what people and faults do ---------------------------------------------------------------
+
+    def start(self, name: str = "8b") -> None:
+        """systemctl start deepseek@NAME."""
+        self.systemd.start(front_unit(name))
+
+    def stop(self, name: str = "8b") -> None:
+        """systemctl stop deepseek@NAME: systemd passes it on (PartOf=), attach gets SIGTERM."""
+        self._detach(name)
+        self.systemd.jobs[front_unit(name)].ends = True
+        self.systemd.stop(front_unit(name))
+
+    def kill_engine(self, name: str = "8b") -> None:
+        self._on_stopped(engine_unit(name))
+        self.systemd.crash(engine_unit(name), "exit-code", 1)
+
+    def kill_front(self, name: str = "8b") -> None:
+        """attach is killed; ExecStopPost= leaves the engine alone."""
+        self._detach(name)
+        self.systemd.crash(front_unit(name))
+
+    def run_engine(self, name: str = "8b", *npus: int) -> None:
+        """It has been running since before the agent."""
+        text = " ".join(f"/dev/davinci{npu}" for npu in npus or (0,))
+        self.files.write(other_paths(Path("/"), name)[0], text)  # type: ignore[arg-type]
+        self._load()
+        self._on_started(engine_unit(name))
+        self.systemd.units[engine_unit(name)].active = "active"
+        self.systemd.units[front_unit(name)].active = "active"
+
+    # --- attach, as its unit runs it -------------------------------------------------------------
+
+    def attach(self, name: str = "8b") -> None:
+        self._detach(name)
+        self._attached[name] = asyncio.create_task(self._attach(name))
+
+    def _detach(self, name: str) -> None:
+        if (task := self._attached.pop(name, None)) is not None:
+            task.cancel()
+
+    async def _attach(self, name: str) -> None:
+        front = front_unit(name)
+        while True:
+            with contextlib.suppress(OSError):
+                async for line in self._read(name):
+                    self.lines[name].append(line)
+                    if isinstance(line.get("exit"), int):
+                        self.systemd.crash(front, "exit-code", int(str(line["exit"])))
+                        return
+                    if line["ready"] is True and self.systemd.units[front].active != "active":
+                        self.systemd.change(front, "active")
+            await asyncio.sleep(0.02)  # the agent has gone; attach connects anew
+
+    async def _read(self, name: str) -> AsyncIterator[dict[str, object]]:
+        reader, writer = await asyncio.open_unix_connection(self.socket)
+        try:
+            request = f"GET /v1/instances/{name}/attach HTTP/1.0\r\nHost: agent\r\n\r\n"
+            writer.write(request.encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.split()[1] == b"404":
+                yield {"exit": exits.PERSON, "ready": False, "status": "unknown"}
+            while (line := await reader.readline()).endswith(b"\n"):
+                yield json.loads(line)
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    # --- what systemd and Podman do --------------------------------------------------------------
+
+    def _load(self) -> None:
+        """daemon-reload: a unit exists when there is a file for it."""
+        for name in self.profiles:
+            unit = self.systemd.units[engine_unit(name)]
+            paths = [path for path in other_paths(Path("/"), name) if self.files.read(path)]  # type: ignore[arg-type]
+            unit.load = "loaded" if paths else "not-found"
+            unit.fragment = str(paths[0]) if paths else ""
+
+    def _on_starting(self, unit: str) -> None:
+        for name in self.profiles:
+            if unit == front_unit(name):
+                self.attach(name)
+
+    def _on_started(self, unit: str) -> None:
+        for name in self.profiles:
+            if unit == engine_unit(name):
+                text = self.files.read(Path(self.systemd.units[unit].fragment)) or ""  # type: ignore[arg-type]
+                devices = sorted(set(re.findall(r"/dev/davinci\d+", text)))
+                container = build_container(container_name(name), *devices)
+                self.podman.containers[container.name] = container
+                if self.loads:
+                    self.load(name)
+
+    def load(self, name: str = "8b") -> None:
+        """The model is loaded."""
+        task = asyncio.create_task(self.endpoints[name].open())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def _on_stopped(self, unit: str) -> None:
+        for name in self.profiles:
+            if unit == engine_unit(name):
+                self.podman.containers.pop(container_name(name), None)
+                self.endpoints[name].close()
+
+    async def close(self) -> None:
+        tasks = [*self._attached.values(), *self._opening]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for endpoint in self.endpoints.values():
+            endpoint.end()
+        await self.systemd.close()
+        await asyncio.sleep(0.02)
+
+
+@dataclass
+class Agent:
+    """One life of agentd, put together as in daemon.py."""
+
+    world: World
+    controller: Controller
+    requests: Requests
+    units: Systemd
+    server: SocketServer
+    listener: socket.socket
+    tasks: list[asyncio.Task[None]]
+
+    @classmethod
+    async def begin(cls, world: World) -> "Agent":
+        units = Systemd(world.bus.address)
+        watcher = UnitWatcher(units)
+        await units.connect(watcher.on_change)
+        http = LocalHttp()
+
+        async def probe(profile: Profile) -> Health:
+            return await wait_until_healthy(http, profile.listen, profile.port, profile.served_name)
+
+        actions = Actions(units, world.podman, world.files, world.machine)
+        controller = Controller(world.config(), actions, units, probe, lambda snapshot: None)
+        await watcher.look_at_all(controller)
+        controller.put(InventorySeen(world.inventory))
+        requests = Requests(controller)
+        server = SocketServer(build_app(controller.board, requests))
+        world.socket.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(world.socket))
+        listener.listen()
+        listener.setblocking(False)
+        await server.start(listener)
+        tasks = [
+            asyncio.create_task(controller.run()),
+            asyncio.create_task(watcher.run(controller)),
+        ]
+        await until(lambda: controller.inventory is world.inventory)
+        return cls(world, controller, requests, units, server, listener, tasks)
+
+    async def end(self) -> None:
+        """As by SIGTERM or a crash: nothing is said to systemd."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.controller.board.close()
+        await self.server.close()
+        self.listener.close()
+        await self.units.close()
+        with contextlib.suppress(EOFError, OSError):
+            await self.units.wait_lost()
+        self.units._bus._stream.close()
+        self.units._bus._sock.close()
+
+    def view(self, name: str = "8b") -> InstanceView:
+        found = self.controller.board.snapshot.instance(name)
+        assert found is not None
+        return found
+
+    def kinds(self, name: str = "8b") -> list[str]:
+        """What happened to an instance, in order."""
+        events = self.controller.board.snapshot.events
+        return [str(event.kind) for event in events if event.instance == name]
+
+    def see(self, inventory: Inventory) -> None:
+        """npud says so."""
+        self.world.inventory = inventory
+        self.controller.put(InventorySeen(inventory))
+
+    async def reach(self, phase: Phase, name: str = "8b", within_s: float = 5.0) -> None:
+        await until(lambda: self.view(name).phase is phase, lambda: f"{self.view(name)}", within_s)
+
+
+async def until(
+    condition: Callable[[], object], say: Callable[[], str] = str, within_s: float = 5.0
+) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s:g} s: {say()}")
+        await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def host(world: World) -> AsyncIterator[World]:
+    """The bus and what is on it; no agent yet."""
+    await world.systemd.connect(world.bus.address)
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+@contextlib.asynccontextmanager
+async def running(world: World) -> AsyncIterator[Agent]:
+    """An agent on `world`."""
+    agent = await Agent.begin(world)
+    try:
+        yield agent
+    finally:
+        await agent.end()
+
+
+Play = Callable[[World, Agent], Awaitable[None]]
+
+
+def play(world: World, scenario: Play) -> None:
+    """A scenario with one agent from the beginning to the end."""
+
+    async def whole() -> None:
+        async with host(world), running(world) as agent:
+            await scenario(world, agent)
+
+    asyncio.run(whole())

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Podman: the real worker process over a fake API, and what is made of every kind of trouble."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from agent.errors import Code, HostError, HostUnavailable, Remedy
+from agent.host.containers import SURVEY_DEADLINE_S, Podman
+from tests.fakes.podman_api import FakeContainer, FakePodmanApi, Mode
+from tests.scenario.clock import run, skip
+
+IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0-openeuler"
+IMAGE_ID = "ab" * 32
+NAME = "deepseek-vllm-8b"
+Kind = TypeVar("Kind")
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> FakePodmanApi:
+    return FakePodmanApi(tmp_path / "podman.sock", images={IMAGE: f"sha256:{IMAGE_ID}"})
+
+
+def asked(api: FakePodmanApi, work: Coroutine[Any, Any, Kind]) -> Kind:
+    async def scenario() -> Kind:
+        await api.start()
+        try:
+            return await work
+        finally:
+            await api.close()
+
+    return run(scenario())
+
+
+def podman(api: FakePodmanApi) -> Podman:
+    return Podman(("--socket", f"unix://{api.path}"))
+
+
+def test_survey(api: FakePodmanApi) -> None:
+    api.containers = [
+        FakeContainer(NAME, unit=f"{NAME}.service", devices=("/dev/davinci0", "/dev/hisi_hdc")),
+        FakeContainer("stopped", running=False, devices=("/dev/davinci1",)),
+    ]
+    seen = asked(api, podman(api).survey(IMAGE))
+    assert seen.version == (5, 4, 2)
+    assert (seen.image.reference, seen.image.image_id) == (IMAGE, IMAGE_ID)
+    ours, stopped = seen.containers
+    assert (ours.name, ours.running, ours.unit) == (NAME, True, f"{NAME}.service")
+    assert ours.devices == ("/dev/davinci0", "/dev/hisi_hdc")
+    assert (stopped.running, stopped.unit, stopped.devices) == (False, "", ())
+    assert f"GET /containers/{stopped.container_id}/json" not in api.requests  # not looked at
+
+
+@pytest.mark.parametrize(
+    ("version", "parsed"),
+    [("4.9.4-rhel", (4, 9, 4)), ("5.0", (5, 0, 0)), ("3.4.4", (3, 4, 4)), ("5.6.0-dev", (5, 6, 0))],
+)
+def test_versions(api: FakePodmanApi, version: str, parsed: tuple[int, int, int]) -> None:
+    api.version = version
+    assert asked(api, podman(api).survey(IMAGE)).version == parsed
+
+
+def test_an_image_that_is_not_there(api: FakePodmanApi) -> None:
+    api.images.clear()
+    assert asked(api, podman(api).survey(IMAGE)).image.image_id == ""
+
+
+def test_a_container_that_goes_away_meanwhile(api: FakePodmanApi) -> None:
+    api.containers = [FakeContainer("gone", vanishes=True), FakeContainer(NAME)]
+    seen = asked(api, podman(api).survey(IMAGE))
+    assert [one.name for one in seen.containers] == ["gone", NAME]
+    assert seen.containers[0].devices == ()
+
+
+def test_remove(api: FakePodmanApi) -> None:
+    api.containers = [FakeContainer(NAME), FakeContainer("other")]
+    asked(api, podman(api).remove(NAME))
+    assert [one.name for one in api.containers] == ["other"]
+    asked(api, podman(api).remove(NAME))  # once more is no error
+
+
+@pytest.mark.parametrize("mode", [Mode.ERROR, Mode.GARBAGE, Mode.CUT])
+@pytest.mark.parametrize("verb", ["survey", "remove"])
+def test_an_api_in_trouble_is_tried_again(api: FakePodmanApi, mode: Mode, verb: str) -> None:
+    api.mode = mode
+    with pytest.raises(HostUnavailable) as raised:
+        asked(api, getattr(podman(api), verb)(IMAGE))
+    failure = raised.value.failure
+    assert failure.code is Code.PODMAN_UNAVAILABLE
+    assert failure.remedy is Remedy.RETRY
+    assert failure.message.startswith("cannot ask Podman: ")
+    assert "Traceback" not in failure.message
+    if mode is Mode.ERROR:
+        assert "the database is locked" in failure.message
+
+
+@pytest.mark.parametrize("verb", ["survey", "remove"])
+def test_no_socket(tmp_path: Path, verb: str) -> None:
+    ask = getattr(Podman(("--socket", f"unix://{tmp_path}/missing.sock")), verb)
+    with pytest.raises(HostUnavailable) as raised:
+        run(ask(IMAGE))
+    assert raised.value.failure.code is Code.PODMAN_UNAVAILABLE
+    assert "missing.sock" in raised.value.failure.message
+
+
+def test_an_api_that_never_answers_is_given_up_by_the_parent(api: FakePodmanApi) -> None:
+    """The worker's own deadline is 10 s a call; this is the one around all of it."""
+    api.mode = Mode.SILENT
+
+    async def ask() -> None:
+        asking = asyncio.create_task(podman(api).survey(IMAGE))
+        while not api.requests:  # noqa: ASYNC110 - the double has no event for it
+            await asyncio.sleep(0.01)
+        began = time.monotonic()
+        skip(SURVEY_DEADLINE_S)
+        with pytest.raises(HostUnavailable) as raised:
+            await asking
+        assert raised.value.failure.code is Code.PODMAN_UNAVAILABLE
+        assert "no answer within 30 s" in raised.value.failure.message
+        assert time.monotonic() - began < 2.0
+
+    asked(api, ask())
+
+
+WORKER = """
+import sys
+from agent.host import podman
+podman.CALL_TIMEOUT_S = 0.3
+sys.exit(podman.main(sys.argv[1:]))
+"""
+
+
+async def worker(api: FakePodmanApi, *arguments: str) -> str:
+    """The worker with a shorter deadline for one call; there is no option for it."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WORKER, "--socket", f"unix://{api.path}", *arguments),
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        stdout=subprocess.PIPE,
+    )
+    output, _ = await child.communicate()
+    return output.decode()
+
+
+def test_an_api_that_never_answers_is_given_up_by_the_worker(api: FakePodmanApi) -> None:
+    api.mode = Mode.SILENT
+    answer = asked(api, worker(api, "survey", IMAGE))
+    assert '"code": "podman-unavailable"' in answer
+    assert "imed out" in answer
+
+
+def test_removing_an_engine_that_ignores_sigterm(api: FakePodmanApi) -> None:
+    """DELETE ?force=True answers when the container is stopped: longer than any other call."""
+    api.containers = [FakeContainer(NAME)]
+    api.remove_takes_s = 1.0  # more than CALL_TIMEOUT_S, less than REMOVE_DEADLINE_S
+    assert asked(api, worker(api, "remove", NAME)) == '{"answer": null}'
+
+
+def test_no_process_can_be_started(api: FakePodmanApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with EAGAIN from fork(2); here the interpreter is not where it was."""
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(HostError) as raised:
+        asked(api, podman(api).survey(IMAGE))
+    assert raised.value.failure.remedy is Remedy.RETRY
+
+
+def test_the_caller_s_own_connections_do_not_matter(
+    api: FakePodmanApi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CONTAINER_HOST", "unix:///nonexistent.sock")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert asked(api, podman(api).survey(IMAGE)).image.image_id == IMAGE_ID

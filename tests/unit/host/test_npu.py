@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Following npud: what it says, and that a silent or broken one is UNKNOWN, never "no NPUs"."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.host.npu import LINE_LIMIT_BYTES, RECONNECT_S, SILENCE_S, NpuFollower
+from agent.model import DriverState, Inventory
+from tests.build import build_inventory
+from tests.fakes.npud import FakeNpud
+from tests.scenario.clock import run, skip
+
+
+@contextlib.asynccontextmanager
+async def following(folder: Path) -> AsyncIterator[tuple[FakeNpud, list[Inventory]]]:
+    seen: list[Inventory] = []
+    npud = FakeNpud(folder / "npu.sock")
+    following = asyncio.create_task(NpuFollower(str(npud.path), seen.append).run())
+    await until(lambda: len(seen) == 1)  # it is not there yet
+    try:
+        yield npud, seen
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await npud.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """No deadline of the loop's: the clock is moved by the tests."""
+    while not condition():  # noqa: ASYNC110 - any condition
+        await asyncio.sleep(0)
+
+
+async def reconnected(npud: FakeNpud, times: int) -> None:
+    """Moves the clock over the pauses between attempts."""
+    while npud.connections < times:
+        skip(RECONNECT_S)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+def states(seen: list[Inventory]) -> list[DriverState]:
+    return [one.driver for one in seen]
+
+
+def test_inventories_arrive_as_they_are(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(2)
+            await npud.start()
+            await reconnected(npud, 1)
+            await until(lambda: len(seen) == 2)
+            npud.say(changed := build_inventory(1, sequence=7))
+            await until(lambda: len(seen) == 3)
+            assert seen[1:] == [build_inventory(2), changed]
+            assert seen[0].driver is DriverState.UNKNOWN  # it was not there at first
+
+    run(scenario())
+
+
+def test_no_npud_is_said_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (_, seen):
+            for _ in range(10):
+                skip(RECONNECT_S)
+                await asyncio.sleep(0.001)
+            assert states(seen) == [DriverState.UNKNOWN]
+            assert "No such file" in seen[0].detail
+
+    run(scenario())
+
+
+def test_heartbeats_keep_what_is_known(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(1)
+            await npud.start()
+            await reconnected(npud, 1)
+            await until(lambda: len(seen) == 2)
+            for _ in range(6):  # a minute
+                skip(SILENCE_S * 0.6)
+                npud.beat()
+                await asyncio.sleep(0.01)
+            assert states(seen) == [DriverState.UNKNOWN, DriverState.READY]
+            assert npud.connections == 1
+
+    run(scenario())
+
+
+def test_heartbeats_alone_say_nothing_about_npus(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            await npud.start()
+            await reconnected(npud, 1)
+            npud.beat()
+            await asyncio.sleep(0.02)
+            assert all(state is DriverState.UNKNOWN for state in states(seen))
+
+    run(scenario())
+
+
+def test_silence_is_unknown_within_the_deadline(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(1)
+            await npud.start()
+            await reconnected(npud, 1)
+            await until(lambda: len(seen) == 2)
+            skip(SILENCE_S - 1)
+            await asyncio.sleep(0.02)
+            assert len(seen) == 2
+            skip(1)
+            await until(lambda: len(seen) == 3)
+            assert seen[2].driver is DriverState.UNKNOWN
+            assert not seen[2].npus
+            assert seen[2].detail == "npud has said nothing for 16 s"
+
+    run(scenario())
+
+
+def test_an_npud_that_hangs_before_accepting_anything_counts_as_silent(tmp_path: Path) -> None:
+    """Connected by the kernel, never served: half a line and then nothing."""
+
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            await npud.start()
+            await reconnected(npud, 1)
+            before = len(seen)
+            npud.send(b'{"type": "inven')
+            await asyncio.sleep(0.02)
+            assert len(seen) == before
+            skip(SILENCE_S)
+            await reconnected(npud, 2)
+            assert all(state is DriverState.UNKNOWN for state in states(seen))
+
+    run(scenario())
+
+
+GARBAGE = {
+    "no JSON": b"npu-smi: command not found\n",
+    "no object": b"[]\n",
+    "no text": b"\xff\xfe\xff\n",
+    "an empty line": b"\n",
+    "a word that we do not know": b'{"type": "inventory", "inventory": {"driver": "odd"}}\n',
+    "a line without end": b"x" * (LINE_LIMIT_BYTES * 2 + 1),
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_garbage_is_unknown_and_npud_is_asked_anew(tmp_path: Path, kind: str) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(1)
+            await npud.start()
+            await reconnected(npud, 1)
+            await until(lambda: len(seen) == 2)
+            npud.send(GARBAGE[kind])
+            await until(lambda: len(seen) == 3)
+            assert seen[2].driver is DriverState.UNKNOWN
+            await reconnected(npud, 2)
+            await until(lambda: len(seen) == 4)
+            assert seen[3].driver is DriverState.READY
+
+    run(scenario())
+
+
+def test_messages_of_a_newer_npud_are_passed_over(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(1)
+            await npud.start()
+            await reconnected(npud, 1)
+            await until(lambda: len(seen) == 2)
+            npud.send(b'{"type": "reset-done", "chips": [1], "schema": 2}\n')
+            npud.say(build_inventory(2))
+            await until(lambda: len(seen) == 3)
+            assert len(seen[2].npus) == 2
+
+    run(scenario())
+
+
+def test_npud_restarts(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with following(tmp_path) as (npud, seen):
+            npud.inventory = build_inventory(1)
+            await npud.start()
+            for turn in range(1, 4):
+                await reconnected(npud, turn)
+                await until(lambda turn=turn: len(seen) == 2 * turn)  # type: ignore[misc]
+                await npud.drop()
+            await until(lambda: len(seen) == 7)
+            assert states(seen) == [DriverState.UNKNOWN, DriverState.READY] * 3 + [
+                DriverState.UNKNOWN
+            ]
+            assert seen[-1].detail == "npud closed the connection"
+
+    run(scenario())

@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""systemd over a real bus: that very job, every refusal, a bus that goes away."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from agent.errors import Code, HostError, HostUnavailable
+from agent.host.systemd import CALL_DEADLINE_S, MANAGER_PATH, Systemd, unit_path
+from agent.model import JobResult, UnitActive
+from tests.fakes.bus import PrivateBus
+from tests.fakes.systemd import FakeSystemd, Job, escape
+from tests.scenario.clock import run, skip
+
+ENGINE = "deepseek-vllm-8b.service"
+FRONT = "deepseek@8b.service"
+NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
+REFUSED = "org.freedesktop.DBus.Error.AccessDenied"
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    bus: PrivateBus, on_change: Callable[[str], None] = lambda unit: None
+) -> AsyncIterator[tuple[Systemd, FakeSystemd]]:
+    """The real client and the fake manager on one bus."""
+    fake = FakeSystemd()
+    fake.add(ENGINE)
+    await fake.connect(bus.address)
+    units = Systemd(bus.address)
+    try:
+        await units.connect(on_change)
+        yield units, fake
+    finally:
+        await close(units)
+        await fake.close()
+
+
+async def close(units: Systemd) -> None:
+    """Waits for what `Systemd.close` starts. dbus-next itself never closes its socket."""
+    await units.close()
+    with contextlib.suppress(EOFError, OSError):
+        await units.wait_lost()
+    units._bus._stream.close()
+    units._bus._sock.close()
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def test_subscribes_before_anything_is_asked(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (_, fake):
+            assert fake.calls[0] == ("Subscribe", "")
+
+    asyncio.run(scenario())
+
+
+def test_start_waits_for_the_job(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(after_s=0.1)
+            assert await units.start(ENGINE, 5.0) is JobResult.DONE
+            status = await units.status(ENGINE)
+            assert status.active is UnitActive.ACTIVE
+            assert status.load_state == "loaded"
+            assert len(status.invocation_id) == 32
+
+    asyncio.run(scenario())
+
+
+def test_stop_waits_for_the_job(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(ENGINE, active="active")
+            assert await units.stop(ENGINE, 5.0) is JobResult.DONE
+            assert (await units.status(ENGINE)).active is UnitActive.INACTIVE
+            assert fake.asked("StopUnit") == [("StopUnit", ENGINE)]
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_ends_before_its_path_is_known_is_not_missed(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(early=True)
+            for _ in range(20):
+                assert await units.start(ENGINE, 2.0) is JobResult.DONE
+                assert await units.stop(ENGINE, 2.0) is JobResult.DONE
+            assert not units._jobs.ended
+            assert not units._jobs.waiting
+
+    asyncio.run(scenario())
+
+
+def test_jobs_of_others_are_none_of_ours(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(after_s=0.2)
+            starting = asyncio.create_task(units.start(ENGINE, 5.0))
+            for number in range(100, 200):
+                fake.remove_job(number, "other.service", "failed")
+                fake.remove_job(number, ENGINE, "canceled")
+                await asyncio.sleep(0.001)
+            assert await starting is JobResult.DONE
+            assert not units._jobs.ended  # nothing piles up over a year
+
+    asyncio.run(scenario())
+
+
+def test_two_units_at_once_get_their_own_results(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add("other.service")
+            fake.jobs = {ENGINE: Job(after_s=0.1), "other.service": Job("failed")}
+            results: Sequence[JobResult] = await asyncio.gather(
+                units.start(ENGINE, 5.0), units.start("other.service", 5.0)
+            )
+            assert list(results) == [JobResult.DONE, JobResult.FAILED]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("result", [one for one in JobResult if one is not JobResult.UNKNOWN])
+def test_every_result_of_a_job(bus: PrivateBus, result: JobResult) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(result.value)
+            assert await units.start(ENGINE, 5.0) is result
+
+    asyncio.run(scenario())
+
+
+def test_a_result_that_a_newer_systemd_adds(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job("collected")
+            assert await units.start(ENGINE, 5.0) is JobResult.UNKNOWN
+
+    asyncio.run(scenario())
+
+
+def test_requisite_that_is_down_is_dependency(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(FRONT)
+            fake.beside[ENGINE] = FRONT
+            assert await units.start(ENGINE, 5.0) is JobResult.DEPENDENCY
+            assert fake.units[ENGINE].active == "inactive"
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_never_ends_is_a_timeout(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(ends=False)
+            assert await units.start(ENGINE, 0.1) is JobResult.TIMEOUT
+            assert not units._jobs.waiting
+
+    asyncio.run(scenario())
+
+
+def test_dispatch_start_does_not_wait(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(FRONT)
+            fake.jobs[FRONT] = Job(ends=False)
+            async with asyncio.timeout(1):
+                await units.dispatch_start(FRONT)
+
+    asyncio.run(scenario())
+
+
+def test_two_who_wait_for_the_same_job_both_hear_of_it(bus: PrivateBus) -> None:
+    """systemd answers a second StartUnit with the path of the job that is queued already."""
+
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(ends=False)
+            fake._next = lambda: 7  # type: ignore[method-assign]
+            both = [asyncio.create_task(units.start(ENGINE, 1.0)) for _ in range(2)]
+            await asyncio.sleep(0.3)
+            fake.remove_job(7, ENGINE, "done")
+            assert await asyncio.gather(*both) == [JobResult.DONE, JobResult.DONE]
+
+    asyncio.run(scenario())
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "code"),
+    [
+        ("StartUnit", NO_SUCH_UNIT, Code.UNIT_NOT_LOADED),
+        ("StopUnit", NO_SUCH_UNIT, Code.UNIT_NOT_LOADED),
+        ("StartUnit", "org.freedesktop.DBus.Error.FileNotFound", Code.UNIT_NOT_LOADED),
+        ("StartUnit", REFUSED, Code.UNIT_REFUSED),
+        ("StartUnit", "org.freedesktop.systemd1.UnitMasked", Code.UNIT_REFUSED),
+        ("StopUnit", REFUSED, Code.UNIT_REFUSED),
+        ("LoadUnit", REFUSED, Code.UNIT_REFUSED),
+        ("GetAll", REFUSED, Code.UNIT_REFUSED),
+    ],
+)
+def test_refusals(bus: PrivateBus, method: str, error: str, code: Code) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.refuse[method] = error
+            ask = {
+                "StartUnit": lambda: units.start(ENGINE, 2.0),
+                "StopUnit": lambda: units.stop(ENGINE, 2.0),
+            }.get(method, lambda: units.status(ENGINE))
+            with pytest.raises(HostError) as raised:
+                await ask()
+            assert raised.value.failure.code is code
+            assert not isinstance(raised.value, HostUnavailable)
+            assert f"cannot call {method}" in raised.value.failure.message
+
+    asyncio.run(scenario())
+
+
+def test_a_refused_reload_raises(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.refuse["Reload"] = "org.freedesktop.systemd1.ReloadLimited"
+            with pytest.raises(HostError) as raised:
+                await units.reload()
+            assert raised.value.failure.code is Code.UNIT_REFUSED
+
+    asyncio.run(scenario())
+
+
+def test_reset_failed(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(ENGINE, active="failed", result="signal")
+            await units.reset_failed(ENGINE)
+            assert fake.units[ENGINE].active == "inactive"
+            await units.reset_failed("unknown.service")  # not loaded: nothing to reset
+            fake.refuse["ResetFailedUnit"] = REFUSED
+            with pytest.raises(HostError):
+                await units.reset_failed(ENGINE)
+
+    asyncio.run(scenario())
+
+
+def test_a_unit_that_does_not_exist_has_a_status(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, _):
+            status = await units.status("nothing.service")
+            assert (status.load_state, status.active) == ("not-found", UnitActive.INACTIVE)
+
+    asyncio.run(scenario())
+
+
+def test_every_field_of_a_status(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(
+                ENGINE,
+                active="maintenance",  # systemd >= 254; not in our enum
+                sub="dead",
+                result="oom-kill",
+                exit_status=137,
+                fragment="/run/systemd/generator/x.service",
+                needs_reload=True,
+                file_state="generated",
+                invocation=bytes(range(16)),
+            )
+            status = await units.status(ENGINE)
+            assert status.active is UnitActive.UNKNOWN
+            assert (status.result, status.exit_status) == ("oom-kill", 137)
+            assert status.fragment_path == "/run/systemd/generator/x.service"
+            assert status.need_daemon_reload
+            assert status.unit_file_state == "generated"
+            assert status.invocation_id == "000102030405060708090a0b0c0d0e0f"
+
+    asyncio.run(scenario())
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+def test_watch_reports_the_units_watched_and_no_others(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        seen: list[str] = []
+        async with connected(bus, seen.append) as (units, fake):
+            fake.add(FRONT)
+            fake.add("deepseek@8c.service")
+            await units.watch(FRONT)
+            await units.watch(FRONT)
+            fake.change("deepseek@8c.service", "active")
+            fake.change(FRONT, "active")
+            await units.status(FRONT)  # the signals come before its answer
+            assert set(seen) == {FRONT}
+            assert len(seen) == 2  # Unit and Service, each once although it is watched twice
+
+    asyncio.run(scenario())
+
+
+def test_the_end_of_a_reload_is_reported_once(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        seen: list[str] = []
+        async with connected(bus, seen.append) as (units, _):
+            await units.reload()
+            await units.status(ENGINE)
+            assert seen == [""]
+
+    asyncio.run(scenario())
+
+
+# --- object paths --------------------------------------------------------------------------------
+
+ESCAPED = {
+    "deepseek@8b.service": "deepseek_408b_2eservice",  # seen on systemd 257
+    "deepseek-vllm-8b.service": "deepseek_2dvllm_2d8b_2eservice",
+    "8b.service": "_38b_2eservice",
+    "a_b.service": "a_5fb_2eservice",
+    "système.service": "syst_c3_a8me_2eservice",
+    "deepseek@r1.32b.service": "deepseek_40r1_2e32b_2eservice",
+}
+
+
+@pytest.mark.parametrize("unit", ESCAPED)
+def test_unit_path(unit: str) -> None:
+    assert unit_path(unit) == f"{MANAGER_PATH}/unit/{ESCAPED[unit]}"
+    assert escape(unit) == ESCAPED[unit]
+
+
+LIBSYSTEMD = """
+import ctypes, sys
+library = ctypes.CDLL("libsystemd.so.0")
+for unit in sys.argv[1:]:
+    path = ctypes.c_char_p()
+    assert library.sd_bus_path_encode(b"/x", unit.encode(), ctypes.byref(path)) >= 0
+    print(path.value.decode())
+"""
+
+
+def test_unit_path_is_what_libsystemd_makes_of_it() -> None:
+    odd = [*ESCAPED, *(f"a{chr(code)}1.service" for code in range(33, 127))]
+    made = subprocess.run(
+        (sys.executable, "-c", LIBSYSTEMD, *odd), capture_output=True, text=True, check=False
+    )
+    if made.returncode != 0:
+        pytest.skip("there is no libsystemd here")
+    ours = [unit_path(unit).removeprefix(f"{MANAGER_PATH}/unit") for unit in odd]
+    assert ours == [line.removeprefix("/x") for line in made.stdout.splitlines()]
+
+
+def test_busctl_finds_the_unit_where_we_look(bus: PrivateBus) -> None:
+    """The fake's paths are not only right in our own eyes."""
+    busctl = shutil.which("busctl")
+    if busctl is None:
+        pytest.skip("there is no busctl here")
+
+    async def scenario() -> None:
+        async with connected(bus) as (_, fake):
+            fake.add(FRONT, active="active")
+            argv: tuple[str, ...] = (
+                busctl,
+                f"--address={bus.address}",
+                "call",
+                "org.freedesktop.systemd1",
+            )
+            argv += (unit_path(FRONT), "org.freedesktop.DBus.Properties", "GetAll", "s")
+            asked = await asyncio.create_subprocess_exec(
+                *argv, "org.freedesktop.systemd1.Unit", stdout=asyncio.subprocess.PIPE
+            )
+            output, _ = await asked.communicate()
+            assert b'"ActiveState" s "active"' in output
+
+    asyncio.run(scenario())
+
+
+# --- a bus that goes away ------------------------------------------------------------------------
+
+
+def test_bus_dropped_while_a_call_is_pending(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.mute.add("LoadUnit")
+            asking = asyncio.create_task(units.status(ENGINE))
+            await asyncio.sleep(0.05)
+            bus.drop()
+            began = time.monotonic()
+            with pytest.raises(HostUnavailable) as raised:
+                await asking
+            assert raised.value.failure.code is Code.SYSTEMD_UNAVAILABLE
+            with pytest.raises(HostUnavailable):
+                await units.status(ENGINE)  # dbus-next alone would wait for ever here
+            await units.wait_lost()
+            assert time.monotonic() - began < 1.0
+
+    asyncio.run(scenario())
+
+
+def test_bus_dropped_while_a_job_is_waited_for(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.jobs[ENGINE] = Job(ends=False)
+            starting = asyncio.create_task(units.start(ENGINE, 300.0))
+            await asyncio.sleep(0.05)
+            bus.drop()
+            await units.wait_lost()
+            with pytest.raises(HostUnavailable):
+                async with asyncio.timeout(1.0):
+                    await starting
+
+    asyncio.run(scenario())
+
+
+def test_wait_lost_waits(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, _):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await asyncio.shield(waiting := asyncio.create_task(units.wait_lost()))
+            bus.drop()
+            async with asyncio.timeout(1.0):
+                await waiting
+
+    asyncio.run(scenario())
+
+
+def test_a_manager_that_never_answers(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.mute.add("LoadUnit")
+            asking = asyncio.create_task(units.status(ENGINE))
+            await asyncio.sleep(0.05)
+            skip(CALL_DEADLINE_S)
+            with pytest.raises(HostUnavailable):
+                await asking
+            fake.mute.clear()
+            assert (await units.status(ENGINE)).name == ENGINE  # the connection is as good as new
+
+    run(scenario())
+
+
+def test_nobody_owns_the_name(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        units = Systemd(bus.address)
+        with pytest.raises(HostError):
+            await units.connect(lambda unit: None)
+        await close(units)
+
+    asyncio.run(scenario())
+
+
+CONNECT = """
+import asyncio, sys
+from agent.errors import HostUnavailable
+from agent.host.systemd import Systemd
+
+async def connect():
+    try:
+        await Systemd(sys.argv[1]).connect(lambda unit: None)
+    except HostUnavailable:
+        return 7
+
+sys.exit(asyncio.run(connect()))
+"""
+
+
+def connecting(path: Path) -> "subprocess.Popen[str]":
+    """In a process of its own, where nothing is left over. Ends with 7 for HostUnavailable."""
+    argv = (sys.executable, "-c", CONNECT, f"unix:path={path}")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_no_bus_at_all(tmp_path: Path) -> None:
+    with connecting(tmp_path / "bus") as child:
+        assert child.wait(5) == 7
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=subprocess.TimeoutExpired,
+    reason="dbus-next 0.2.3 spins when the bus hangs up during the greeting: issue 4",
+)
+def test_a_bus_that_hangs_up_during_the_greeting(tmp_path: Path) -> None:
+    """dbus-daemon does so when it is full. No deadline of ours can fire: the loop is blocked."""
+    path = tmp_path / "bus"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(5)
+        with connecting(path) as child:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    while not connection.recv(100).endswith(b"\r\n"):
+                        pass
+                assert child.wait(2) == 7
+            finally:
+                child.kill()
+
+
+def test_no_descriptor_is_left_over_twenty_connects(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        fake = FakeSystemd()
+        await fake.connect(bus.address)
+        before = len(os.listdir("/proc/self/fd"))
+        kept = []
+        for _ in range(20):
+            units = Systemd(bus.address)
+            await units.connect(lambda unit: None)
+            await units.close()
+            await units.wait_lost()
+            kept.append(units)
+        after = len(os.listdir("/proc/self/fd"))
+        for units in kept:
+            units._bus._stream.close()
+            units._bus._sock.close()
+        await fake.close()
+        assert after <= before
+
+    asyncio.run(scenario())

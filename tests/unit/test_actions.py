@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Starting and stopping one engine, over doubles of the ports: what is asked, in which order."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from agent.action.prepare import Prepared, Request
+from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started
+from agent.config.values import RendererChoice
+from agent.errors import Code, Failure, HostError, HostUnavailable, Remedy
+from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus
+from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
+from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
+from tests.build import build_container, build_front, build_host, build_inventory, build_profile
+from tests.scenario.ports import FakeMachine, FakePodman, RootedFiles
+
+UNIT = "deepseek-vllm-8b.service"
+NAME = "deepseek-vllm-8b"
+QUADLET = RUN_QUADLET / f"{NAME}.container"
+PLAIN = RUN_UNIT / UNIT
+UNAVAILABLE = HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot call x: no reply")
+
+
+@dataclass
+class FakeUnits:
+    """`ports.UnitManager` with one unit; the file decides whether it is loaded."""
+
+    files: RootedFiles
+    active: UnitActive = UnitActive.INACTIVE
+    start_result: JobResult = JobResult.DONE
+    stop_result: JobResult = JobResult.DONE
+    after_stop: UnitActive = UnitActive.INACTIVE
+    loaded: bool = False
+    stays: str = ""  # a load state that no reload changes
+    needs_reload: bool = False
+    calls: list[str] = field(default_factory=list)
+    broken: dict[str, HostError] = field(default_factory=dict)
+
+    async def status(self, unit: str) -> UnitStatus:
+        self._take("status")
+        load = self.stays or ("loaded" if self.loaded else "not-found")
+        return replace(
+            build_front(self.active, result="exit-code", exit_status=125),
+            name=unit,
+            load_state=load,
+            need_daemon_reload=self.needs_reload,
+        )
+
+    async def start(self, unit: str, deadline_s: float) -> JobResult:
+        self._take("start")
+        assert deadline_s > UNIT_START_TIMEOUT_S  # systemd's own word is heard first
+        self.active = UnitActive.ACTIVE
+        return self.start_result
+
+    async def stop(self, unit: str, deadline_s: float) -> JobResult:
+        self._take("stop")
+        assert deadline_s > 2 * UNIT_STOP_TIMEOUT_S
+        self.active = self.after_stop
+        return self.stop_result
+
+    async def reset_failed(self, unit: str) -> None:
+        self._take("reset")
+
+    async def reload(self) -> None:
+        self._take("reload")
+        self.needs_reload = False
+        self.loaded = any(self.files.read(path) for path in (QUADLET, PLAIN))
+
+    def _take(self, verb: str) -> None:
+        self.calls.append(verb)
+        if verb in self.broken:
+            raise self.broken[verb]
+
+    def acts(self) -> list[str]:
+        return [call for call in self.calls if call != "status"]
+
+
+@dataclass
+class World:
+    """One host."""
+
+    files: RootedFiles
+    units: FakeUnits
+    podman: FakePodman
+    machine: FakeMachine
+    request: Request
+
+    def actions(self) -> Actions:
+        return Actions(self.units, self.podman, self.files, self.machine)
+
+    def start(self, before: Callable[[], Awaitable[bool]] | None = None) -> Started | Failure:
+        return asyncio.run(self.actions().start(self.request, before or _yes))
+
+    def failure(self) -> Failure:
+        outcome = self.start()
+        assert isinstance(outcome, Failure)
+        return outcome
+
+
+async def _yes() -> bool:
+    return True
+
+
+async def _no() -> bool:
+    return False
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    files = RootedFiles(tmp_path)
+    request = Request(build_profile(), RendererChoice.AUTO, build_inventory(), frozenset())
+    return World(files, FakeUnits(files), FakePodman(), FakeMachine(), request)
+
+
+def test_a_first_start(world: World) -> None:
+    outcome = world.start()
+    assert isinstance(outcome, Started)
+    assert world.units.acts() == ["reload", "reset", "start"]
+    assert world.files.written == [str(QUADLET)]
+    assert outcome.file is not None
+    assert outcome.file.path == QUADLET
+    assert outcome.prepared is not None
+    assert [npu.logic_id for npu in outcome.prepared.plan.npus] == [0]
+
+
+def test_the_same_again_writes_and_reloads_nothing(world: World) -> None:
+    world.start()
+    world.units.active = UnitActive.FAILED
+    world.units.calls.clear()
+    world.start()
+    assert world.units.acts() == ["reset", "start"]
+    assert len(world.files.written) == 1
+
+
+@pytest.mark.parametrize("active", [UnitActive.ACTIVE, UnitActive.ACTIVATING, UnitActive.RELOADING])
+def test_what_runs_is_left_alone(world: World, active: UnitActive) -> None:
+    world.units.active = active
+    assert world.start() == Started(None, None)
+    assert world.units.acts() == []
+    assert world.files.written == []
+    assert world.podman.surveys == 0
+
+
+@pytest.mark.parametrize("active", [UnitActive.DEACTIVATING, UnitActive.UNKNOWN])
+def test_a_unit_that_is_not_down_is_not_touched(world: World, active: UnitActive) -> None:
+    """While it stops its file may not change, and its container is systemd's to remove."""
+    world.units.active = active
+    world.podman.containers[NAME] = build_container(NAME, "/dev/davinci0")
+    outcome = world.failure()
+    assert outcome.remedy is Remedy.RETRY
+    assert world.units.acts() == []
+    assert world.podman.removed == []
+    assert world.files.written == []
+
+
+def test_a_front_that_is_not_up_yet(world: World) -> None:
+    outcome = world.start(_no)
+    assert isinstance(outcome, Failure)
+    assert outcome.code is Code.NOT_WISHED
+    assert outcome.remedy is Remedy.RETRY
+    assert world.units.acts() == []
+    assert world.files.written == []
+
+
+def test_leftovers_of_our_name_alone_are_removed(world: World) -> None:
+    for name in (NAME, "deepseek-vllm-8b-old", "other"):
+        world.podman.containers[name] = build_container(name, running=False)
+    world.start()
+    assert world.podman.removed == [NAME]
+
+
+def test_a_generator_that_refuses(world: World) -> None:
+    world.files.refusal = "unsupported key"
+    for _ in range(2):
+        outcome = world.start()
+        assert isinstance(outcome, Started)
+        assert outcome.file is not None
+        assert (outcome.file.path, outcome.file.refused) == (PLAIN, "unsupported key")
+        assert world.files.read(QUADLET) is None
+        world.units.active = UnitActive.INACTIVE
+    assert world.units.acts() == ["reload", "reset", "start", "reset", "start"]
+
+
+def test_another_renderer_leaves_no_file_of_the_first(world: World) -> None:
+    world.start()
+    world.files.write(ETC_QUADLET / f"{NAME}.container", "old")
+    world.units.active = UnitActive.INACTIVE
+    world.request = replace(world.request, renderer=RendererChoice.UNIT)
+    world.start()
+    assert world.files.read(QUADLET) is None
+    assert world.files.read(ETC_QUADLET / f"{NAME}.container") is None
+    assert world.files.read(PLAIN)
+
+
+@pytest.mark.parametrize("lost", ["loaded", "needs_reload"])
+def test_a_crash_between_write_and_reload(world: World, lost: str) -> None:
+    """The file is right, and systemd has not read it."""
+    world.start()
+    world.units.active = UnitActive.INACTIVE
+    setattr(world.units, lost, lost == "needs_reload")
+    world.units.calls.clear()
+    world.start()
+    assert world.units.acts() == ["reload", "reset", "start"]
+
+
+@pytest.mark.parametrize("load", ["not-found", "bad-setting", "masked", "error"])
+def test_a_unit_that_does_not_load(world: World, load: str) -> None:
+    world.units.stays = load
+    failure = world.failure()
+    assert failure.code is Code.UNIT_NOT_LOADED
+    assert load in failure.message
+    assert "start" not in world.units.calls
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (JobResult.DEPENDENCY, Code.NOT_WISHED),
+        (JobResult.FAILED, Code.UNIT_START_FAILED),
+        (JobResult.TIMEOUT, Code.UNIT_START_FAILED),
+        (JobResult.CANCELED, Code.UNIT_START_FAILED),
+        (JobResult.SKIPPED, Code.UNIT_START_FAILED),
+        (JobResult.UNKNOWN, Code.UNIT_START_FAILED),
+    ],
+)
+def test_jobs_that_do_not_end_well(world: World, result: JobResult, code: Code) -> None:
+    world.units.start_result = result
+    failure = world.failure()
+    assert failure.code is code
+    assert failure.remedy is Remedy.RETRY
+
+
+@pytest.mark.parametrize("verb", ["status", "reload", "reset", "start"])
+def test_trouble_with_systemd_is_a_value(world: World, verb: str) -> None:
+    world.units.broken[verb] = UNAVAILABLE
+    assert world.failure() == UNAVAILABLE.failure
+
+
+def test_trouble_with_podman_is_a_value(world: World) -> None:
+    world.podman.broken = HostUnavailable(Code.PODMAN_UNAVAILABLE, "cannot ask Podman: no")
+    assert world.failure().code is Code.PODMAN_UNAVAILABLE
+    assert world.units.acts() == []
+
+
+def test_a_full_disk_is_a_value(world: World, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where a folder should be")
+    failure = world.failure()
+    assert failure.code is Code.FILE_NOT_WRITTEN
+    assert "start" not in world.units.calls
+
+
+@pytest.mark.parametrize(
+    ("inventory", "code", "remedy"),
+    [
+        (Inventory(DriverState.UNKNOWN), Code.NPUD_SILENT, Remedy.EVENT),
+        (Inventory(DriverState.ABSENT), Code.DRIVER_ABSENT, Remedy.EVENT),
+        (Inventory(DriverState.FAILED), Code.DRIVER_FAILED, Remedy.EVENT),
+        (build_inventory(manager_devices=()), Code.NPU_DEVICE_MISSING, Remedy.EVENT),
+    ],
+)
+def test_without_npus_podman_is_not_even_asked(
+    world: World, inventory: Inventory, code: Code, remedy: Remedy
+) -> None:
+    world.request = replace(world.request, inventory=inventory)
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (code, remedy)
+    assert world.podman.surveys == 0
+    assert world.units.acts() == []
+
+
+def test_what_holds(world: World) -> None:
+    world.podman.images[world.request.profile.image] = ""
+    assert world.failure().code is Code.IMAGE_MISSING
+    world.machine.problem = "config.json is damaged"
+    assert world.failure().code is Code.MODEL_INVALID
+    world.machine.host = build_host(ram_mib=1024)
+    assert world.failure().code is Code.HOST_TOO_SMALL
+    assert world.units.acts() == []
+
+
+def test_npus_of_others_are_not_taken(world: World) -> None:
+    world.podman.containers["foreign"] = build_container("foreign", "/dev/davinci0")
+    world.request = replace(world.request, taken=frozenset({1, 2}))
+    outcome = world.start()
+    assert isinstance(outcome, Started)
+    assert outcome.prepared is not None
+    assert [npu.logic_id for npu in outcome.prepared.plan.npus] == [3]
+
+
+# --- stop, and looking only ----------------------------------------------------------------------
+
+
+def test_stop(world: World) -> None:
+    world.units.active = UnitActive.ACTIVE
+    assert asyncio.run(world.actions().stop("8b")) is None
+    assert world.units.acts() == ["stop"]
+    assert STOP_JOB_DEADLINE_S < START_JOB_DEADLINE_S
+
+
+@pytest.mark.parametrize("left", [UnitActive.DEACTIVATING, UnitActive.ACTIVE, UnitActive.UNKNOWN])
+def test_a_stop_is_believed_when_the_unit_is_down(world: World, left: UnitActive) -> None:
+    world.units.after_stop = left
+    failure = asyncio.run(world.actions().stop("8b"))
+    assert failure is not None
+    assert failure.code is Code.UNIT_STOP_FAILED
+
+
+def test_a_stop_that_times_out_and_is_down_all_the_same(world: World) -> None:
+    world.units.stop_result = JobResult.TIMEOUT
+    assert asyncio.run(world.actions().stop("8b")) is None
+
+
+def test_trouble_while_stopping_is_a_value(world: World) -> None:
+    world.units.broken["stop"] = UNAVAILABLE
+    assert asyncio.run(world.actions().stop("8b")) == UNAVAILABLE.failure
+
+
+def test_prepare_changes_nothing(world: World, tmp_path: Path) -> None:
+    prepared = asyncio.run(world.actions().prepare(world.request))
+    assert isinstance(prepared, Prepared)
+    assert prepared.file.path == PurePosixPath(QUADLET)
+    assert world.units.calls == []
+    assert list(tmp_path.iterdir()) == []
+    world.podman.broken = HostUnavailable(Code.PODMAN_UNAVAILABLE, "no")
+    assert isinstance(asyncio.run(world.actions().prepare(world.request)), Failure)

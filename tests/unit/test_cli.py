@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""deepseekctl as a process against a fake agent: what it asks, prints, and its exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent import __version__
+from agent.errors import Code, Failure
+from agent.model import Phase
+from agent.status.snapshot import Snapshot
+from tests.build import build_snapshot, build_view
+from tests.unit.conftest import DEADLINE_S, FakeAgent
+
+TREE = Path(__file__).resolve().parents[2]
+UNREACHABLE, REFUSED, NOT_SERVING, USAGE, CONFIG = 3, 4, 1, 2, 78
+
+
+class Ctl:
+    """Runs the command; the test answers meanwhile."""
+
+    def __init__(self, agent: FakeAgent) -> None:
+        self.agent = agent
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agent.cli", "--socket", str(self.agent.path), *arguments],
+            cwd=TREE,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Without an agent that answers."""
+        return finish(self.start(*arguments))
+
+    def ask(
+        self, arguments: list[str], body: bytes, status: int = 200
+    ) -> tuple[str, int, str, str]:
+        """The request that came, exit status, output, errors."""
+        process = self.start(*arguments)
+        connection = self.agent.accept()
+        connection.answer(status, body)
+        return (connection.request, *finish(process))
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, output, errors
+
+
+@pytest.fixture
+def ctl(agent_socket: FakeAgent) -> Iterator[Ctl]:
+    runner = Ctl(agent_socket)
+    yield runner
+    for process in runner.processes:
+        process.kill()
+        process.communicate()
+
+
+def encode(snapshot: Snapshot) -> bytes:
+    return msgspec.json.encode(snapshot)
+
+
+def refusal(code: Code, hint: str = "do this") -> bytes:
+    failure = Failure(code, "cannot do it: why", hint)
+    return msgspec.json.encode({"schema": 1, "error": failure})
+
+
+# --- status --------------------------------------------------------------------------------------
+
+BAD = Failure(Code.CONFIG_INVALID, "cannot use the file")
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "status"),
+    [
+        (build_snapshot(build_view()), 0),
+        (build_snapshot(), 0),
+        (build_snapshot(build_view(Phase.IDLE)), 0),
+        (build_snapshot(build_view(), build_view(Phase.IDLE, name="7b")), 0),
+        (build_snapshot(build_view(), build_view(Phase.LOADING, name="7b")), NOT_SERVING),
+        *(
+            (build_snapshot(build_view(phase)), NOT_SERVING)
+            for phase in Phase
+            if phase not in (Phase.IDLE, Phase.SERVING)
+        ),
+        (build_snapshot(build_view(), config_problem=BAD), NOT_SERVING),
+    ],
+)
+def test_status_tells_by_its_exit_status(ctl: Ctl, snapshot: Snapshot, status: int) -> None:
+    request, ended, output, errors = ctl.ask(["status"], encode(snapshot))
+    assert request == "GET /v1/status HTTP/1.1"
+    assert (ended, errors) == (status, "")
+    assert output.startswith("deepseek-agent 0.1.0, mode act")
+
+
+def test_status_as_json_is_what_the_agent_wrote(ctl: Ctl) -> None:
+    """Newer fields than this command knows stay in."""
+    answer = json.loads(encode(build_snapshot(build_view()))) | {"newer": {"than": "this"}}
+    _, ended, output, _ = ctl.ask(["status", "--json"], json.dumps(answer).encode())
+    assert ended == 0
+    assert json.loads(output) == answer
+    assert answer["schema"] == 1
+
+
+def test_status_as_json_has_the_same_exit_status(ctl: Ctl) -> None:
+    answer = encode(build_snapshot(build_view(Phase.HELD)))
+    assert ctl.ask(["status", "--json"], answer)[1] == NOT_SERVING
+
+
+def test_watch_asks_again_until_it_is_interrupted(ctl: Ctl, agent_socket: FakeAgent) -> None:
+    process = ctl.start("status", "--watch")
+    connection = agent_socket.accept()
+    connection.answer(200, encode(build_snapshot(build_view(Phase.LOADING))))
+    agent_socket.accept().answer(200, encode(build_snapshot(build_view())))
+    process.send_signal(signal.SIGINT)
+    ended, output, errors = finish(process)
+    assert (ended, errors) == (130, "")
+    assert "\033" not in output  # no screen to be cleared
+
+
+def test_a_reader_that_leaves_is_no_error(ctl: Ctl, agent_socket: FakeAgent) -> None:
+    process = ctl.start("status")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    agent_socket.accept().answer(200, encode(build_snapshot(build_view())))
+    ended, _, errors = finish(process)
+    assert (ended, errors) == (141, "")
+
+
+# --- trouble -------------------------------------------------------------------------------------
+
+COMMANDS = (["status"], ["restart", "8b"], ["render", "8b"], ["chat", "8b", "hello"])
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_an_agent_that_is_not_there(
+    ctl: Ctl, agent_socket: FakeAgent, arguments: list[str]
+) -> None:
+    agent_socket.close()
+    ended, output, errors = ctl.run(*arguments)
+    assert (ended, output) == (UNREACHABLE, "")
+    assert errors.startswith("deepseekctl: cannot reach the agent at ")
+    assert "hint: systemctl start deepseek-agent.socket" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_agent_that_hangs_up(ctl: Ctl, agent_socket: FakeAgent) -> None:
+    process = ctl.start("status")
+    agent_socket.accept().close()
+    assert finish(process)[0] == UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("code", "http", "status"),
+    [
+        (Code.NOT_PERMITTED, 403, REFUSED),
+        (Code.INSTANCE_UNKNOWN, 404, REFUSED),
+        (Code.NOT_WISHED, 409, REFUSED),
+        (Code.CONFIG_INVALID, 422, CONFIG),
+        (Code.PODMAN_UNAVAILABLE, 500, REFUSED),
+        (Code.INTERNAL, 500, REFUSED),
+    ],
+)
+def test_a_refusal_is_told_with_its_hint(ctl: Ctl, code: Code, http: int, status: int) -> None:
+    _, ended, output, errors = ctl.ask(["restart", "8b"], refusal(code), http)
+    assert (ended, output) == (status, "")
+    assert errors == "deepseekctl: cannot do it: why\n  hint: do this\n"
+
+
+def test_a_refusal_without_a_hint(ctl: Ctl) -> None:
+    errors = ctl.ask(["restart", "8b"], refusal(Code.INTERNAL, hint=""), 500)[3]
+    assert errors == "deepseekctl: cannot do it: why\n"
+
+
+@pytest.mark.parametrize("body", [b"", b"Internal Server Error", b"[]", b'{"error": "x"}'])
+def test_an_answer_that_nobody_understands(ctl: Ctl, body: bytes) -> None:
+    _, ended, _, errors = ctl.ask(["restart", "8b"], body, 500)
+    assert ended == REFUSED
+    assert errors.startswith("deepseekctl: cannot understand the agent's answer: ")
+    assert "Traceback" not in errors
+
+
+NEWER = json.dumps(
+    {"error": {"code": "newer-than-this", "message": "cannot do it: new", "hint": ""}}
+)
+
+
+def test_a_code_of_a_newer_agent_is_told(ctl: Ctl) -> None:
+    _, ended, _, errors = ctl.ask(["restart", "8b"], NEWER.encode(), 500)
+    assert ended == REFUSED
+    assert "cannot do it: new" in errors
+
+
+@pytest.mark.parametrize("body", [b"{}", b"nonsense"])
+def test_a_status_that_nobody_understands(ctl: Ctl, body: bytes) -> None:
+    _, ended, _, errors = ctl.ask(["status"], body)
+    assert ended == REFUSED
+    assert "Traceback" not in errors
+
+
+# --- the other verbs -----------------------------------------------------------------------------
+
+
+def test_restart(ctl: Ctl) -> None:
+    request, ended, output, errors = ctl.ask(["restart", "8b"], b'{"accepted": true}', 202)
+    assert request == "POST /v1/instances/8b/restart HTTP/1.1"
+    assert (ended, errors) == (0, "")
+    assert output.startswith("8b is being restarted")
+
+
+def test_render_prints_the_file_as_it_is(ctl: Ctl) -> None:
+    body = msgspec.json.encode({"schema": 1, "text": "# /run/x\n[Unit]\nA=模\n"})
+    request, ended, output, _ = ctl.ask(["render", "8b"], body)
+    assert request == "GET /v1/instances/8b/render HTTP/1.1"
+    assert (ended, output) == (0, "# /run/x\n[Unit]\nA=模\n")
+
+
+def test_chat_with_an_unknown_instance(ctl: Ctl) -> None:
+    _, ended, _, errors = ctl.ask(["chat", "70b", "hello"], encode(build_snapshot(build_view())))
+    assert ended == REFUSED
+    assert "cannot chat with 70b: there is no such instance" in errors
+
+
+def test_chat_with_one_that_does_not_answer(ctl: Ctl) -> None:
+    view = build_view(Phase.LOADING, status="loading the model, 3 s", endpoint="http://127.0.0.1:9")
+    _, ended, _, errors = ctl.ask(["chat", "8b", "hello"], encode(build_snapshot(view)))
+    assert ended == REFUSED
+    assert "cannot chat with 8b at http://127.0.0.1:9" in errors
+    assert "hint: it is: loading the model, 3 s" in errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["restart"], ["restart", "8b", "7b"], ["config", "dance"], ["logs", "-n", "x"]],
+)
+def test_wrong_usage(ctl: Ctl, arguments: list[str]) -> None:
+    ended, output, errors = ctl.run(*arguments)
+    assert (ended, output) == (USAGE, "")
+    assert "usage: deepseekctl" in errors
+
+
+def test_version(ctl: Ctl) -> None:
+    assert ctl.run("--version") == (0, f"deepseekctl {__version__}\n", "")
+
+
+def test_config_runs_the_code_of_the_agent(ctl: Ctl) -> None:
+    """The file is the machine's own, so a variable tells it apart."""
+    process = ctl.start("config", "check", DEEPSEEK_AGENT_MODE="dance")
+    ended, _, errors = finish(process)
+    assert ended == CONFIG
+    assert "mode: Input should be 'act' or 'observe'" in errors
+
+
+def test_logs_shows_both_units(ctl: Ctl, tmp_path: Path) -> None:
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text('#!/bin/sh\necho "$@"\nexit 7\n', encoding="ascii")
+    journalctl.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    ended, output, _ = finish(ctl.start("logs", "8b", "-f", "-n", "5", PATH=path))
+    units = "--unit=deepseek-vllm-8b.service --unit=deepseek@8b.service"
+    assert (ended, output) == (7, f"--lines=5 {units} --follow\n")

@@ -1,0 +1,472 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Policy: every event in every phase, the ladder of backoff, and what holds for any sequence."""
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.config.values import Limits
+from agent.errors import Code, Failure, Remedy
+from agent.model import Health, Phase, UnitActive
+from agent.policy.backoff import backoff_s
+from agent.policy.instance import (
+    CauseChanged,
+    Decision,
+    EngineObserved,
+    Event,
+    InstanceState,
+    Nothing,
+    Probed,
+    RestartRequested,
+    Start,
+    StartEnded,
+    Stop,
+    StopEnded,
+    Tick,
+    WishChanged,
+    decide,
+)
+from tests.build import LIMITS
+
+RETRY = Failure(Code.ENGINE_DIED, "cannot: it died")
+EVENT = Failure(Code.DRIVER_ABSENT, "cannot: no driver")
+CHANGE = Failure(Code.IMAGE_MISSING, "cannot: no image")
+PERSON = Failure(Code.CONFIG_INVALID, "cannot: bad key")
+FAILURES = (RETRY, EVENT, CHANGE, PERSON)
+
+EVENTS: tuple[Event, ...] = (
+    WishChanged(False),
+    WishChanged(True),
+    WishChanged(True, again=True),
+    *(EngineObserved(active) for active in UnitActive),
+    StartEnded(None),
+    StopEnded(None),
+    *(StartEnded(failure) for failure in FAILURES),
+    *(StopEnded(failure) for failure in FAILURES),
+    *(Probed(health) for health in Health),
+    CauseChanged(),
+    RestartRequested(),
+    Tick(),
+)
+# In these nobody may be asked to act before what is under way has ended.
+ACTING = (Phase.STARTING, Phase.STOPPING)
+WAITS = (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
+
+
+def in_phase(phase: Phase, *, acting: bool | None = None, **changes: object) -> InstanceState:
+    """A state as it is found in `phase`."""
+    state = InstanceState(
+        phase=phase,
+        wished=phase not in (Phase.IDLE, Phase.STOPPING),
+        since=100.0,
+        failures=2,
+        not_before=150.0,
+        failure={Phase.BACKOFF: RETRY, Phase.WAITING: EVENT, Phase.HELD: CHANGE}.get(phase),
+        engine=UnitActive.ACTIVE
+        if phase in (Phase.LOADING, Phase.SERVING)
+        else UnitActive.INACTIVE,
+        acting=phase is Phase.STARTING if acting is None else acting,
+    )
+    return replace(state, **changes)  # type: ignore[arg-type]
+
+
+def step(
+    state: InstanceState, event: Event, now: float = 200.0, chance: float = 0.5
+) -> tuple[InstanceState, Decision]:
+    return decide(state, event, now, LIMITS, chance)
+
+
+def kind(decision: Decision) -> str:
+    return type(decision).__name__
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+S, L, V, B, W, H, I, P = (  # noqa: E741
+    Phase.STARTING,
+    Phase.LOADING,
+    Phase.SERVING,
+    Phase.BACKOFF,
+    Phase.WAITING,
+    Phase.HELD,
+    Phase.IDLE,
+    Phase.STOPPING,
+)
+# Event -> for each phase where it leads; "+" starts, "-" stops. What is not named stays as it is.
+# The engine is active in LOADING and SERVING and inactive elsewhere; `not_before` has come.
+TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
+    (WishChanged(False), {L: (P, ""), V: (P, ""), B: (I, ""), W: (I, ""), H: (I, "")}),
+    (WishChanged(True), {I: (S, "+")}),
+    (
+        WishChanged(True, again=True),
+        {I: (S, "+"), B: (S, "+"), W: (S, "+"), H: (S, "+"), P: (S, "+")},
+    ),
+    (EngineObserved(UnitActive.ACTIVE), {B: (L, ""), W: (L, "")}),
+    (EngineObserved(UnitActive.ACTIVATING), {B: (L, ""), W: (L, "")}),
+    (EngineObserved(UnitActive.RELOADING), {B: (L, ""), W: (L, "")}),
+    (EngineObserved(UnitActive.DEACTIVATING), {}),
+    (EngineObserved(UnitActive.UNKNOWN), {}),
+    (EngineObserved(UnitActive.INACTIVE), {L: (B, ""), V: (B, ""), P: (I, "")}),
+    (EngineObserved(UnitActive.FAILED), {L: (B, ""), V: (B, ""), P: (I, "")}),
+    (StartEnded(None), {S: (L, "")}),
+    (StartEnded(RETRY), {S: (B, "")}),
+    (StartEnded(EVENT), {S: (W, "")}),
+    (StartEnded(CHANGE), {S: (H, "")}),
+    (StartEnded(PERSON), {S: (H, "")}),
+    (StopEnded(None), {P: (I, "")}),
+    (StopEnded(RETRY), {P: (I, "")}),
+    (Probed(Health.HEALTHY), {L: (V, "")}),
+    (Probed(Health.UNHEALTHY), {}),
+    (Probed(Health.UNKNOWN), {}),
+    (CauseChanged(), {W: (S, "+"), H: (S, "+")}),
+    (RestartRequested(), {L: (P, "-"), V: (P, "-"), B: (S, "+"), W: (S, "+"), H: (S, "+")}),
+    (Tick(), {B: (S, "+"), W: (S, "+"), H: (S, "+")}),
+)
+DECISIONS = {"": "Nothing", "+": "Start", "-": "Stop"}
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize(("event", "row"), TABLE, ids=[str(event) for event, _ in TABLE])
+def test_table(event: Event, row: dict[Phase, tuple[Phase, str]], phase: Phase) -> None:
+    wanted, sign = row.get(phase, (phase, ""))
+    state, decision = step(in_phase(phase), event)
+    assert (state.phase, kind(decision)) == (wanted, DECISIONS[sign])
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_no_pair_fails(phase: Phase, event: Event) -> None:
+    """Also states that should never be: a surprise is no reason for the writer to end."""
+    flags = (False, True)
+    for wished, acting, outdated, engine in itertools.product(flags, flags, flags, UnitActive):
+        before = in_phase(phase, wished=wished, acting=acting, outdated=outdated, engine=engine)
+        state, decision = step(before, event)
+        assert state.phase in Phase
+        assert isinstance(decision, Nothing | Start | Stop)
+        assert not (isinstance(decision, Start) and not state.wished)
+
+
+# --- single rules --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("active", [UnitActive.ACTIVE, UnitActive.ACTIVATING, UnitActive.RELOADING])
+def test_what_runs_already_is_adopted(active: UnitActive) -> None:
+    seen, first = step(InstanceState(), EngineObserved(active))
+    state, second = step(seen, WishChanged(True))
+    assert (kind(first), kind(second)) == ("Nothing", "Nothing")
+    assert state.phase is Phase.LOADING
+
+
+def test_what_is_stopped_again_during_the_start_is_stopped() -> None:
+    """The start came through before systemd could refuse it."""
+    state, _ = step(in_phase(S), WishChanged(False))
+    assert state.phase is S
+    state, decision = step(state, StartEnded(None))
+    assert (state.phase, kind(decision)) == (P, "Stop")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
+
+
+def test_a_start_that_was_refused_for_want_of_a_wish_ends_idle() -> None:
+    state, _ = step(in_phase(S), WishChanged(False))
+    state, decision = step(state, StartEnded(RETRY))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
+
+
+def test_a_restart_stops_and_starts() -> None:
+    state, decision = step(in_phase(V), RestartRequested())
+    assert kind(decision) == "Stop"
+    state, decision = step(state, EngineObserved(UnitActive.INACTIVE))
+    assert (state.phase, kind(decision)) == (P, "Nothing")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (S, "Start")
+
+
+def test_a_stop_during_a_restart_wins() -> None:
+    state, _ = step(in_phase(V), RestartRequested())
+    state, _ = step(state, WishChanged(False))
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
+
+
+def test_a_restart_that_cannot_stop_the_engine_backs_off() -> None:
+    state, _ = step(in_phase(V), RestartRequested())
+    state, decision = step(state, StopEnded(RETRY))
+    assert (state.phase, kind(decision), state.failure) == (B, "Nothing", RETRY)
+
+
+@pytest.mark.parametrize(
+    ("failure", "decided"), [(EVENT, "Start"), (CHANGE, "Start"), (RETRY, "Nothing")]
+)
+def test_news_during_a_start_with_old_facts_are_not_lost(failure: Failure, decided: str) -> None:
+    state, _ = step(in_phase(S), CauseChanged())
+    state, decision = step(state, StartEnded(failure))
+    assert kind(decision) == decided
+    assert not (decided == "Start" and state.outdated)
+
+
+def test_the_reason_stays_until_it_serves() -> None:
+    state, _ = step(in_phase(B), Tick())
+    assert state.failure == RETRY
+    state, _ = step(state, StartEnded(None))
+    assert state.failure == RETRY
+    state, _ = step(state, Probed(Health.HEALTHY))
+    assert state.failure is None
+
+
+@pytest.mark.parametrize("failure", [EVENT, CHANGE, PERSON])
+def test_what_was_only_waited_for_does_not_stay(failure: Failure) -> None:
+    state, decision = step(in_phase(W, failure=failure), CauseChanged())
+    assert (kind(decision), state.failure) == ("Start", None)
+
+
+def test_the_reason_of_a_held_instance_that_is_not_enabled_stays() -> None:
+    state, _ = step(in_phase(H), WishChanged(False))
+    assert (state.phase, state.failure) == (I, CHANGE)
+    state, _ = step(state, WishChanged(True))
+    assert state.failure is None
+
+
+def test_a_dead_engine_is_named_with_its_end() -> None:
+    state, _ = step(in_phase(V), EngineObserved(UnitActive.FAILED, "exit-code, exit status 137"))
+    assert state.failure is not None
+    assert state.failure.code is Code.ENGINE_DIED
+    assert "exit status 137" in state.failure.message
+
+
+@pytest.mark.parametrize("phase", WAITS)
+def test_not_before_its_time(phase: Phase) -> None:
+    state = in_phase(phase, not_before=200.5)
+    early, decision = step(state, Tick(), now=200.4)
+    assert (early, kind(decision)) == (state, "Nothing")
+    assert kind(step(state, Tick(), now=200.5)[1]) == "Start"
+
+
+# --- backoff -------------------------------------------------------------------------------------
+
+
+def test_the_ladder() -> None:
+    waits = [backoff_s(failures, LIMITS, 0.5) for failures in range(1, 13)]
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+
+
+def test_the_ladder_is_climbed_by_failures_in_a_row() -> None:
+    state, now = in_phase(S, failures=0), 0.0
+    waits = []
+    for _ in range(11):
+        state, _ = step(state, StartEnded(RETRY), now)
+        waits.append(state.not_before - now)
+        now = state.not_before
+        state, decision = step(state, Tick(), now)
+        assert kind(decision) == "Start"
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+@given(
+    st.integers(1, 10_000),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0.01, 300),
+    st.floats(1, 3600),
+)
+def test_backoff_is_bounded(failures: int, chance: float, first: float, most: float) -> None:
+    limits = replace(LIMITS, backoff_first_s=first, backoff_max_s=most)
+    wait = backoff_s(failures, limits, chance)
+    assert 0 < wait <= most
+    assert wait >= min(first, most) * 0.899
+
+
+def test_jitter_spreads() -> None:
+    assert backoff_s(4, LIMITS, 0.0) == pytest.approx(7.2)
+    assert backoff_s(4, LIMITS, 0.999) == pytest.approx(8.8, abs=0.01)
+
+
+def test_failures_are_forgotten_after_a_healthy_stretch() -> None:
+    state = in_phase(V, failures=5, since=1000.0)
+    almost, _ = step(state, Tick(), 1000.0 + LIMITS.healthy_reset_s - 0.1)
+    enough, _ = step(state, Tick(), 1000.0 + LIMITS.healthy_reset_s)
+    assert (almost.failures, enough.failures) == (5, 0)
+    died, _ = step(enough, EngineObserved(UnitActive.FAILED), 2000.0)
+    assert died.not_before == 2000.0 + LIMITS.backoff_first_s
+
+
+def test_loading_is_no_healthy_stretch() -> None:
+    state = in_phase(L, failures=5, since=0.0)
+    assert step(state, Tick(), 100_000.0)[0].failures == 5
+
+
+# --- any sequence --------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """Feeds policy and keeps account of what it asked for, apart from its own state."""
+
+    limits: Limits = LIMITS
+    state: InstanceState = field(default_factory=InstanceState)
+    now: float = 0.0
+    wished: bool = False
+    flying: str = ""  # "Start" or "Stop" while one is under way
+
+    def feed(self, event: Event, chance: float = 0.5) -> Decision:
+        if isinstance(event, WishChanged):
+            self.wished = event.wished
+        if isinstance(event, StartEnded | StopEnded):
+            self.flying = ""
+        before = self.state
+        self.state, decision = decide(before, event, self.now, self.limits, chance)
+        self.check(before, event, decision)
+        if not isinstance(decision, Nothing):
+            self.flying = kind(decision)
+        return decision
+
+    def check(self, before: InstanceState, event: Event, decision: Decision) -> None:
+        state = self.state
+        assert state.wished == self.wished
+        if not isinstance(decision, Nothing):
+            assert not self.flying, f"{kind(decision)} while {self.flying} is under way"
+        if isinstance(decision, Start):
+            assert self.wished
+            assert state.phase is Phase.STARTING
+            assert not (before.phase is Phase.IDLE and before.engine.is_up()), "not adopted"
+        if isinstance(decision, Stop):
+            assert state.phase is Phase.STOPPING
+        assert state.acting == bool(self.flying or not isinstance(decision, Nothing))
+        if state.phase is Phase.SERVING and before.phase is not Phase.SERVING:
+            assert event == Probed(Health.HEALTHY)
+            assert before.phase is Phase.LOADING
+        if isinstance(event, Probed) and event.health is not Health.HEALTHY:
+            assert (state, kind(decision)) == (before, "Nothing")
+        if state.phase in WAITS:
+            assert state.failure is not None
+            assert math.isfinite(state.not_before)
+            if state.phase is Phase.BACKOFF and before.phase is not Phase.BACKOFF:
+                assert self.now <= state.not_before <= self.now + self.limits.backoff_max_s
+        if state.phase is not before.phase:
+            assert state.since == self.now
+
+    def settle(self) -> None:
+        """What is under way comes to its end, well."""
+        while self.flying:
+            self.feed(StartEnded(None) if self.flying == "Start" else StopEnded(None))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> World:
+    """A world after any events that can happen: an end only of what is under way."""
+    world = World(
+        replace(
+            LIMITS,
+            backoff_first_s=draw(st.floats(0.01, 300)),
+            backoff_max_s=draw(st.floats(1, 3600)),
+        )
+    )
+    outcome = st.sampled_from([None, None, *FAILURES])
+    free = st.sampled_from([one for one in EVENTS if not isinstance(one, StartEnded | StopEnded)])
+    for _ in range(draw(st.integers(0, 40))):
+        world.now += draw(st.sampled_from([0.0, 0.1, 1.0, 10.0, 700.0]))
+        if world.flying and draw(st.booleans()):
+            failure = draw(outcome)
+            world.feed(StartEnded(failure) if world.flying == "Start" else StopEnded(failure))
+        else:
+            world.feed(draw(free), draw(st.floats(0, 1, exclude_max=True)))
+    return world
+
+
+many = settings(deadline=None, max_examples=200)
+
+
+@given(histories())
+@many
+def test_invariants_hold_at_every_step(world: World) -> None:
+    """They are checked by `World` while the history is made; this is the place where they fail."""
+    assert world.state.phase in Phase
+
+
+@given(histories())
+@many
+def test_a_wished_instance_is_never_given_up(world: World) -> None:
+    if world.state.phase in WAITS and world.state.wished:
+        world.now = max(world.now, world.state.not_before)
+        assert isinstance(world.feed(Tick()), Start)
+
+
+@given(histories(), st.sampled_from([UnitActive.INACTIVE, UnitActive.FAILED]))
+@many
+def test_a_withdrawn_wish_ends_idle(world: World, down: UnitActive) -> None:
+    world.feed(WishChanged(False))
+    world.settle()
+    world.feed(EngineObserved(down))
+    assert world.state.phase is Phase.IDLE
+    for _ in range(3):
+        world.now += 1000.0
+        assert isinstance(world.feed(Tick()), Nothing)
+    assert world.state.phase is Phase.IDLE
+
+
+@given(histories())
+@many
+def test_a_wish_comes_to_serve_when_all_goes_well(world: World) -> None:
+    """However it came here: attach connects, what is begun ends well, time passes."""
+    world.feed(WishChanged(True, again=True))
+    for _ in range(4):
+        world.settle()
+        world.feed(EngineObserved(UnitActive.ACTIVE))
+        world.feed(Probed(Health.HEALTHY))
+        world.now = max(world.now + 1.0, world.state.not_before)
+        world.feed(Tick())
+    assert world.state.phase is Phase.SERVING
+
+
+@given(histories())
+@many
+def test_healthy_serving_is_left_alone(world: World) -> None:
+    world.state = replace(world.state, phase=Phase.SERVING, wished=True, acting=False)
+    world.wished, world.flying = True, ""
+    quiet: Iterable[Event] = (
+        WishChanged(True),
+        WishChanged(True, again=True),
+        EngineObserved(UnitActive.ACTIVE),
+        EngineObserved(UnitActive.UNKNOWN),
+        Probed(Health.UNKNOWN),
+        Probed(Health.UNHEALTHY),
+        CauseChanged(),
+        Tick(),
+    )
+    for event in quiet:
+        world.now += 500.0
+        assert isinstance(world.feed(event), Nothing)
+        assert world.state.phase is Phase.SERVING
+
+
+inputs = st.lists(
+    st.tuples(st.sampled_from(EVENTS), st.floats(0, 1000), st.floats(0, 1, exclude_max=True))
+)
+
+
+def replay(history: list[tuple[Event, float, float]]) -> list[tuple[InstanceState, str]]:
+    state, now, seen = InstanceState(), 0.0, []
+    for event, later, chance in history:
+        now += later
+        state, decision = decide(state, event, now, LIMITS, chance)
+        seen.append((state, kind(decision)))
+    return seen
+
+
+@given(inputs)
+@many
+def test_a_replay_gives_the_same(history: list[tuple[Event, float, float]]) -> None:
+    assert replay(history) == replay(history)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_failure_leads_to_its_phase(code: Code) -> None:
+    failure = Failure(code, "cannot")
+    state, _ = step(in_phase(S), StartEnded(failure))
+    wanted = {Remedy.RETRY: B, Remedy.EVENT: W, Remedy.CHANGE: H, Remedy.PERSON: H}
+    assert state.phase is wanted[failure.remedy]
+    assert state.not_before > 200.0

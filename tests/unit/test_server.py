@@ -1,0 +1,589 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The socket API as a client meets it: the real application on a real unix socket."""
+
+import asyncio
+import contextlib
+import grp
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Code, ConfigError, Failure
+from agent.model import NpuProcess, Phase
+from agent.status.client import AgentClient
+from agent.status.peer import SocketServer
+from agent.status.server import GROUP, build_app
+from agent.status.snapshot import Board, EventView
+from tests.build import build_inventory, build_npu, build_snapshot, build_view
+from tests.scenario.clock import run, skip
+from tests.scenario.settled import settled
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as root")
+NOBODY = 65534
+HELD = Failure(Code.IMAGE_MISSING, "cannot run x: the image is not there", "podman pull x")
+BROKEN = Failure(Code.CONFIG_INVALID, "cannot use 8b.toml: port: too big", "correct it")
+
+
+@dataclass
+class FakeControl:
+    """`status.server.Control`; knows one instance."""
+
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def attach(self, instance: str) -> None:
+        self._take("attach", instance)
+
+    async def restart(self, instance: str) -> None:
+        self._take("restart", instance)
+
+    async def render(self, instance: str) -> str:
+        self._take("render", instance)
+        return "[Container]\n"
+
+    def start_wait_s(self) -> float:
+        return 1800.0
+
+    def _take(self, what: str, instance: str) -> None:
+        self.asked.append((what, instance))
+        if instance != "8b":
+            raise ConfigError(Code.INSTANCE_UNKNOWN, f"cannot serve {instance}: no", "write it")
+
+
+@dataclass
+class Serving:
+    """A server that answers at `path`."""
+
+    path: Path
+    board: Board
+    control: FakeControl
+
+    def show(self, phase: Phase, failure: Failure | None = None, **changes: Any) -> None:
+        view = build_view(phase, failure=failure, **changes)
+        self.board.put(build_snapshot(view, events=(EventView(1.0, "8b", "held", "x"),)))
+
+    async def ask(self, raw: str) -> bytes:
+        """Sends `raw` and reads to the end."""
+        reader, writer = await asyncio.open_unix_connection(self.path)
+        writer.write(raw.encode())
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def get(self, path: str, *headers: str, method: str = "GET") -> tuple[int, Any]:
+        head = "".join(f"{header}\r\n" for header in ("Connection: close", *headers))
+        answer = await self.ask(f"{method} {path} HTTP/1.1\r\nHost: a\r\n{head}\r\n")
+        top, _, body = answer.partition(b"\r\n\r\n")
+        return int(top.split()[1]), json.loads(body) if body[:1] == b"{" else body.decode()
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, mode: int = 0o666) -> AsyncIterator[Serving]:
+    board, control = Board(build_snapshot(build_view())), FakeControl()
+    one = Serving(folder / "agent.sock", board, control)
+    server = SocketServer(build_app(board, control))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(one.path))
+        listener.listen()
+        one.path.chmod(mode)
+        listener.setblocking(False)
+        await server.start(listener)
+        try:
+            yield one
+        finally:
+            board.close()
+            await server.close()
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    with settled():
+        yield
+
+
+@contextlib.asynccontextmanager
+async def attached(one: Serving, name: str = "8b") -> AsyncIterator[asyncio.StreamReader]:
+    """As attach.py connects; the answer from its first byte."""
+    reader, writer = await asyncio.open_unix_connection(one.path)
+    writer.write(f"GET /v1/instances/{name}/attach HTTP/1.0\r\nHost: agent\r\n\r\n".encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def read_head(reader: asyncio.StreamReader) -> list[str]:
+    async with asyncio.timeout(3):
+        return (await reader.readuntil(b"\r\n\r\n")).decode().lower().splitlines()
+
+
+async def read_line(reader: asyncio.StreamReader) -> Any:
+    return json.loads(await reader.readline())
+
+
+# --- status --------------------------------------------------------------------------------------
+
+# Monitoring reads these names: one is added, none is ever renamed or removed under schema 1.
+FIELDS = {
+    "": {
+        *("schema", "version", "mode", "at", "started_at", "inventory", "instances"),
+        *("config_problem", "broken", "events"),
+    },
+    "inventory": {
+        *("driver", "detail", "driver_version", "npus", "manager_devices", "source"),
+        *("read_at", "sequence"),
+    },
+    "npu": {
+        *("logic_id", "card_id", "chip_id", "device", "device_present", "product", "health"),
+        *("memory_mib", "memory_used_mib", "bus_id", "processes"),
+    },
+    "process": {"pid", "name", "memory_mib"},
+    "instance": {
+        *("name", "phase", "wished", "status", "since", "next_try_at", "failure", "failures"),
+        *("served_name", "endpoint", "model", "image", "unit", "unit_file", "npus"),
+    },
+    "failure": {"code", "message", "hint"},
+    "event": {"at", "instance", "kind", "message"},
+}
+
+
+def test_the_names_in_the_status_are_schema_1(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            npu = build_npu(0, processes=(NpuProcess(1, "python", 10),))
+            view = build_view(Phase.HELD, failure=HELD)
+            event = EventView(1.0, "8b", "held", "x")
+            inventory = build_inventory([npu])
+            one.board.put(build_snapshot(view, inventory=inventory, events=(event,)))
+            status, got = await one.get("/v1/status")
+            assert status == 200
+            assert got["schema"] == 1
+            parts = {
+                "": got,
+                "inventory": got["inventory"],
+                "npu": got["inventory"]["npus"][0],
+                "process": got["inventory"]["npus"][0]["processes"][0],
+                "instance": got["instances"][0],
+                "failure": got["instances"][0]["failure"],
+                "event": got["events"][0],
+            }
+            assert {name: FIELDS[name] - set(part) for name, part in parts.items()} == {
+                name: set() for name in FIELDS
+            }
+
+    asyncio.run(scenario())
+
+
+def test_words_in_the_status_are_stable() -> None:
+    assert [phase.value for phase in Phase] == [
+        *("idle", "waiting", "starting", "loading", "serving", "backoff", "held", "stopping")
+    ]
+
+
+def test_health(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            assert await one.get("/v1/health") == (200, {"schema": 1, "status": "ok"})
+
+    asyncio.run(scenario())
+
+
+# --- who may -------------------------------------------------------------------------------------
+
+ASK_AS = """
+import os, socket, sys
+path, uid, gid, groups, method, target = sys.argv[1:]
+os.setgroups([int(group) for group in groups.split(",") if group])
+os.setgid(int(gid)); os.setuid(int(uid))
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(5)
+connection.connect(path)
+request = f"{method} {target} HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n"
+connection.sendall(request.encode())
+answer = b""
+while more := connection.recv(65536):
+    answer += more
+    if b"attach" in target.encode() and b"\\n{" in answer:
+        break
+print(answer.split()[1].decode())
+"""
+
+
+async def ask_as(
+    one: Serving, uid: int, gid: int, target: str, method: str = "GET", *groups: int
+) -> int:
+    arguments = (str(one.path), str(uid), str(gid), ",".join(map(str, groups)), method, target)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-S", "-c", ASK_AS, *arguments, stdout=subprocess.PIPE
+    )
+    output, _ = await child.communicate()
+    return int(output or -1)
+
+
+ROUTES = [
+    ("GET", "/v1/status", 200, 200, 200),
+    ("GET", "/v1/health", 200, 200, 200),
+    ("GET", "/v1/instances/8b/render", 200, 200, 403),
+    ("POST", "/v1/instances/8b/restart", 202, 202, 403),
+    ("GET", "/v1/instances/8b/attach", 200, 403, 403),
+]
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The group `deepseek` of the user database, which the package creates."""
+    entry = grp.struct_group((GROUP, "x", 54321, []))
+
+    def getgrnam(name: str) -> grp.struct_group:
+        if name != GROUP:
+            raise KeyError(name)
+        return entry
+
+    monkeypatch.setattr(grp, "getgrnam", getgrnam)
+    return entry.gr_gid
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """pytest's own folder is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="deepseek-server-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@AS_ROOT
+@pytest.mark.parametrize(("method", "target", "root", "member", "anyone"), ROUTES)
+def test_who_may(
+    open_folder: Path, group: int, method: str, target: str, root: int, member: int, anyone: int
+) -> None:
+    async def scenario() -> None:
+        async with serving(open_folder) as one:
+            answers: Sequence[int] = await asyncio.gather(
+                ask_as(one, 0, 0, target, method),
+                ask_as(one, 1000, group, target, method),
+                ask_as(one, 1000, NOBODY, target, method, group),
+                ask_as(one, NOBODY, NOBODY, target, method),
+                ask_as(one, NOBODY, 0, target, method, 0),  # root's group is not root
+            )
+            assert list(answers) == [root, member, member, anyone, anyone]
+            allowed = sum(answer in (200, 202) for answer in answers)
+            assert len(one.control.asked) == (0 if anyone == 200 else allowed)
+
+    asyncio.run(scenario())
+
+
+@AS_ROOT
+def test_without_the_group_nobody_but_root_is_an_operator(open_folder: Path) -> None:
+    with contextlib.suppress(KeyError):
+        grp.getgrnam(GROUP)
+        pytest.skip("this host has the group")
+
+    async def scenario() -> None:
+        async with serving(open_folder) as one:
+            assert await ask_as(one, NOBODY, NOBODY, "/v1/instances/8b/render") == 403
+
+    asyncio.run(scenario())
+
+
+@AS_ROOT
+def test_credentials_are_those_of_the_connection(open_folder: Path) -> None:
+    """Two callers at once: neither gets the other's."""
+
+    async def scenario() -> None:
+        async with serving(open_folder) as one:
+            target = "/v1/instances/8b/render"
+            callers = [ask_as(one, uid, NOBODY, target) for uid in (0, NOBODY) * 4]
+            assert await asyncio.gather(*callers) == [200, 403] * 4
+
+    asyncio.run(scenario())
+
+
+# --- requests that are refused -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("header", ["Origin: http://evil", "origin: null", "Referer: http://x"])
+@pytest.mark.parametrize(("method", "target"), [route[:2] for route in ROUTES])
+def test_web_pages_are_refused(tmp_path: Path, header: str, method: str, target: str) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            status, body = await one.get(target, header, method=method)
+            assert status == 403
+            assert body["error"]["code"] == "not-permitted"
+            assert one.control.asked == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ("GET /v1/nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", b"404"),
+        ("GET /v1/instances/8b/restart HTTP/1.0\r\n\r\n", b"405"),
+        ("GET /v1/status HTTP/1.1\r\nHost: a\r\nX: " + "x" * 20_000, b"400"),
+        ("GET /" + "x" * 20_000, b"400"),
+        ("\x16\x03\x01 not HTTP at all\r\n\r\n", b"400"),
+        ("GET /v1/status HTTP/1.1\r\n\r\n", b"400"),  # without Host
+    ],
+)
+def test_nonsense_is_refused_and_the_next_is_answered(
+    tmp_path: Path, raw: str, status: bytes
+) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            assert (await one.ask(raw)).split()[1] == status
+            assert (await one.get("/v1/health"))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_an_unknown_instance(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            for target in ("attach", "render"):
+                status, body = await one.get(f"/v1/instances/9z/{target}")
+                assert status == 404
+                assert body["error"] == {
+                    "code": "instance-unknown",
+                    "message": "cannot serve 9z: no",
+                    "hint": "write it",
+                }
+
+    asyncio.run(scenario())
+
+
+# --- attach --------------------------------------------------------------------------------------
+
+
+def test_attach_stream(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.LOADING)
+            async with attached(one) as reader:
+                head = await read_head(reader)
+                assert head[0].split()[1] == "200"
+                # attach.py reads plain lines to the end: no chunks, no keeping alive
+                assert not any("transfer-encoding" in line for line in head)
+                first = await read_line(reader)
+                assert first["ready"] is False
+                assert first["status"] == "loading"
+                assert first["start_wait_s"] == 1800.0
+                assert first["exit"] is None
+                one.show(Phase.SERVING)
+                second = await read_line(reader)
+                assert second["ready"] is True
+                assert second["progress"] > first["progress"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("failure", "status"), [(HELD, 69), (BROKEN, 78), (None, 69)])
+def test_attach_is_told_to_leave(tmp_path: Path, failure: Failure | None, status: int) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.STARTING)
+            async with attached(one) as reader:
+                await read_head(reader)
+                await read_line(reader)
+                one.show(Phase.HELD, failure)
+                line = await read_line(reader)
+                assert (line["exit"], line["ready"]) == (status, False)
+                async with asyncio.timeout(2):
+                    assert await reader.read() == b""  # and the stream ends
+
+    asyncio.run(scenario())
+
+
+def test_attach_of_an_instance_whose_profile_goes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one, attached(one) as reader:
+            await read_head(reader)
+            await read_line(reader)
+            one.board.put(build_snapshot())
+            assert (await read_line(reader))["exit"] == 78
+
+    asyncio.run(scenario())
+
+
+def test_a_quiet_agent_says_so_every_5_s(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one, attached(one) as reader:
+            await read_head(reader)
+            first = await read_line(reader)
+            for _ in range(3):
+                skip(5.0)
+                assert await read_line(reader) == first
+
+    run(scenario())
+
+
+def test_attach_ends_when_the_agent_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one, attached(one) as reader:
+            await read_head(reader)
+            await read_line(reader)
+            one.board.close()
+            async with asyncio.timeout(2):
+                await reader.read()
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_reader_blocks_nobody(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            reader, writer = await asyncio.open_unix_connection(one.path, limit=1024)
+            writer.write(b"GET /v1/instances/8b/attach HTTP/1.0\r\nHost: agent\r\n\r\n")
+            began = time.monotonic()
+            async with attached(one) as other:
+                await read_head(other)
+                for number in range(200):  # far beyond every buffer in between
+                    one.show(Phase.LOADING, status="x" * 10_000 + str(number))
+                    await read_line(other)
+                    await asyncio.sleep(0)
+                one.show(Phase.SERVING)
+                while not (await read_line(other))["ready"]:
+                    pass
+                assert (await one.get("/v1/health"))[0] == 200
+            assert time.monotonic() - began < 5.0
+            writer.transport.abort()
+            await asyncio.sleep(0.05)
+            del reader
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /v1/sta"])
+def test_a_connection_that_never_asks_is_closed(tmp_path: Path, said: bytes) -> None:
+    """The socket is open to every local user: connections kept open use up the descriptors."""
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            reader, writer = await asyncio.open_unix_connection(one.path)
+            writer.write(said)
+            try:
+                await asyncio.sleep(0.05)
+                for _ in range(10):
+                    skip(60.0)
+                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(0.5):
+                    await reader.read()
+            finally:
+                writer.close()
+                await asyncio.sleep(0.02)
+
+    run(scenario())
+
+
+# --- the client ----------------------------------------------------------------------------------
+
+
+async def with_client(one: Serving, ask: Callable[[AgentClient], object]) -> object:
+    def in_thread() -> object:
+        client = AgentClient(one.path)
+        try:
+            return ask(client)
+        finally:
+            client.close()
+
+    return await asyncio.to_thread(in_thread)
+
+
+def test_client(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.HELD, HELD)
+            assert await with_client(one, lambda client: client.status()) == one.board.snapshot
+            assert await with_client(one, lambda client: client.render("8b")) == "[Container]\n"
+            await with_client(one, lambda client: client.restart("8b"))
+            assert one.control.asked == [("render", "8b"), ("restart", "8b")]
+            with pytest.raises(AgentError) as raised:
+                await with_client(one, lambda client: client.restart("9z"))
+            assert raised.value.failure.code is Code.INSTANCE_UNKNOWN
+            assert raised.value.failure.hint == "write it"
+
+    asyncio.run(scenario())
+
+
+UNREACHABLE = """
+import sys
+from pathlib import Path
+from agent.errors import HostUnavailable
+from agent.status.client import AgentClient
+try:
+    AgentClient(Path(sys.argv[1])).status()
+except HostUnavailable as error:
+    print(error.failure.code, error.failure.message)
+"""
+
+
+def test_client_without_an_agent(tmp_path: Path) -> None:
+    """In a process of its own: httpcore leaves the socket to the garbage collector."""
+    done = subprocess.run(
+        (sys.executable, "-c", UNREACHABLE, str(tmp_path / "agent.sock")),
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith(f"agent-unreachable cannot reach the agent at {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        pytest.param(b"<html>", id="html"),
+        b'{"schema": 1, "instances": [{"phase": "a phase of a newer agent"}]}',
+    ],
+)
+def test_client_and_an_answer_that_it_does_not_know(body: bytes) -> None:
+    """A newer agent during an upgrade; the user gets a sentence, no traceback."""
+    with pytest.raises(AgentError):
+        AgentClient.decode(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, b"oops"),
+        (404, b'{"error": {"code": "new-code"}}'),
+        (404, b'{"error": {"code": "new-code", "message": "cannot", "hint": ""}}'),
+        (404, b""),
+    ],
+)
+def test_client_and_a_refusal_that_it_does_not_know(
+    tmp_path: Path, status: int, body: bytes
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_unix_server(answer, tmp_path / "agent.sock")
+        one = Serving(tmp_path / "agent.sock", Board(build_snapshot()), FakeControl())
+        with pytest.raises(AgentError) as raised:
+            await with_client(one, lambda client: client.status_json())
+        assert raised.value.failure.code is Code.INTERNAL
+        assert raised.value.failure.message
+        server.close()
+        await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())

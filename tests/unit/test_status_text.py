@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What people read: the line of STATUS=, and the page of `deepseekctl status`."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import Code, Failure
+from agent.model import DriverState, Inventory, NpuHealth, Phase
+from agent.status.show import EVENTS_SHOWN, show
+from agent.status.snapshot import EventView
+from agent.status.text import describe, duration
+from tests.build import build_inventory, build_npu, build_snapshot, build_view
+
+DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: it ended", "see the journal")
+NOW = 1_700_000_090.0  # the view's phase began 90 s before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (0.99, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (80, "1 min 20 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (86_399, "23 h 59 min"),
+        (86_400, "1 d 0 h"),
+        (86_400 * 365, "365 d 0 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9))
+def test_longer_never_looks_shorter(one: float, other: float) -> None:
+    units = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
+
+    def read(text: str) -> int:
+        words = text.split()
+        return sum(int(n) * units[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
+
+    short, long = sorted((one, other))
+    assert read(duration(short)) <= read(duration(long)) <= long
+
+
+@pytest.mark.parametrize(
+    ("phase", "failure", "text"),
+    [
+        (Phase.IDLE, None, "not started"),
+        (Phase.WAITING, DIED, "waiting: cannot keep serving: it ended (1 min 20 s)"),
+        (Phase.STARTING, None, "starting the container, 1 min 20 s"),
+        (Phase.LOADING, None, "loading the model, 1 min 20 s"),
+        (
+            Phase.LOADING,
+            DIED,
+            "loading the model, 1 min 20 s; last: cannot keep serving: it ended",
+        ),
+        (Phase.SERVING, None, "serving"),
+        (Phase.BACKOFF, DIED, "trying again in 16 s: cannot keep serving: it ended"),
+        (Phase.HELD, DIED, "held: cannot keep serving: it ended"),
+        (Phase.STOPPING, None, "stopping, 1 min 20 s"),
+    ],
+)
+def test_one_line_per_phase(phase: Phase, failure: Failure | None, text: str) -> None:
+    assert describe(phase, 80.0, failure, 16.0) == text
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("failure", [None, DIED])
+def test_every_phase_has_one_line(phase: Phase, failure: Failure | None) -> None:
+    text = describe(phase, 0.0, failure)
+    assert text
+    assert "\n" not in text
+
+
+def test_serving_does_not_change_with_time() -> None:
+    """systemd would be told every few seconds for a year."""
+    assert describe(Phase.SERVING, 1.0, None) == describe(Phase.SERVING, 1e6, None)
+
+
+# --- deepseekctl status --------------------------------------------------------------------------
+
+
+def test_the_page() -> None:
+    events = (EventView(NOW - 5, "8b", "serving", ""), EventView(NOW - 4, "", "npus", "8 NPUs"))
+    page = show(build_snapshot(build_view(status="serving"), events=events), NOW)
+    assert page.splitlines()[:6] == [
+        "deepseek-agent 0.1.0, mode act, running for 18 min 10 s",
+        "",
+        "● 8b       serving for 1 min 30 s",
+        "    model     deepseek-r1:8b at http://127.0.0.1:2023/v1",
+        "    NPUs      0",
+        "    unit      deepseek-vllm-8b.service",
+    ]
+    assert "NPU driver 24.1.rc2: ready" in page
+    assert "5 s ago  8b serving" in page
+    assert "4 s ago  npus: 8 NPUs" in page
+    rows = [line.split() for line in page.splitlines()]
+    assert ["0", "910B3", "ok", "3000/65536", "MiB", "8b"] in rows
+    assert page.count("  free") == 7
+
+
+def test_the_reason_and_what_to_do_stand_under_an_instance_that_does_not_serve() -> None:
+    status = "trying again in 4 s: cannot keep serving: it ended"
+    view = build_view(Phase.BACKOFF, status=status, failure=DIED, failures=3)
+    lines = show(build_snapshot(view), NOW).splitlines()
+    assert f"○ 8b       {status}" in lines
+    assert "    reason    cannot keep serving: it ended [engine-died]" in lines
+    assert "    hint      see the journal" in lines
+    assert "    failures  3 in a row" in lines
+
+
+def test_an_instance_that_nobody_started_says_how() -> None:
+    lines = show(build_snapshot(build_view(Phase.IDLE)), NOW).splitlines()
+    assert "○ 8b       not started (systemctl enable --now deepseek@8b)" in lines
+    assert not [one for one in lines if "model  " in one]
+
+
+def test_the_reason_of_the_last_end_is_kept() -> None:
+    lines = show(build_snapshot(build_view(Phase.IDLE, failure=DIED)), NOW).splitlines()
+    assert "    last      cannot keep serving: it ended [engine-died]" in lines
+
+
+def test_only_serving_is_marked() -> None:
+    for phase in Phase:
+        page = show(build_snapshot(build_view(phase)), NOW)
+        assert ("●" in page) is (phase is Phase.SERVING)
+        assert "8b" in page
+
+
+def test_trouble_of_the_configuration_comes_first() -> None:
+    problem = Failure(Code.CONFIG_INVALID, "cannot use /etc/x: mood: unknown key", "mend it")
+    snapshot = build_snapshot(config_problem=problem, broken=("8b: cannot use it: port",))
+    lines = show(snapshot, NOW).splitlines()
+    title = "configuration not in force: "
+    assert lines[1] == f"{title}cannot use /etc/x: mood: unknown key [config-invalid]"
+    assert lines[2] == f"{'hint':<{len(title)}}mend it"
+    assert lines[3] == "profile not usable: 8b: cannot use it: port"
+
+
+@pytest.mark.parametrize(
+    ("inventory", "text"),
+    [
+        (Inventory(DriverState.ABSENT, "no npu-smi"), "NPU driver: absent: no npu-smi"),
+        (Inventory(DriverState.UNKNOWN), "NPU driver: unknown"),
+        (Inventory(DriverState.FAILED, "dcmi -8005"), "NPU driver: failed: dcmi -8005"),
+    ],
+)
+def test_a_driver_that_is_not_there(inventory: Inventory, text: str) -> None:
+    assert show(build_snapshot(inventory=inventory), NOW).splitlines()[-1] == text
+
+
+def test_an_npu_with_trouble_is_seen() -> None:
+    npus = [build_npu(0, device_present=False), build_npu(1, health=NpuHealth.CRITICAL)]
+    lines = show(build_snapshot(inventory=build_inventory(npus)), NOW).splitlines()
+    assert lines[-2].endswith("free  device node missing")
+    assert "critical" in lines[-1]
+
+
+def test_only_the_latest_events_are_shown() -> None:
+    events = tuple(EventView(NOW - 100 + index, "", f"event-{index}", "") for index in range(50))
+    page = show(build_snapshot(events=events), NOW)
+    assert page.count(" ago  ") == EVENTS_SHOWN
+    assert page.endswith("event-49")
+
+
+def test_a_clock_that_was_set_back_does_not_matter() -> None:
+    assert "running for 0 s" in show(build_snapshot(build_view()), 0.0)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The wish, read from the front unit: every combination that systemd can show."""
+
+import itertools
+
+import pytest
+
+from agent import exits
+from agent.model import UnitActive
+from agent.policy.wish import has_crashed, is_wished
+from tests.build import build_front
+
+# systemd.exec(5), "$SERVICE_RESULT", and what systemd may add.
+RESULTS = (
+    "success",
+    "protocol",
+    "timeout",
+    "exit-code",
+    "signal",
+    "core-dump",
+    "watchdog",
+    "start-limit-hit",
+    "resources",
+    "oom-kill",
+    "exec-condition",
+    "something-new",
+    "",
+)
+STATUSES = (0, 1, 9, 15, exits.HELD, exits.PERSON)
+FILE_STATES = ("enabled", "enabled-runtime", "disabled", "static", "masked", "indirect", "bad", "")
+UP = {
+    UnitActive.ACTIVE,
+    UnitActive.ACTIVATING,
+    UnitActive.RELOADING,
+    UnitActive.REFRESHING,
+}
+CRASHES = {"signal", "core-dump", "watchdog", "oom-kill"}
+
+
+def expected(active: UnitActive, result: str, status: int, file_state: str) -> bool:
+    """The sentence of the design, as a table of its own. A front unit on its way down counts as
+    what it will be."""
+    if active in UP:
+        return True
+    if active not in (UnitActive.FAILED, UnitActive.DEACTIVATING):
+        return False
+    held = (result, status, file_state) == ("exit-code", exits.HELD, "enabled")
+    return result in CRASHES or held
+
+
+def test_every_combination() -> None:
+    wrong = [
+        combination
+        for combination in itertools.product(UnitActive, RESULTS, STATUSES, FILE_STATES)
+        if is_wished(build_front(*combination)) is not expected(*combination)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("active", "result", "status", "file_state", "wished"),
+    [
+        (UnitActive.ACTIVE, "success", 0, "enabled", True),
+        (UnitActive.ACTIVATING, "success", 0, "disabled", True),
+        (UnitActive.INACTIVE, "success", 0, "enabled", False),  # systemctl stop
+        (UnitActive.INACTIVE, "exit-code", exits.HELD, "enabled", False),  # reset-failed
+        (UnitActive.DEACTIVATING, "success", 0, "enabled", False),  # being stopped
+        (UnitActive.FAILED, "signal", 9, "disabled", True),
+        (UnitActive.FAILED, "watchdog", 6, "enabled", True),
+        (UnitActive.FAILED, "oom-kill", 9, "enabled", True),
+        (UnitActive.FAILED, "exit-code", exits.HELD, "enabled", True),
+        (UnitActive.FAILED, "exit-code", exits.HELD, "disabled", False),
+        (UnitActive.FAILED, "exit-code", exits.PERSON, "enabled", False),
+        (UnitActive.FAILED, "exit-code", 1, "enabled", False),
+        (UnitActive.FAILED, "timeout", 0, "enabled", False),
+        (UnitActive.UNKNOWN, "success", 0, "enabled", False),
+    ],
+)
+def test_by_hand(
+    active: UnitActive, result: str, status: int, file_state: str, wished: bool
+) -> None:
+    assert is_wished(build_front(active, result, status, file_state)) is wished
+
+
+@pytest.mark.parametrize("active", UnitActive)
+@pytest.mark.parametrize("result", RESULTS)
+def test_only_a_crash_is_revived(active: UnitActive, result: str) -> None:
+    front = build_front(active, result, exits.HELD)
+    assert has_crashed(front) is (active is UnitActive.FAILED and result in CRASHES)
+    assert is_wished(front) or not has_crashed(front)
