@@ -148,6 +148,18 @@ def test_stop_while_loading(host: LabHost) -> None:
     assert product.ask(host) is not None
 
 
+def test_stop_of_an_engine_that_ignores_sigterm(host: LabHost) -> None:
+    product.start(host, "stop")
+    product.set_engine(host, ignore_sigterm=True)
+    assert product.start(host).returncode == 0
+    stopped = product.start(host, "stop")
+    assert stopped.returncode == 0
+    assert stopped.seconds > STOP_TIMEOUT_S * 0.9  # it had its time
+    assert product.leftovers(host) == []
+    product.set_engine(host)
+    assert product.start(host).returncode == 0
+
+
 def test_stop_works_with_the_agent_dead(host: LabHost) -> None:
     host.run(["systemctl", "stop", "deepseek-agent.socket", "deepseek-agent.service"])
     assert product.active_state(host, ENGINE) == "active"

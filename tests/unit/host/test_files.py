@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pytest
 
@@ -134,10 +133,6 @@ def assert_whole(path: Path) -> None:
 
 # --- the generator -------------------------------------------------------------------------------
 
-# The real ones are found through a constant; the seam that is proposed is an argument of the
-# constructor (report, 7). mypy does not know it yet.
-with_generators: Any = RenderedFiles
-
 OK = f"cat $QUADLET_UNIT_DIRS/{FILE} >&2; echo '---{SERVICE}---'; cat $QUADLET_UNIT_DIRS/{FILE}"
 GENERATORS = {
     "ok": (OK, None),
@@ -156,17 +151,18 @@ def test_generator(tmp_path: Path, kind: str) -> None:
     generator = tmp_path / "generator"
     generator.write_text(f'#!/bin/sh\n[ "$1" = --dryrun ] || exit 9\n{script}\n')
     generator.chmod(0o755)
-    files = with_generators(generators=(str(tmp_path / "missing"), str(generator)))
+    files = RenderedFiles(generators=(str(tmp_path / "missing"), str(generator)))
     answer = asyncio.run(files.generator_refusal(FILE, "[Container]\nImage=x\n"))
     if refusal is None:
         assert answer is None
     else:
+        assert answer is not None
         assert refusal in answer
         assert len(answer) <= 500
 
 
 def test_no_generator() -> None:
-    answer = asyncio.run(with_generators(generators=()).generator_refusal(FILE, ""))
+    answer = asyncio.run(RenderedFiles(generators=()).generator_refusal(FILE, ""))
     assert answer == "this host has no quadlet generator"
 
 
@@ -175,17 +171,17 @@ def test_a_generator_that_is_no_program(tmp_path: Path) -> None:
     broken = tmp_path / "generator"
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
-    assert asyncio.run(with_generators(generators=(str(broken),)).generator_refusal(FILE, "x"))
+    assert asyncio.run(RenderedFiles(generators=(str(broken),)).generator_refusal(FILE, "x"))
 
 
 def test_no_room_for_the_generator_s_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/tmp is full, or gone: trouble that passes, as a HostError, not an OSError (report, 2)."""
+    """/tmp is full, or gone: trouble that passes, as a HostError, not an OSError."""
     generator = tmp_path / "generator"
     generator.write_text("#!/bin/sh\n")
     generator.chmod(0o755)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    files = with_generators(generators=(str(generator),))
+    files = RenderedFiles(generators=(str(generator),))
     with pytest.raises(HostError):
         asyncio.run(files.generator_refusal(FILE, "x"))
