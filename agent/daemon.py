@@ -190,8 +190,10 @@ class UnitWatcher:
 
     async def _look(self, instance: str, controller: Controller) -> None:
         asked_at = time.monotonic()
-        front = await self._units.status(front_unit(instance))
+        # In this order: a stop begins at the front, so an engine that it took down is never seen
+        # beside a front that still wishes.
         engine = await self._units.status(engine_unit(instance))
+        front = await self._units.status(front_unit(instance))
         controller.put(UnitsSeen(instance, front, engine, asked_at))
 
 

@@ -112,8 +112,8 @@ class Worker:
         """What died between systemd's "done" and our taking note of it is not reported again."""
         asked_at = time.monotonic()
         try:
-            front = await self.actions.units.status(front_unit(name))
             engine = await self.actions.units.status(engine_unit(name))
+            front = await self.actions.units.status(front_unit(name))
         except AgentError as error:
             log.warning("not-looked-at", instance=name, reason=error.failure.message)
         else:
