@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,12 +36,11 @@ def _nothing_is_left() -> Iterator[None]:
 
 def read_children() -> set[str]:
     """Process ids of this process's children, those of all its threads."""
-    tasks = Path(f"/proc/{os.getpid()}/task")
-    return {
-        pid
-        for task in tasks.iterdir()
-        for pid in (task / "children").read_text(encoding="ascii").split()
-    }
+    found: set[str] = set()
+    for task in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread ended meanwhile
+            found |= set((task / "children").read_text(encoding="ascii").split())
+    return found
 
 
 class Connection:
