@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -246,11 +247,22 @@ def started(host: Host) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+def wait_until_deaf(pid: int) -> None:
+    """Until the process ignores SIGTERM, by the kernel's word (proc_pid_status(5))."""
+    deadline = time.monotonic() + 8
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        (ignored,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigIgn"))
+        if int(ignored, 16) >> (signal.SIGTERM - 1) & 1:
+            return
+        assert time.monotonic() < deadline, "it does not ignore SIGTERM"
+        time.sleep(0.01)
+
+
 def test_hang_is_deaf_to_sigterm(host: Host) -> None:
     host.set_state(mode="hang")
     with started(host) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)
+        wait_until_deaf(process.pid)
         process.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.2)
