@@ -18,7 +18,7 @@ import pytest
 
 from tests.fakes.engine import contract
 from tests.fakes.engine.contract import Target, ask, chat, completion, read_metrics
-from tests.fakes.engine.runner import VLLM, RunningEngine, wait_until
+from tests.fakes.engine.runner import VLLM, RunningEngine, run_vllm, wait_until
 
 ENGINE_ERRORS = (OSError, http.client.HTTPException)
 
@@ -68,14 +68,6 @@ def test_without_a_parser_the_answer_keeps_its_marks(tmp_path: Path) -> None:
     assert "请介绍一下开源操作系统openEuler" in message["content"]
 
 
-def run_vllm(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "VLLM_DOUBLE_NEEDS_NPU": "0", **env}
-    command = [str(VLLM), *arguments]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=5, check=False
-    )
-
-
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     (tmp_path / "config.json").write_text(
@@ -95,7 +87,6 @@ def model(tmp_path: Path) -> Path:
         ("--tensor-parallel-size=0", "0 is not within 1"),
         ("--additional-config={broken", "cannot be converted to JSON"),
         ("--reasoning-parser=none", "invalid choice: 'none'"),
-        ("--ssl-keyfile=key.pem", "does not speak TLS"),
     ],
 )
 def test_a_wrong_flag_is_refused(model: Path, flag: str, message: str) -> None:
@@ -130,6 +121,7 @@ def test_all_flags_that_may_be_rendered_are_accepted(tmp_path: Path) -> None:
         *("--served-model-name", "m", "other"),
         *("--max_model_len", "4096", "-tp", "2", "--gpu_memory_utilization=0.8"),
         *("--dtype", "float16", "--enforce-eager", "--trust-remote-code"),
+        *("--quantization=ascend", "--load-format", "auto"),
         *("--max-num-seqs", "32", "--seed", "7", "--no-enable-prefix-caching"),
         *("--uvicorn-log-level", "warning", "--disable-log-requests"),
         "--no-enable-log-requests",

@@ -9,10 +9,11 @@ import http.client
 import json
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,11 +31,22 @@ class Target:
     model: str
     api_key: str = ""
     timeout_s: float = 5.0
+    certificate: str = ""  # of an https target: the PEM file to trust; empty: what the system does
 
     def connect(self) -> http.client.HTTPConnection:
         url = urlsplit(self.base_url)
         assert url.hostname is not None
-        return http.client.HTTPConnection(url.hostname, url.port, timeout=self.timeout_s)
+        if url.scheme != "https":
+            return http.client.HTTPConnection(url.hostname, url.port, timeout=self.timeout_s)
+        trust = ssl.create_default_context(cafile=self.certificate or None)
+        return http.client.HTTPSConnection(
+            url.hostname, url.port, timeout=self.timeout_s, context=trust
+        )
+
+    def connect_bare(self) -> socket.socket:
+        """Without TLS, whatever the target speaks."""
+        url = urlsplit(self.base_url)
+        return socket.create_connection((url.hostname, url.port), timeout=self.timeout_s)
 
     def headers(self) -> dict[str, str]:
         key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
@@ -98,9 +110,8 @@ def chat(target: Target, text: str = "Hello", **more: object) -> dict[str, objec
 
 
 def is_port_open(target: Target) -> bool:
-    url = urlsplit(target.base_url)
     try:
-        with socket.create_connection((url.hostname, url.port), timeout=target.timeout_s):
+        with target.connect_bare():
             return True
     except ConnectionRefusedError:
         return False
@@ -230,7 +241,7 @@ def check_concurrent(target: Target) -> None:
 def check_api_key(target: Target) -> None:
     """Only for a target with a key: /v1 asks for it, the probes' paths do not."""
     for key in ("", "wrong"):
-        stranger = Target(target.base_url, target.model, key, target.timeout_s)
+        stranger = replace(target, api_key=key)
         assert ask(stranger, "/v1/models").status == 401
         assert ask(stranger, "/v1/completions", completion(target)).status == 401
         assert ask(stranger, "/health").status == 200
@@ -238,6 +249,35 @@ def check_api_key(target: Target) -> None:
     assert ask(target, "/v1/models").status == 200
 
 
+def check_no_plain_http(target: Target) -> None:
+    """Only for https: a client without TLS is not answered in HTTP, and the next one is served."""
+    with target.connect_bare() as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"HTTP/" not in _read_to_the_end(connection)
+    check_health(target)
+
+
+def _read_to_the_end(connection: socket.socket) -> bytes:
+    """A reset is an end, too. Raises TimeoutError when there is none."""
+    data = b""
+    try:
+        while more := connection.recv(65536):
+            data += more
+    except ConnectionError:
+        pass
+    return data
+
+
+def check_unfinished_handshakes(target: Target) -> None:
+    """Only for https: clients that say nothing, or stop in the first record, hold up nobody."""
+    with ExitStack() as stack:
+        for opening in (b"", b"\x16\x03\x01\x02\x00\x01") * 10:
+            stack.enter_context(target.connect_bare()).sendall(opening)
+        for _ in range(3):
+            check_health(target)
+
+
+TLS_CHECKS = (check_no_plain_http, check_unfinished_handshakes)
 CHECKS = (
     check_health,
     check_version,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+from tests.fakes.engine.certificate import Certificate
 from tests.fakes.engine.contract import Target, is_port_open
 
 VLLM = Path(__file__).parent / "vllm"
@@ -28,6 +29,20 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = DEADLINE
     return time.monotonic() - started
 
 
+def run_vllm(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """The double, when it is expected to end by itself."""
+    environment = {"PATH": os.environ["PATH"], "VLLM_DOUBLE_NEEDS_NPU": "0", **env}
+    return subprocess.run(
+        [str(VLLM), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
 class RunningEngine:
     """One `vllm serve` with its EngineCore, in a session of its own."""
 
@@ -36,14 +51,18 @@ class RunningEngine:
         folder: Path,
         *flags: str,
         key: str = "",
+        certificate: Certificate | None = None,
         prefix: tuple[str, ...] = (),
         **options: object,
     ) -> None:
-        """`prefix` is a command that runs the double, `options` are those of its README."""
+        """With a certificate it speaks TLS. `prefix` is a command that runs the double, `options`
+        are those of its README.
+        """
         self.folder = folder
         self.control = folder / "control.json"
         self._log = folder / "engine.log"
         self._key = key
+        self._certificate = certificate
         model = folder / "model"
         model.mkdir(exist_ok=True)
         if not (model / "config.json").exists():
@@ -60,7 +79,8 @@ class RunningEngine:
 
     def _flags(self, flags: tuple[str, ...]) -> list[str]:
         own = ["--host=127.0.0.1", "--port=0", "--served-model-name=m"]
-        return [*own, *([f"--api-key={self._key}"] if self._key else []), *flags]
+        key = [f"--api-key={self._key}"] if self._key else []
+        return [*own, *key, *(self._certificate.flags if self._certificate else ()), *flags]
 
     def _environment(self, options: dict[str, object]) -> dict[str, str]:
         chosen = {"load_s": 0.05, "needs_npu": 0, "control": self.control, **options}
@@ -82,11 +102,12 @@ class RunningEngine:
 
     @property
     def target(self) -> Target:
-        wait_until(lambda: self._port() is not None, f"a port in {self.log}")
-        return Target(f"http://127.0.0.1:{self._port()}", "m", self._key)
+        wait_until(lambda: self._url() is not None, f"a port in {self.log}")
+        trusted = str(self._certificate.certfile) if self._certificate else ""
+        return Target(str(self._url()), "m", self._key, certificate=trusted)
 
-    def _port(self) -> str | None:
-        found = re.search(r"Starting vLLM API server 0 on http://127\.0\.0\.1:(\d+)", self.log)
+    def _url(self) -> str | None:
+        found = re.search(r"Starting vLLM API server 0 on (https?://127\.0\.0\.1:\d+)\n", self.log)
         return found[1] if found else None
 
     def wait_ready(self) -> Target:

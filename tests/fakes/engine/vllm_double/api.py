@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""The HTTP side: in requests on one port, out answers computed by EngineCore. A thread each.
+"""The HTTP side: in requests on one port, out answers computed by EngineCore. A thread each, which
+does the TLS handshake, too, when there is one.
 
 /health only reads whether EngineCore is known dead; no call reaches it, as in vLLM.
 """
@@ -11,6 +12,7 @@ import queue
 import select
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -25,6 +27,7 @@ from .metrics import Counters, render_metrics
 from .openai import ApiError, Ask, Served, bad_request, parse_chat, parse_completion
 from .options import OptionsReader
 from .replies import Reply, models_body
+from .tls import load_tls, say_goodbye, secure
 
 CLIENT_CHECK_S = 0.1
 DEAD = ApiError(
@@ -45,6 +48,10 @@ class ApiServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, arguments: Arguments, served: Served, reader: OptionsReader) -> None:
+        """Raises StartError for a bad certificate, OSError when the port cannot be bound."""
+        self._tls = None
+        if arguments.ssl_certfile:
+            self._tls = load_tls(arguments.ssl_certfile, arguments.ssl_keyfile)
         self.arguments = arguments
         self.served = served
         self.reader = reader
@@ -62,9 +69,29 @@ class ApiServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)  # HTTPServer's asks the name service
         self.server_name, self.server_port = self.arguments.host, self.socket.getsockname()[1]
 
+    @property
+    def url(self) -> str:
+        host = f"[{self.arguments.host}]" if ":" in self.arguments.host else self.arguments.host
+        return f"http{'s' if self._tls else ''}://{host}:{self.server_port}"
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread."""
+        if self._tls is None:
+            super().finish_request(request, client_address)
+            return
+        try:
+            secured = secure(self._tls, request)
+        except OSError:  # a client without TLS, or without patience: asyncio tells nobody either
+            return
+        try:
+            super().finish_request(secured, client_address)
+        finally:
+            say_goodbye(secured)
+            self.shutdown_request(secured)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError)):
+        if not isinstance(error, (ConnectionError, TimeoutError, ssl.SSLError)):
             self.log.fail("api_server.py:1", f"Exception in ASGI application: {error!r}")
 
     @property

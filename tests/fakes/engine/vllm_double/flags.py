@@ -27,6 +27,8 @@ class Arguments:
     max_num_seqs: int
     reasoning: bool
     api_key: str
+    ssl_certfile: str  # both empty: plain HTTP
+    ssl_keyfile: str
     access_log: bool
     log_requests: bool
 
@@ -35,8 +37,8 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str]) -> Argument
     """Exits 2 with vLLM's words when the command line is wrong."""
     parser = _build_parser()
     found = parser.parse_args([dashed(argument) for argument in argv])
-    if found.ssl_keyfile or found.ssl_certfile:
-        parser.error("argument --ssl-keyfile/--ssl-certfile: the engine double does not speak TLS")
+    if bool(found.ssl_certfile) != bool(found.ssl_keyfile):
+        parser.error("the engine double wants --ssl-certfile and --ssl-keyfile, both or neither")
     quiet = LOG_LEVELS.index(found.uvicorn_log_level) < LOG_LEVELS.index("info")
     return Arguments(
         model=found.model_tag,
@@ -48,6 +50,8 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str]) -> Argument
         max_num_seqs=found.max_num_seqs,
         reasoning=found.reasoning_parser is not None,
         api_key=found.api_key or environ.get("VLLM_API_KEY", ""),
+        ssl_certfile=found.ssl_certfile,
+        ssl_keyfile=found.ssl_keyfile,
         access_log=not quiet and not found.disable_uvicorn_access_log,
         log_requests=found.enable_log_requests and not found.disable_log_requests,
     )
@@ -77,8 +81,8 @@ def _add_server_flags(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--host", default="0.0.0.0")  # noqa: S104 - as the real one
     serve.add_argument("--port", type=_whole(0, 65535), default=8000)
     serve.add_argument("--api-key")
-    serve.add_argument("--ssl-keyfile")
-    serve.add_argument("--ssl-certfile")
+    serve.add_argument("--ssl-certfile", default="")
+    serve.add_argument("--ssl-keyfile", default="")
     serve.add_argument("--uvicorn-log-level", choices=LOG_LEVELS, default="info")
     serve.add_argument("--disable-uvicorn-access-log", action="store_true")
     serve.add_argument("--disable-log-requests", action="store_true")
@@ -93,6 +97,8 @@ def _add_engine_flags(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--tensor-parallel-size", "-tp", type=_whole(1), default=1)
     serve.add_argument("--gpu-memory-utilization", type=_memory_share, default=0.9)
     serve.add_argument("--dtype", choices=DTYPES, default="auto")
+    serve.add_argument("--quantization", "-q")
+    serve.add_argument("--load-format", default="auto")
     serve.add_argument("--max-num-seqs", type=_whole(1), default=256)
     serve.add_argument("--max-num-batched-tokens", type=_whole(1))
     serve.add_argument("--seed", type=int)

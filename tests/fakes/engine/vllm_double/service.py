@@ -41,14 +41,13 @@ class Service:
         self._core: Core
 
     def run(self) -> int:
-        """The exit status. Raises OSError when the port cannot be bound."""
+        """The exit status. Raises what ApiServer raises."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self._server = ApiServer(self._arguments, self._describe(), self._reader)
-        host = f"[{self._arguments.host}]" if ":" in self._arguments.host else self._arguments.host
-        where = f"http://{host}:{self._server.server_port}"
+        where = self._server.url
         self._log.note("api_server.py:1971", f"vLLM API server version {VERSION}")
         self._log.note("api_server.py:1351", f"Starting vLLM API server 0 on {where}")
         self._core = fork_core(
