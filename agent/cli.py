@@ -7,28 +7,39 @@ be reached, 4 it refused, 78 the configuration cannot be used.
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from agent import __version__, exits
 from agent.errors import AgentError, Code
-from agent.model import engine_unit, front_unit
+from agent.model import engine_unit, front_unit, is_instance_name
+from agent.render.workload import KEY_VARIABLE, parse_key
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
 from agent.status.show import show
+from agent.status.snapshot import InstanceView
 
 EXIT_NOT_SERVING = 1
 EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 WATCH_EVERY_S = 1.0
+# In a process of their own: they look at the host, and bring what deepseekctl does without.
+PREVIEWS = {
+    "render": "the unit file as it would be written, or why there can be none",
+    "facts": "what a plan is made of: host, Podman, models, NPUs",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command."""
-    options = _parser().parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb_at = 2 if arguments[:1] == ["--socket"] else 0
+    if set(arguments[verb_at : verb_at + 1]) & set(PREVIEWS):
+        _become("agent.preview", arguments[verb_at:])
+    options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
     except AgentError as error:
@@ -69,9 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("prompt", nargs="?", help="without it, lines are read from standard input")
     talk.set_defaults(run=_chat)
 
-    render = verbs.add_parser("render", help="the unit file as it would be written now")
-    render.add_argument("instance")
-    render.set_defaults(run=_render)
+    for verb, text in PREVIEWS.items():
+        verbs.add_parser(verb, help=text)
 
     restart = verbs.add_parser("restart", help="stop the engine, plan anew, start it")
     restart.add_argument("instance")
@@ -106,13 +116,10 @@ def _status(options: argparse.Namespace) -> int:
 def _chat(options: argparse.Namespace) -> int:
     view = AgentClient(options.socket).status().instance(options.instance)
     if view is None:
-        raise AgentError(
-            Code.INSTANCE_UNKNOWN,
-            f"cannot chat with {options.instance}: there is no such instance",
-            "deepseekctl status shows what there is",
-        )
+        raise _unknown("chat with", options.instance)
+    key = _read_key(view)
     if options.prompt is not None:
-        chat(view, options.prompt, sys.stdout)
+        chat(view, options.prompt, sys.stdout, key)
         return 0
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
@@ -121,12 +128,29 @@ def _chat(options: argparse.Namespace) -> int:
         except EOFError:
             return 0
         if line:
-            chat(view, line, sys.stdout)
+            chat(view, line, sys.stdout, key)
 
 
-def _render(options: argparse.Namespace) -> int:
-    print(AgentClient(options.socket).render(options.instance), end="")
-    return 0
+def _read_key(view: InstanceView) -> str:
+    """The API key that the engine wants: root may read it, others bring their own."""
+    if not view.key_file or os.environ.get(KEY_VARIABLE):
+        return os.environ.get(KEY_VARIABLE, "")
+    try:
+        return parse_key(Path(view.key_file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AgentError(
+            Code.NOT_PERMITTED,
+            f"cannot read the API key of {view.name} in {view.key_file}: {error.strerror}",
+            f"run it as root, or put the key into the variable {KEY_VARIABLE}",
+        ) from error
+
+
+def _unknown(verb: str, instance: str) -> AgentError:
+    return AgentError(
+        Code.INSTANCE_UNKNOWN,
+        f"cannot {verb} {instance!r}: there is no such instance",
+        "deepseekctl status shows what there is",
+    )
 
 
 def _restart(options: argparse.Namespace) -> int:
@@ -136,6 +160,8 @@ def _restart(options: argparse.Namespace) -> int:
 
 
 def _logs(options: argparse.Namespace) -> int:
+    if not is_instance_name(options.instance):
+        raise _unknown("show the logs of", options.instance)
     units = (engine_unit(options.instance), front_unit(options.instance))
     argv = ["journalctl", f"--lines={options.lines}"]
     argv += [f"--unit={unit}" for unit in units]
@@ -145,13 +171,16 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    """In a process of its own, the very code that the agent runs."""
-    done = subprocess.run(
-        (sys.executable, "-sP", "-m", "agent.config", f"--{options.what}"),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        check=False,
-    )
-    return done.returncode
+    """The very code that the agent runs."""
+    _become("agent.config", [f"--{options.what}"])
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """This process goes on as that module, with its output and its exit status."""
+    sys.stdout.flush()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    argv = (sys.executable, "-sPB", "-m", module, *arguments)
+    os.execve(sys.executable, argv, environment)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from agent.action.start import Actions
 from agent.config.values import NO_CONFIG, Config, Profile
 from agent.control.controller import Controller
 from agent.control.messages import InventorySeen, UnitsSeen
-from agent.control.record import local_address
+from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
@@ -118,12 +118,12 @@ async def _read(options: Options) -> Config | Failure:
 
 def _compose(config: Config | Failure, units: Systemd) -> Controller:
     http = LocalHttp()
+    actions = Actions(units, Podman(), RenderedFiles(), LocalMachine())
 
     async def probe(profile: Profile) -> Health:
-        address = local_address(profile)
-        return await wait_until_healthy(http, address, profile.port, profile.served_name)
+        key = actions.running_key(profile.name)
+        return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
-    actions = Actions(units, Podman(), RenderedFiles(), LocalMachine())
     if isinstance(config, Failure):
         return Controller(NO_CONFIG, actions, units, probe, Pulse(), config_problem=config)
     return Controller(config, actions, units, probe, Pulse())

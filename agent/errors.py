@@ -35,10 +35,14 @@ class Code(StrEnum):
     NPU_DEVICE_MISSING = "npu-device-missing"
     NPU_TOO_FEW = "npu-too-few"
     NPU_UNKNOWN = "npu-unknown"
+    NPU_UNSUPPORTED = "npu-unsupported"
+    NPU_LEFTOVER = "npu-leftover"
     HOST_TOO_SMALL = "host-too-small"
     MODEL_MISSING = "model-missing"
     MODEL_INVALID = "model-invalid"
     IMAGE_MISSING = "image-missing"
+    PORT_IN_USE = "port-in-use"
+    FILE_UNUSABLE = "file-unusable"
     PODMAN_UNAVAILABLE = "podman-unavailable"
     PODMAN_UNSUPPORTED = "podman-unsupported"
     SYSTEMD_UNAVAILABLE = "systemd-unavailable"
@@ -66,16 +70,20 @@ def remedy(code: Code) -> Remedy:
         case (
             Code.NPU_TOO_FEW
             | Code.NPU_UNKNOWN
+            | Code.NPU_UNSUPPORTED
             | Code.HOST_TOO_SMALL
             | Code.MODEL_MISSING
             | Code.MODEL_INVALID
             | Code.IMAGE_MISSING
+            | Code.PORT_IN_USE
+            | Code.FILE_UNUSABLE
             | Code.PODMAN_UNSUPPORTED
             | Code.OBSERVING
         ):
             return Remedy.CHANGE
         case (
-            Code.PODMAN_UNAVAILABLE
+            Code.NPU_LEFTOVER
+            | Code.PODMAN_UNAVAILABLE
             | Code.SYSTEMD_UNAVAILABLE
             | Code.UNIT_NOT_LOADED
             | Code.UNIT_REFUSED

@@ -4,6 +4,7 @@
 Standard library only: npud imports this module and has to stay small.
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +28,29 @@ class NpuHealth(StrEnum):
     ALARM = "alarm"
     CRITICAL = "critical"
     UNKNOWN = "unknown"
+
+
+class ProductLine(StrEnum):
+    """What decides about image, mounts and how chips hang together (facts: ascend, 6)."""
+
+    A2 = "a2"  # Atlas 800I/800T A2: one chip a card
+    A3 = "a3"  # Atlas 800I/800T A3: two dies a module, used in pairs
+    DUO = "duo"  # 310P, Atlas 300I Duo: several chips a card, each for itself
+    UNKNOWN = "unknown"
+
+
+def product_line(product: str) -> ProductLine:
+    """The line of a chip by the driver's name for it: "910B3", "Ascend910", "310P3".
+
+    The first generation (910A, 910ProB, bare 910B) and 310B are UNKNOWN: no vllm-ascend image is
+    made for them.
+    """
+    name = product.removeprefix("Ascend").strip().upper()
+    if re.match(r"910B[1-9]", name):
+        return ProductLine.A2
+    if name == "910" or name.startswith("910_93"):
+        return ProductLine.A3
+    return ProductLine.DUO if name.startswith("310P") else ProductLine.UNKNOWN
 
 
 class DriverState(StrEnum):
@@ -76,60 +100,6 @@ class Inventory:
     source: str = ""  # "npu-smi", later "dcmi"
     read_at: float = 0.0  # seconds since the epoch
     sequence: int = 0  # grows with every change that npud publishes
-
-
-# --- the host ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the planner has to know of the machine itself."""
-
-    cgroup_version: int  # 1 or 2
-    podman_version: tuple[int, int, int]
-    cpu_cores: int
-    ram_mib: int
-    architecture: str  # "aarch64", "x86_64"
-    driver_paths: tuple[str, ...]  # of the driver's files that a container needs, those that exist
-    container_init: bool = False  # Podman finds catatonit, so a container can have an init
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """A container image in local storage; `image_id` is empty when it is not there."""
-
-    reference: str
-    image_id: str  # 64 hex digits without "sha256:"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """A model directory; `problem` says why it cannot be served, empty when it can."""
-
-    directory: str
-    attention_heads: int  # from the model's own config.json, 0 when unknown
-    problem: str = ""
-    present: bool = True  # the directory is there
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerFacts:
-    """A container in Podman's storage and what it holds."""
-
-    name: str
-    container_id: str
-    running: bool
-    unit: str  # the label PODMAN_SYSTEMD_UNIT, empty when it has none
-    devices: tuple[str, ...]  # paths on the host
-
-
-@dataclass(frozen=True, slots=True)
-class PodmanSurvey:
-    """One look at Podman: its version, the image asked for, and all containers."""
-
-    version: tuple[int, int, int]
-    image: ImageFacts
-    containers: tuple[ContainerFacts, ...]
 
 
 # --- systemd -------------------------------------------------------------------------------------
@@ -211,6 +181,16 @@ class Phase(StrEnum):
     BACKOFF = "backoff"  # it failed; the next try has its time
     HELD = "held"  # nothing can be done until something outside changes
     STOPPING = "stopping"
+
+
+# Instances become part of unit, container and file names. "-" and "." are safe in all three;
+# "@" is not ("not supported by podman", facts: podman-systemd), nor is anything systemd escapes.
+INSTANCE_NAME = r"[a-z0-9][a-z0-9.-]{0,31}"
+
+
+def is_instance_name(name: str) -> bool:
+    """Whether `name` can be one: nothing that passes leaves a folder or a line."""
+    return re.fullmatch(INSTANCE_NAME, name) is not None
 
 
 def front_unit(instance: str) -> str:

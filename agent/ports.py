@@ -11,13 +11,8 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from agent.model import (
-    HostFacts,
-    JobResult,
-    ModelFacts,
-    PodmanSurvey,
-    UnitStatus,
-)
+from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, PodmanSurvey, ProcessFacts
+from agent.model import JobResult, UnitStatus
 
 
 class UnitManager(Protocol):
@@ -41,7 +36,9 @@ class UnitManager(Protocol):
 class ContainerEngine(Protocol):
     """Podman."""
 
-    async def survey(self, image: str) -> PodmanSurvey: ...
+    async def survey(self, images: Sequence[str]) -> PodmanSurvey:
+        """`images` are references that are looked for."""
+        ...
 
     async def remove(self, container: str) -> None:
         """Removes a container by force; one that is not there is no error."""
@@ -53,8 +50,12 @@ class UnitFiles(Protocol):
 
     def read(self, path: PurePosixPath) -> str | None: ...
 
-    def write(self, path: PurePosixPath, text: str) -> None:
-        """Atomically and durably."""
+    def write(self, path: PurePosixPath, text: str, *, private: bool = False) -> None:
+        """Atomically and durably; `private`: readable by root alone."""
+        ...
+
+    def read_key(self, path: str) -> str:
+        """The API key in that file. Raises HostError when it holds none that can be used."""
         ...
 
     def remove(self, path: PurePosixPath) -> None: ...
@@ -73,6 +74,16 @@ class Machine(Protocol):
 
     def model(self, directory: str) -> ModelFacts: ...
 
+    def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:
+        """Those of `pids` that live."""
+        ...
+
+    def listeners(self) -> Sequence[Listener]: ...
+
+    def file(self, path: str, secret: bool) -> FileFacts:
+        """Whether it can be read, and, when it is `secret`, by nobody else but root."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -90,9 +101,26 @@ class NoAnswer(StrEnum):
     BROKEN = "broken"  # cut off, or not HTTP
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where an engine listens. `certificate`: the PEM file that it must show; empty: no TLS."""
+
+    host: str
+    port: int
+    certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An HTTP request; `key` goes into its Authorization header."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    key: str = ""
+
+
 class Http(Protocol):
     """Requests to engines on this host."""
 
-    async def ask(
-        self, host: str, port: int, method: str, path: str, deadline_s: float, body: bytes = b""
-    ) -> Answer | NoAnswer: ...
+    async def ask(self, server: Server, request: Ask, deadline_s: float) -> Answer | NoAnswer: ...

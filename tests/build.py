@@ -5,28 +5,28 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from agent.config.values import Limits, Needs, Profile, VllmOptions
+from agent.config.values import Images, Limits, Needs, Profile, VllmOptions
 from agent.errors import Failure
+from agent.facts import ContainerFacts, Facts, HostFacts, ImageFacts, ModelFacts, PodmanSurvey
 from agent.model import (
-    ContainerFacts,
     DriverState,
-    HostFacts,
-    ImageFacts,
     Inventory,
-    ModelFacts,
     Npu,
     NpuHealth,
     Phase,
-    PodmanSurvey,
+    ProductLine,
     UnitActive,
     UnitStatus,
 )
-from agent.plan.plan import DRIVER_PATHS, MANAGER_DEVICES, Plan, build_plan
+from agent.plan.needs import MANAGER_DEVICES
+from agent.plan.plan import DRIVER_PATHS, Plan, build_plan
 from agent.status.snapshot import InstanceView, Snapshot
 
 IMAGE_ID = "0123456789abcdef" * 4
 NPU_MEMORY_MIB = 65536  # 910B3
 HEADS = 32  # DeepSeek-R1-Distill-Llama-8B
+IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0"
+IMAGES = Images(f"{IMAGE}-openeuler", f"{IMAGE}-a3-openeuler", f"{IMAGE}-310p-openeuler")
 
 LIMITS = Limits(
     backoff_first_s=1.0,
@@ -48,17 +48,23 @@ def build_profile(**changes: Any) -> Profile:
         reasoning_parser="deepseek_r1",
         extra_args=(),
     )
-    needs = Needs(npu_memory_gib=32, cpu_cores=32, ram_gib=32)
+    needs = Needs(npu_memory_gib=32, cpu_cores=32, ram_gib=32, disk_gib=60)
     profile = Profile(
         name="8b",
         served_name="deepseek-r1:8b",
         model="/var/lib/deepseek/models/DeepSeek-R1-Distill-Llama-8B",
-        image="quay.io/ascend/vllm-ascend:v0.18.0-openeuler",
+        products=(ProductLine.A2, ProductLine.A3),
+        images=IMAGES,
         listen="127.0.0.1",
         port=2023,
+        api_key_file="",
+        open_without_api_key=False,
+        tls_certificate="",
+        tls_key="",
         npus="auto",
         shm_size="1g",
         environment={},
+        mounts=(),
         needs=replace(needs, **changes.pop("needs", {})),
         vllm=replace(vllm, **changes.pop("vllm", {})),
     )
@@ -110,7 +116,29 @@ def build_inventory(npus: int | Iterable[Npu] = 8, **changes: Any) -> Inventory:
 def build_survey(
     host: HostFacts, profile: Profile, *containers: ContainerFacts, image_id: str = IMAGE_ID
 ) -> PodmanSurvey:
-    return PodmanSurvey(host.podman_version, ImageFacts(profile.image, image_id), containers)
+    """With the images for all lines of NPUs."""
+    images = {profile.images.a2, profile.images.a3, profile.images.duo}
+    facts = tuple(ImageFacts(image, image_id) for image in sorted(images))
+    return PodmanSurvey(host.podman_version, facts, containers)
+
+
+def build_facts(
+    profile: Profile | None = None,
+    host: HostFacts | None = None,
+    inventory: Inventory | None = None,
+    **changes: Any,
+) -> Facts:
+    """Of a host that lacks nothing; `containers` and `image_id` go into Podman's part."""
+    profile, host = profile or build_profile(), host or build_host()
+    containers = changes.pop("containers", ())
+    image_id = changes.pop("image_id", IMAGE_ID)
+    facts = Facts(
+        host=host,
+        podman=build_survey(host, profile, *containers, image_id=image_id),
+        inventory=inventory or build_inventory(),
+        models=(ModelFacts(profile.model, HEADS, kv_heads=8, disk_mib=900_000),),
+    )
+    return replace(facts, **changes)
 
 
 def build_container(name: str, *devices: str, running: bool = True) -> ContainerFacts:
@@ -118,17 +146,14 @@ def build_container(name: str, *devices: str, running: bool = True) -> Container
 
 
 def make_plan(
-    profile: Profile | None = None, host: HostFacts | None = None, npus: int | Iterable[Npu] = 8
+    profile: Profile | None = None,
+    host: HostFacts | None = None,
+    npus: int | Iterable[Npu] = 8,
+    **changes: Any,
 ) -> Plan:
     """The plan for a host that lacks nothing."""
     profile, host = profile or build_profile(), host or build_host()
-    plan = build_plan(
-        profile,
-        host,
-        build_survey(host, profile),
-        ModelFacts(profile.model, HEADS),
-        build_inventory(npus),
-    )
+    plan = build_plan(profile, build_facts(profile, host, build_inventory(npus), **changes))
     assert isinstance(plan, Plan), plan
     return plan
 

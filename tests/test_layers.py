@@ -18,33 +18,64 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),  # agent/__init__.py
     "model": (),
     "errors": (),
+    "facts": ("model",),
     "exits": (),
     "notify": (),
     "journal": (),
-    "ports": ("model", "errors"),
+    "ports": ("model", "errors", "facts"),
     "config": ("model", "errors", "exits"),
-    "plan": ("model", "errors", "config.values"),
-    "render": ("model", "errors", "config.values", "plan"),
+    "plan": ("model", "errors", "facts", "config.values"),
+    "render": ("model", "errors", "facts", "config.values", "plan"),
     "policy": ("model", "errors", "exits", "config.values"),
     "health": ("model", "errors", "config.values", "ports"),
-    "action": ("model", "errors", "config.values", "plan", "render", "ports"),
-    "status": ("model", "errors", "exits"),
-    "control": ("", "model", "errors", "config.values", "ports", "policy", "action", "status"),
-    "host": ("model", "errors", "config.values", "ports"),
+    "action": ("model", "errors", "facts", "config.values", "plan", "render", "ports"),
+    "status": ("model", "errors", "facts", "exits"),
+    "control": (
+        "",
+        "model",
+        "errors",
+        "facts",
+        "config.values",
+        "ports",
+        "policy",
+        "action",
+        "status",
+        "render.workload",
+    ),
+    "host": ("model", "errors", "facts", "config.values", "ports"),
     "npud": ("", "model", "errors", "notify"),
     "attach": ("", "model", "errors", "exits", "notify"),
     "cli": ("", "model", "errors", "exits", "config.values", "plan", "render", "status"),
 }
-EVERYTHING = ("daemon",)  # the composition root; nobody may import it: it stands in no row above
+# The composition roots: the daemon, and the process behind `deepseekctl render`. Nobody may import
+# them: they stand in no row above.
+EVERYTHING = ("daemon", "preview")
 PURE = ("config", "plan", "render", "policy")
-STANDARD_LIBRARY_ONLY = ("model", "errors", "exits", "notify", "ports", "npud", "attach", *PURE)
+STANDARD_LIBRARY_ONLY = (
+    "model",
+    "errors",
+    "facts",
+    "exits",
+    "notify",
+    "ports",
+    "npud",
+    "attach",
+    *PURE,
+)
 EFFECTS = ("asyncio", "socket", "os", "subprocess", "time", "random", "logging", "threading")
 # The short-lived process that reads the files; it is not part of the pure core.
-READS_FILES = ("config.schema", "config.load", "config.__main__")
+READS_FILES = (
+    "config.schema",
+    "config.fields",
+    "config.explain",
+    "config.load",
+    "config.__main__",
+)
 ONLY_IN = {
     "dbus_next": ("host.systemd",),
     "podman": ("host.podman",),
-    "pydantic": ("config.schema", "config.load"),
+    "pydantic": ("config.schema", "config.fields", "config.explain", "config.load"),
+    "pydantic_core": ("config.schema", "config.explain"),
     "pydantic_settings": ("config.schema", "config.load"),
 }
 # Too big for the resident daemon (design, section 4).

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Gathers the facts for one instance and turns them into a plan and its unit file.
 
-Touches nothing: the same code answers `deepseekctl render`. Raises what the ports raise.
+Touches nothing. Raises what the ports raise.
 """
 
 from dataclasses import dataclass
 
+from agent.action.facts import gather_facts
 from agent.config.values import Profile, RendererChoice
 from agent.errors import Failure
-from agent.model import Inventory, PodmanSurvey
-from agent.plan.plan import DRIVER_PATHS, Plan, build_plan, check_driver, held_by_containers
+from agent.facts import Neighbor, PodmanSurvey
+from agent.model import Inventory
+from agent.plan.holders import npus_of
+from agent.plan.needs import check_driver
+from agent.plan.plan import Plan, build_plan
 from agent.ports import ContainerEngine, Machine
 from agent.render.render import RenderedFile, render
 
@@ -21,7 +25,7 @@ class Request:
     profile: Profile
     renderer: RendererChoice
     inventory: Inventory
-    taken: frozenset[int]  # logic ids that other instances have
+    neighbors: tuple[Neighbor, ...]  # the other instances that are up, or on their way
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +44,16 @@ async def prepare(
     waiting = check_driver(request.inventory)
     if waiting is not None:
         return waiting  # without asking Podman: at boot this may go on for minutes
-    survey = await podman.survey(request.profile.image)
-    plan = build_plan(
-        request.profile,
-        machine.facts(survey.version, DRIVER_PATHS),
-        survey,
-        machine.model(request.profile.model),
-        request.inventory,
-        request.taken,
+    facts = await gather_facts(
+        (request.profile,), request.inventory, request.neighbors, podman, machine
     )
+    plan = build_plan(request.profile, facts)
     if isinstance(plan, Failure):
         return plan
-    return Prepared(plan, render(plan, request.renderer), survey)
+    return Prepared(plan, render(plan, request.renderer), facts.podman)
 
 
-def npus_of_container(survey: PodmanSurvey, container: str) -> set[int]:
+def npus_of_container(survey: PodmanSurvey, name: str) -> tuple[int, ...]:
     """Logic ids that a container has; empty when it does not run."""
-    mine = [one for one in survey.containers if one.name == container]
-    return held_by_containers(mine, except_name="")
+    found = (npus_of(one) for one in survey.containers if one.name == name and one.running)
+    return next(found, ())

@@ -6,14 +6,22 @@ Only this and `apply` change the machine; whether and when is decided in `policy
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from agent.action.apply import apply
 from agent.action.prepare import Prepared, Request, prepare
+from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
 from agent.model import JobResult, UnitStatus, container_name, engine_unit
 from agent.ports import ContainerEngine, Machine, UnitFiles, UnitManager
 from agent.render.render import RenderedFile
-from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
+from agent.render.workload import (
+    UNIT_START_TIMEOUT_S,
+    UNIT_STOP_TIMEOUT_S,
+    key_file,
+    key_text,
+    parse_key,
+)
 
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
 START_JOB_DEADLINE_S = UNIT_START_TIMEOUT_S + 30
@@ -55,6 +63,13 @@ class Actions:
         except AgentError as error:
             return error.failure
 
+    def running_key(self, instance: str) -> str:
+        """The API key that the engine was started with; empty when it has none."""
+        try:
+            return parse_key(self.files.read(PurePosixPath(key_file(instance))) or "")
+        except AgentError:
+            return ""  # the engine will say that it wants one
+
     async def stop(self, instance: str) -> Failure | None:
         """Stops the rendered unit and waits until it is down."""
         unit = engine_unit(instance)
@@ -90,12 +105,23 @@ class Actions:
                 "cannot start the engine yet: its front unit is being started first",
             )
         await self._clear_leftover(prepared)
+        self._hand_key_over(request.profile)
         file = await apply(prepared.plan, prepared.file, self.files, self.units)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
         if result is JobResult.DONE:
             return Started(prepared, file)
         return _explain(result, await self.units.status(unit))
+
+    def _hand_key_over(self, profile: Profile) -> None:
+        """The key goes to the engine in a file of root's alone; one that is not wanted any more
+        is removed."""
+        path = PurePosixPath(key_file(profile.name))
+        if profile.api_key_file:
+            text = key_text(self.files.read_key(profile.api_key_file))
+            self.files.write(path, text, private=True)
+        else:
+            self.files.remove(path)
 
     async def _clear_leftover(self, prepared: Prepared) -> None:
         """The unit is down; a container of its name still in Podman would keep its NPUs."""

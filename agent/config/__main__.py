@@ -9,7 +9,7 @@ this, so that both understand the same thing.
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from agent import exits
@@ -47,12 +47,27 @@ def _refuse(failure: Failure, for_person: bool) -> int:
 
 def _check(config: Mapping[str, object]) -> int:
     broken = config["broken"]
+    for note in _notes(config):
+        sys.stdout.write(f"note: {note}\n")
     if not isinstance(broken, list) or not broken:
         sys.stdout.write("the configuration can be used\n")
         return 0
     for one in broken:
         sys.stderr.write(f"{one['message']}\n  hint: {one['hint']}\n")
     return exits.PERSON
+
+
+def _notes(config: Mapping[str, object]) -> Iterator[str]:
+    """What is allowed and can still surprise: profiles to choose from may share a port."""
+    profiles = config["profiles"]
+    if not isinstance(profiles, list):
+        return
+    ports: dict[int, list[str]] = {}
+    for profile in profiles:
+        ports.setdefault(profile["port"], []).append(profile["name"])
+    for port, names in sorted(ports.items()):
+        if len(names) > 1:
+            yield f"{' and '.join(names)} use the same port {port}: only one of them can serve"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ for reading only; an operator's file is never rewritten.
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from agent.config.schema import ENVIRONMENT_PREFIX, INSTANCE_NAME, ProfileModel, SettingsModel
+from agent.config.explain import check_environment, explain
+from agent.config.schema import ProfileModel, SettingsModel
 from agent.errors import Code, ConfigError
+from agent.model import INSTANCE_NAME, is_instance_name
 
 TomlTable = dict[str, object]
 
@@ -31,7 +32,7 @@ class Paths:
 
     def settings_files(self) -> tuple[Path, ...]:
         """agent.toml, then its drop-ins in the order of their names."""
-        return (self.etc / "agent.toml", *sorted((self.etc / "agent.toml.d").glob("*.toml")))
+        return (self.etc / "agent.toml", *_toml_files(self.etc / "agent.toml.d"))
 
     def profile_files(self, name: str) -> tuple[Path, ...]:
         """The shipped profile, then the operator's of the same name, which wins key by key."""
@@ -39,11 +40,8 @@ class Paths:
 
     def profile_names(self) -> tuple[str, ...]:
         """All instances that a file is there for."""
-        found = {
-            file.stem
-            for folder in (self.share, self.etc)
-            for file in (folder / "models.d").glob("*.toml")
-        }
+        folders = (self.share / "models.d", self.etc / "models.d")
+        found = {file.stem for folder in folders for file in _toml_files(folder)}
         return tuple(sorted(found))
 
 
@@ -58,7 +56,7 @@ def load(paths: Paths) -> Mapping[str, object]:
     broken: list[object] = []
     for name in paths.profile_names():
         try:
-            profiles.append(_profile(paths, name, Path(settings.models_dir)))
+            profiles.append(_profile(paths, name, settings))
         except ConfigError as error:
             failure = error.failure
             broken.append({"name": name, "message": failure.message, "hint": failure.hint})
@@ -72,16 +70,17 @@ def load(paths: Paths) -> Mapping[str, object]:
 
 
 def _settings(paths: Paths) -> SettingsModel:
-    for file in paths.settings_files():
-        _read_toml(file)  # names the file when it is not TOML; pydantic-settings would not
+    check_environment()
+    # Read here first: it names the file when it is not TOML, pydantic-settings would not.
+    tables = _read_tables(paths.settings_files())
 
     class FromFiles(SettingsModel):
-        toml_files = paths.settings_files()
+        toml_files = tuple(tables)
 
     try:
         return FromFiles()
     except ValidationError as error:
-        raise _explain(error, paths.settings_files()) from error
+        raise explain(error, tables, SettingsModel) from error
     except SettingsError as error:
         raise ConfigError(
             Code.CONFIG_INVALID,
@@ -90,23 +89,27 @@ def _settings(paths: Paths) -> SettingsModel:
         ) from error
 
 
-def _profile(paths: Paths, name: str, models_dir: Path) -> Mapping[str, object]:
-    if re.fullmatch(INSTANCE_NAME, name) is None:
+def _profile(paths: Paths, name: str, settings: SettingsModel) -> Mapping[str, object]:
+    if not is_instance_name(name):
         raise ConfigError(
             Code.CONFIG_INVALID,
             f"cannot use the profile {name!r}: its name does not fit {INSTANCE_NAME}",
             "rename the file in models.d",
         )
-    files = paths.profile_files(name)
+    tables = _read_tables(paths.profile_files(name))
     merged: TomlTable = {}
-    for file in files:
-        merged = _merge(merged, _read_toml(file))
+    for table in tables.values():
+        merged = _merge(merged, table)
     try:
         profile = ProfileModel.model_validate(merged)
     except ValidationError as error:
-        raise _explain(error, files) from error
+        raise explain(error, tables, ProfileModel) from error
     data = profile.model_dump(mode="json")
-    return {**data, "name": name, "model": str(models_dir / profile.model)}
+    images = settings.images.model_dump(mode="json")
+    if image := data.pop("image"):
+        images = dict.fromkeys(images, image)
+    model = str(Path(settings.models_dir) / profile.model)
+    return {**data, "name": name, "model": model, "images": images}
 
 
 def _merge(below: TomlTable, above: TomlTable) -> TomlTable:
@@ -119,58 +122,34 @@ def _merge(below: TomlTable, above: TomlTable) -> TomlTable:
     return merged
 
 
-def _read_toml(file: Path) -> TomlTable:
+def _toml_files(folder: Path) -> tuple[Path, ...]:
+    """By name. A folder that is there and cannot be read is a fault: what it says would be lost."""
     try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            Code.CONFIG_INVALID, f"cannot read {file}: {error}", "correct the file"
-        ) from error
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    return tuple(folder / name for name in names if name.endswith(".toml") and name != ".toml")
 
 
-def _explain(error: ValidationError, files: tuple[Path, ...]) -> ConfigError:
-    """The first fault in words, with the key and where it is set."""
-    first = error.errors(include_url=False)[0]
-    where, key = _locate(files, [str(part) for part in first["loc"]])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
-    return ConfigError(
-        Code.CONFIG_INVALID,
-        f"cannot use {where}: {key}: {what}{more}",
-        "correct the key, then: deepseekctl config check",
-    )
-
-
-def _locate(files: tuple[Path, ...], location: list[str]) -> tuple[str, str]:
-    """Where a key is set, and its name. pydantic's location goes on below what the files hold: the
-    branch of a union, "[key]"; and the last one to set a key is the one that counts."""
-    variable = "__".join((ENVIRONMENT_PREFIX + location[0].upper(), *map(str.upper, location[1:])))
-    if variable in os.environ:
-        return f"the environment's {variable}", ".".join(location)
-    found: list[str] = []
-    where = ""
+def _read_tables(files: tuple[Path, ...]) -> dict[Path, TomlTable]:
+    """Of those files that are there."""
+    found: dict[Path, TomlTable] = {}
     for file in files:
-        prefix = _prefix(_read_toml(file), location)
-        if prefix and len(prefix) >= len(found):
-            found, where = prefix, str(file)
-    if found:
-        return where, ".".join(found)
-    there = " and ".join(str(file) for file in files if file.exists())
-    return there or "the configuration", ".".join(location)
-
-
-def _prefix(table: object, location: list[str]) -> list[str]:
-    """As much of `location` as `table` has."""
-    found = []
-    for part in location:
-        if isinstance(table, dict) and part in table:
-            table = table[part]
-        elif isinstance(table, list) and part.isdecimal() and int(part) < len(table):
-            table = table[int(part)]
-        else:
-            break
-        found.append(part)
+        try:
+            with file.open("rb") as stream:
+                found[file] = tomllib.load(stream)
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise _unreadable(file, error) from error
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    hint = "correct the file, then: deepseekctl config check"
+    if isinstance(error, PermissionError):
+        hint = f"run it as root, or let others read it: ls -ld {path}"
+    return ConfigError(Code.CONFIG_INVALID, f"cannot read {path}: {why}", hint)

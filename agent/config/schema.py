@@ -1,69 +1,45 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""What may stand in agent.toml and in a model profile: types, limits and defaults.
+"""What may stand in agent.toml and in a model profile: keys, limits and defaults.
 
 Only the short-lived process in `__main__` and the tests import this module (it pulls in pydantic).
 """
 
+import json
 import pathlib
-from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, ClassVar, Literal
+from ipaddress import ip_address
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from agent.config.fields import (
+    AbsolutePath,
+    Address,
+    Argument,
+    Count,
+    Flag,
+    Line,
+    Name,
+    Npus,
+    OptionalPath,
+    Path,
+    Port,
+    Seconds,
+    ShmSize,
+    Target,
+    Variable,
+)
 from agent.config.values import Mode, RendererChoice
 
-# Instances become part of unit, container and file names. "-" and "." are safe in all three;
-# "@" is not ("not supported by podman", facts: podman-systemd), nor is anything systemd escapes.
-INSTANCE_NAME = r"^[a-z0-9][a-z0-9.-]{0,31}$"
-
 ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-
-
-def _single_line(value: str) -> str:
-    """Nothing that could start a new line in a unit file."""
-    if any(ord(char) < 32 or ord(char) == 127 for char in value):
-        raise ValueError("control characters are not allowed")
-    return value
-
-
-def _path(value: str) -> str:
-    """A path that Podman's SOURCE:TARGET can carry."""
-    if ":" in value:
-        raise ValueError('":" is not allowed: Podman cuts a mount there')
-    return value
-
-
-def _argument(value: str) -> str:
-    """Podman's quadlet generator loses an empty argument and a lone ";" (seen with 5.4.2)."""
-    if value in ("", ";"):
-        raise ValueError('an empty argument and ";" are not allowed')
-    return value
-
-
-def _address(value: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Without a zone (fe80::1%eth0), which may hold any character."""
-    if isinstance(value, IPv6Address) and value.scope_id is not None:
-        raise ValueError("an address with a zone (%) is not allowed")
-    return value
-
-
-def _absolute(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError("the path must be absolute")
-    return value
-
-
-Line = Annotated[str, AfterValidator(_single_line)]
-Path = Annotated[Line, Field(min_length=1), AfterValidator(_path)]
+IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0"
 
 
 class Strict(BaseModel):
@@ -75,48 +51,118 @@ class Strict(BaseModel):
 class NeedsModel(Strict):
     """What a model asks of the host; the shipped numbers are the tutorial's table."""
 
-    npu_memory_gib: Annotated[int, Field(ge=1, le=65536)] = 32
-    cpu_cores: Annotated[int, Field(ge=1, le=4096)] = 32
-    ram_gib: Annotated[int, Field(ge=1, le=65536)] = 32
+    npu_memory_gib: Count = 32
+    cpu_cores: Count = 32
+    ram_gib: Count = 32
+    disk_gib: Count = 60
 
 
 class VllmModel(Strict):
     """Flags of `vllm serve`."""
 
-    max_model_len: Annotated[int, Field(ge=1)] = 4096
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.8
+    max_model_len: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] = 4096
+    gpu_memory_utilization: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.8
     dtype: Literal["float16", "bfloat16", "float32", "auto"] = "float16"
-    enforce_eager: bool = True
-    trust_remote_code: bool = False
+    enforce_eager: Flag = True
+    trust_remote_code: Flag = False
     reasoning_parser: Line = "deepseek_r1"
-    extra_args: tuple[Annotated[Line, AfterValidator(_argument)], ...] = ()
+    extra_args: tuple[Argument, ...] = ()
+
+
+class MountModel(Strict):
+    """One more folder or file in the container."""
+
+    source: AbsolutePath
+    target: Target
+    read_only: Flag = True
 
 
 class ProfileModel(Strict):
     """One file of models.d: the instance has the file's name."""
 
-    served_name: Annotated[Line, Field(min_length=1)]
+    served_name: Name
     model: Path
-    image: Annotated[Line, Field(min_length=1)]
-    listen: Annotated[IPvAnyAddress, AfterValidator(_address)] = Field(
-        default="127.0.0.1", validate_default=True
-    )
+    products: Annotated[tuple[Literal["a2", "a3", "duo"], ...], Field(min_length=1)] = ("a2", "a3")
+    image: Line = ""  # empty: that of [images] in agent.toml for the host's NPUs
+    listen: Address = "127.0.0.1"
     port: Port
-    npus: Literal["auto", "all"] | Annotated[tuple[int, ...], Field(min_length=1)] = "auto"
-    shm_size: Annotated[str, Field(pattern=r"^[1-9][0-9]*[mg]$")] = "1g"
-    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], Line] = {}
+    api_key_file: OptionalPath = ""
+    open_without_api_key: Flag = False
+    tls_certificate: OptionalPath = ""
+    tls_key: OptionalPath = ""
+    npus: Npus = "auto"
+    shm_size: ShmSize = "1g"
+    environment: dict[Variable, Line] = {}
+    mounts: tuple[MountModel, ...] = ()
     needs: NeedsModel = NeedsModel()
     vllm: VllmModel = VllmModel()
+
+    @model_validator(mode="after")
+    def _open_with_a_key(self) -> Self:
+        """What an engine answers to a network, it answers to whoever has the key."""
+        guarded = self.api_key_file or self.open_without_api_key
+        if not guarded and not ip_address(self.listen).is_loopback:
+            raise _about(
+                "listen",
+                "this opens the engine to the network, and there is no API key: set api_key_file, "
+                "or say open_without_api_key = true",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_as_a_pair(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            one = "tls_certificate" if self.tls_certificate else "tls_key"
+            raise _about(one, "tls_certificate and tls_key go together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _targets_differ(self) -> Self:
+        targets = [mount.target.rstrip("/") for mount in self.mounts]
+        if len(set(targets)) != len(targets):
+            raise _about("mounts", "two mounts have the same target")
+        return self
+
+
+def _about(key: str, words: str) -> PydanticCustomError:
+    """A fault of several keys together, told at one of them."""
+    return PydanticCustomError("together", words, {"key": key})
+
+
+class ImagesModel(Strict):
+    """Images of vllm-ascend for openEuler, by line of NPUs (facts: ascend, 5)."""
+
+    a2: Name = f"{IMAGE}-openeuler"
+    a3: Name = f"{IMAGE}-a3-openeuler"
+    duo: Name = f"{IMAGE}-310p-openeuler"
 
 
 class LimitsModel(Strict):
     """Times that policy decides by, in seconds."""
 
-    backoff_first_s: Annotated[float, Field(gt=0, le=300)] = 1
-    backoff_max_s: Annotated[float, Field(ge=1, le=3600)] = 300
+    backoff_first_s: Annotated[StrictFloat, Field(gt=0, le=300)] = 1
+    backoff_max_s: Annotated[StrictFloat, Field(ge=1, le=3600)] = 300
     healthy_reset_s: Seconds = 600
-    start_wait_s: Annotated[float, Field(ge=10, le=86_400)] = 1800
-    recheck_held_s: Annotated[float, Field(ge=10, le=86_400)] = 300
+    start_wait_s: Annotated[StrictFloat, Field(ge=10, le=86_400)] = 1800
+    recheck_held_s: Annotated[StrictFloat, Field(ge=10, le=86_400)] = 300
+
+
+class _Environment(EnvSettingsSource):
+    """Variables are text; numbers and flags in them are read as TOML and JSON write them."""
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = _typed(super().__call__())
+        return found
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _typed(one) for key, one in value.items()}
+    try:
+        number = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+    return number if isinstance(number, bool | int | float) else value
 
 
 class SettingsModel(BaseSettings):
@@ -132,7 +178,8 @@ class SettingsModel(BaseSettings):
 
     mode: Mode = Mode.ACT
     renderer: RendererChoice = RendererChoice.AUTO
-    models_dir: Annotated[Path, AfterValidator(_absolute)] = "/var/lib/deepseek/models"
+    models_dir: AbsolutePath = "/var/lib/deepseek/models"
+    images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
 
     @classmethod
@@ -146,4 +193,4 @@ class SettingsModel(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over files; later files over earlier ones, key by key."""
         files = TomlConfigSettingsSource(settings_cls, list(cls.toml_files), deep_merge=True)
-        return (init_settings, env_settings, files)
+        return (init_settings, _Environment(settings_cls), files)

@@ -8,6 +8,15 @@ more memory than the whole resident daemon has. A test keeps the two field for f
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.errors import Code, ConfigError
+from agent.model import (
+    INSTANCE_NAME,
+    Inventory,
+    ProductLine,
+    is_instance_name,
+    product_line,
+)
+
 
 class Mode(StrEnum):
     """Whether the agent acts, or only watches and says what it would do."""
@@ -31,6 +40,30 @@ class Needs:
     npu_memory_gib: int
     cpu_cores: int
     ram_gib: int
+    disk_gib: int  # for model and image together
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The container image for each line of NPUs."""
+
+    a2: str
+    a3: str
+    duo: str
+
+    def of(self, line: ProductLine) -> str:
+        """Empty for a line that no image is known for."""
+        names = {ProductLine.A2: self.a2, ProductLine.A3: self.a3, ProductLine.DUO: self.duo}
+        return names.get(line, "")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraMount:
+    """A folder or file of the host that the operator wants in the container."""
+
+    source: str
+    target: str
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +86,26 @@ class Profile:
     name: str
     served_name: str
     model: str  # absolute path on the host
-    image: str
+    products: tuple[ProductLine, ...]  # what it is known, or said, to run on
+    images: Images
     listen: str
     port: int
+    api_key_file: str  # absolute path; empty: none is asked for
+    open_without_api_key: bool  # the operator's own words for it
+    tls_certificate: str  # absolute path of a PEM file; empty: plain HTTP
+    tls_key: str
     npus: str | tuple[int, ...]  # "auto", "all", or logic ids
     shm_size: str
     environment: dict[str, str]
+    mounts: tuple[ExtraMount, ...]
     needs: Needs
     vllm: VllmOptions
+
+    def image_for(self, inventory: Inventory) -> str:
+        """The image's reference for the NPUs of this host; that for A2 while none is known."""
+        there = {product_line(npu.product) for npu in inventory.npus if npu.product}
+        fitting = (line for line in self.products if line in there)
+        return self.images.of(next(fitting, ProductLine.A2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +142,25 @@ class Config:
         """The profile of that name, usable or not; None when there is none."""
         everything: tuple[Profile | BrokenProfile, ...] = (*self.profiles, *self.broken)
         return next((one for one in everything if one.name == name), None)
+
+
+def find_profile(config: Config, name: str) -> Profile:
+    """Raises ConfigError when there is none of that name, or none that can be used."""
+    found = config.profile(name)
+    match found:
+        case Profile():
+            return found
+        case BrokenProfile():
+            raise ConfigError(Code.CONFIG_INVALID, found.message, found.hint)
+        case None:
+            names = ", ".join(one.name for one in config.profiles) or "none"
+            where = f"write /etc/deepseek-agent/models.d/{name}.toml, or correct the name"
+            proper = f"a name fits {INSTANCE_NAME}; correct it"
+            raise ConfigError(
+                Code.INSTANCE_UNKNOWN,
+                f"cannot serve {name!r}: there is no profile of that name (there are: {names})",
+                where if is_instance_name(name) else proper,
+            )
 
 
 # In force when the files cannot be used at the start: nothing is known, so nothing is touched.

@@ -33,16 +33,14 @@ from agent.control.record import (
     REVIVE_EVERY_S,
     Record,
     build_view,
+    processes,
     say_inventory,
     usable,
 )
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
-from agent.model import (
-    DriverState,
-    Inventory,
-    Phase,
-)
+from agent.facts import Neighbor
+from agent.model import DriverState, Inventory, Phase
 from agent.policy.instance import (
     CauseChanged,
     EngineObserved,
@@ -102,13 +100,17 @@ class Controller:
 
     def request(self, record: Record) -> Request:
         """How `record` would be started now."""
-        taken = frozenset(
-            npu
+        neighbors = tuple(
+            Neighbor(
+                other.profile.name,
+                (*other.npus, *self._worker.claims.get(other.profile.name, ())),
+                other.profile.listen,
+                other.profile.port,
+            )
             for other in self._records.values()
             if other is not record and other.state.phase in HOLDING
-            for npu in (*other.npus, *self._worker.claims.get(other.profile.name, ()))
         )
-        return Request(record.profile, self.config.renderer, self.inventory, taken)
+        return Request(record.profile, self.config.renderer, self.inventory, neighbors)
 
     async def run(self) -> None:
         """Ends only by cancellation; tasks that it started end with it."""
@@ -211,9 +213,10 @@ class Controller:
 
     def _take_inventory(self, inventory: Inventory) -> None:
         before, self.inventory = self.inventory, inventory
-        if usable(before) == usable(inventory):
+        if usable(before) != usable(inventory):
+            self._note("", "npus", say_inventory(inventory))
+        elif processes(before) == processes(inventory):
             return
-        self._note("", "npus", say_inventory(inventory))
         for name in self._records:
             self._feed(name, CauseChanged())
 
@@ -332,7 +335,9 @@ class Controller:
             at=wall,
             started_at=self.started_at,
             inventory=self.inventory,
-            instances=tuple(build_view(record, now, wall) for record in self._records.values()),
+            instances=tuple(
+                build_view(record, self.inventory, now, wall) for record in self._records.values()
+            ),
             config_problem=self.config_problem,
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
             events=tuple(self._events),

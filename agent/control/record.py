@@ -8,6 +8,8 @@ from agent.config.values import Profile
 from agent.errors import Failure
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.instance import InstanceState
+from agent.ports import Server
+from agent.render.workload import key_file
 from agent.status.snapshot import InstanceView
 from agent.status.text import describe
 
@@ -32,7 +34,7 @@ class Record:
     revived_at: float = -REVIVE_EVERY_S
 
 
-def build_view(record: Record, now: float, wall: float) -> InstanceView:
+def build_view(record: Record, inventory: Inventory, now: float, wall: float) -> InstanceView:
     """How `record` is shown; `now` is monotonic, `wall` seconds since the epoch."""
     state, profile = record.state, record.profile
     waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
@@ -49,10 +51,12 @@ def build_view(record: Record, now: float, wall: float) -> InstanceView:
         served_name=profile.served_name,
         endpoint=endpoint(profile),
         model=profile.model,
-        image=profile.image,
+        image=profile.image_for(inventory),
         unit=engine_unit(profile.name),
         unit_file=record.unit_file or (record.engine.fragment_path if record.engine else ""),
         npus=record.npus,
+        key_file=key_file(profile.name) if profile.api_key_file else "",
+        certificate=profile.tls_certificate,
     )
 
 
@@ -61,16 +65,34 @@ def local_address(profile: Profile) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(profile.listen, profile.listen)  # noqa: S104
 
 
+def server(profile: Profile) -> Server:
+    """Where this host reaches the instance."""
+    return Server(local_address(profile), profile.port, profile.tls_certificate)
+
+
 def endpoint(profile: Profile) -> str:
     """The same as a URL, without the path."""
     host = local_address(profile)
-    return f"http://[{host}]:{profile.port}" if ":" in host else f"http://{host}:{profile.port}"
+    scheme = "https" if profile.tls_certificate else "http"
+    return (
+        f"{scheme}://[{host}]:{profile.port}"
+        if ":" in host
+        else f"{scheme}://{host}:{profile.port}"
+    )
 
 
 def usable(inventory: Inventory) -> object:
     """What of an inventory can be the cause of waiting or holding."""
     chips = tuple((npu.logic_id, npu.device_present, npu.health) for npu in inventory.npus)
     return inventory.driver, inventory.manager_devices, chips
+
+
+def processes(inventory: Inventory) -> object:
+    """Who holds memory of the NPUs: the end of one can be what an instance waits for."""
+    return tuple(
+        (npu.logic_id, tuple(sorted(process.pid for process in npu.processes)))
+        for npu in inventory.npus
+    )
 
 
 def say_inventory(inventory: Inventory) -> str:

@@ -3,7 +3,7 @@
 
 import asyncio
 
-from agent.config.values import BrokenProfile, Config, Mode
+from agent.config.values import Config, Mode, find_profile
 from agent.control.controller import Controller, observing
 from agent.control.messages import Asked, ConfigSeen
 from agent.control.record import Record
@@ -35,14 +35,6 @@ class Requests:
             raise AgentError(failure.code, failure.message, failure.hint)
         await self._ask(instance, RestartRequested())
 
-    async def render(self, instance: str) -> str:
-        prepared = await self._controller.actions.prepare(
-            self._controller.request(self._known(instance))
-        )
-        if isinstance(prepared, Failure):
-            raise AgentError(prepared.code, prepared.message, prepared.hint)
-        return f"# {prepared.file.path}\n{prepared.file.text}"
-
     def start_wait_s(self) -> float:
         return self._controller.config.limits.start_wait_s
 
@@ -59,18 +51,10 @@ class Requests:
         await answer
 
     def _known(self, instance: str) -> Record:
-        profile = self._controller.config.profile(instance)
-        if isinstance(profile, BrokenProfile):
-            raise ConfigError(Code.CONFIG_INVALID, profile.message, profile.hint)
-        if profile is None and self._controller.config_problem is not None:
-            problem = self._controller.config_problem
+        config, problem = self._controller.config, self._controller.config_problem
+        if problem is not None and config.profile(instance) is None:
             raise ConfigError(problem.code, problem.message, problem.hint)
+        find_profile(config, instance)
         record = self._controller.record(instance)
-        if profile is None or record is None:
-            names = ", ".join(one.name for one in self._controller.config.profiles) or "none"
-            raise ConfigError(
-                Code.INSTANCE_UNKNOWN,
-                f"cannot serve {instance}: there is no profile of that name (there are: {names})",
-                f"write /etc/deepseek-agent/models.d/{instance}.toml, or correct the name",
-            )
+        assert record is not None  # noqa: S101 - there is one for each profile
         return record

@@ -91,13 +91,13 @@ class Worker:
     async def find_npus(self, profile: Profile) -> None:
         """Of a container that was there before this agent."""
         try:
-            survey = await self.actions.podman.survey(profile.image)
+            survey = await self.actions.podman.survey(())
         except AgentError as error:
             log.warning("adoption-incomplete", instance=profile.name, reason=error.failure.message)
             return
         found = npus_of_container(survey, container_name(profile.name))
         if found:
-            self._put(NpusFound(profile.name, tuple(sorted(found))))
+            self._put(NpusFound(profile.name, found))
 
     async def _start(self, name: str, request: Callable[[], Request]) -> Started | Failure:
         """One start at a time: the next plan then sees the NPUs that this one took."""

@@ -10,7 +10,7 @@ import asyncio
 import msgspec
 
 from agent.model import Health
-from agent.ports import Answer, Http
+from agent.ports import Answer, Ask, Http, Server
 
 # While the model loads the port is closed and a look costs next to nothing.
 POLL_S = 0.25
@@ -20,33 +20,32 @@ LOOK_DEADLINE_S = 1.0
 FIRST_COMPLETION_DEADLINE_S = 300.0
 
 
-async def wait_until_healthy(http: Http, host: str, port: int, served_name: str) -> Health:
+async def wait_until_healthy(http: Http, server: Server, served_name: str, key: str = "") -> Health:
     """Returns HEALTHY; ends otherwise only by cancellation, which the caller bounds."""
     while True:
         if (
-            await _listens(http, host, port) is Health.HEALTHY
-            and await canary(http, host, port, served_name) is Health.HEALTHY
+            await _listens(http, server) is Health.HEALTHY
+            and await canary(http, server, served_name, key) is Health.HEALTHY
         ):
             return Health.HEALTHY
         await asyncio.sleep(POLL_S)
 
 
-async def canary(http: Http, host: str, port: int, served_name: str) -> Health:
+async def canary(http: Http, server: Server, served_name: str, key: str = "") -> Health:
     """Asks for one token. UNKNOWN when nothing answered at all."""
-    request = {
+    wanted = {
         "model": served_name,
         "prompt": "1",
         "max_tokens": 1,
         "temperature": 0,
         "user": "deepseek-agent-canary",
     }
-    body = msgspec.json.encode(request)
-    deadline_s = FIRST_COMPLETION_DEADLINE_S
-    return _judge(await http.ask(host, port, "POST", "/v1/completions", deadline_s, body))
+    request = Ask("POST", "/v1/completions", msgspec.json.encode(wanted), key)
+    return _judge(await http.ask(server, request, FIRST_COMPLETION_DEADLINE_S))
 
 
-async def _listens(http: Http, host: str, port: int) -> Health:
-    return _judge(await http.ask(host, port, "GET", "/health", LOOK_DEADLINE_S))
+async def _listens(http: Http, server: Server) -> Health:
+    return _judge(await http.ask(server, Ask("GET", "/health"), LOOK_DEADLINE_S))
 
 
 def _judge(answer: object) -> Health:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """`ports.ContainerEngine`: asks `host.podman` in a short-lived process, with a deadline."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
+from agent.facts import PodmanSurvey
 from agent.host.process import run_module
-from agent.model import PodmanSurvey
 
 # Longer than one call of the child (10 s), so that its own error is heard first.
 SURVEY_DEADLINE_S = 30.0
@@ -33,8 +35,8 @@ class Podman:
         """`arguments` are passed to the child, for tests: another socket."""
         self._arguments = arguments
 
-    async def survey(self, image: str) -> PodmanSurvey:
-        raw = await self._ask("survey", image, SURVEY_DEADLINE_S)
+    async def survey(self, images: Sequence[str]) -> PodmanSurvey:
+        raw = await self._ask("survey", images, SURVEY_DEADLINE_S)
         try:
             return msgspec.json.decode(raw, type=PodmanSurvey)
         except msgspec.MsgspecError as error:
@@ -43,12 +45,12 @@ class Podman:
             ) from error
 
     async def remove(self, container: str) -> None:
-        await self._ask("remove", container, REMOVE_DEADLINE_S)
+        await self._ask("remove", [container], REMOVE_DEADLINE_S)
 
-    async def _ask(self, verb: str, subject: str, deadline_s: float) -> msgspec.Raw:
+    async def _ask(self, verb: str, subjects: Sequence[str], deadline_s: float) -> msgspec.Raw:
         done = await run_module(
             MODULE,
-            (*self._arguments, verb, subject),
+            (*self._arguments, verb, "--", *subjects),
             deadline_s=deadline_s,
             # podman-py looks for the caller's connections there; the socket is named outright.
             environment={"HOME": "/nonexistent"},

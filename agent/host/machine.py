@@ -3,13 +3,17 @@
 
 import os
 import platform
-from collections.abc import Sequence
+import socket
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from agent.model import HostFacts, ModelFacts
+from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
 
 # containers.conf(5), helper_binaries_dir: where Podman looks for catatonit by default.
 HELPER_FOLDERS = (
@@ -24,6 +28,7 @@ class _ModelConfig(msgspec.Struct):
     """The part of a Hugging Face config.json that planning needs."""
 
     num_attention_heads: Annotated[int, msgspec.Meta(gt=0)]
+    num_key_value_heads: Annotated[int, msgspec.Meta(gt=0)] | None = None
 
 
 class LocalMachine:
@@ -43,19 +48,94 @@ class LocalMachine:
     def model(self, directory: str) -> ModelFacts:
         """Heads from config.json, and whether there are weights beside it."""
         folder = Path(directory)
+        disk_mib = _disk_mib(folder)
+
+        def bad(problem: str, present: bool = True) -> ModelFacts:
+            return ModelFacts(directory, 0, problem, present, disk_mib=disk_mib)
+
         try:
             names = os.listdir(folder)
             config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_ModelConfig)
         except OSError as error:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
-                return ModelFacts(directory, 0, "there is no such directory", present=False)
-            what = Path(str(error.filename)).name
-            return ModelFacts(directory, 0, f"cannot read {what}: {error.strerror}")
+                return bad("there is no such directory", present=False)
+            return bad(f"cannot read {Path(str(error.filename)).name}: {error.strerror}")
         except msgspec.MsgspecError as error:
-            return ModelFacts(directory, 0, f"config.json is damaged: {error}")
+            return bad(f"config.json is damaged: {error}")
         if not any(name.endswith((".safetensors", ".bin")) for name in names):
-            return ModelFacts(directory, 0, "there are no weights (*.safetensors)")
-        return ModelFacts(directory, config.num_attention_heads)
+            return bad("there are no weights (*.safetensors)")
+        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads or 0
+        return ModelFacts(directory, heads, kv_heads=kv_heads, disk_mib=disk_mib)
+
+    def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:
+        """One that has ended, or of which only the entry is left (a zombie), is not listed."""
+        return [found for pid in pids if (found := read_process(pid)) is not None]
+
+    def listeners(self) -> Sequence[Listener]:
+        found: set[Listener] = set()
+        for table in ("tcp", "tcp6"):
+            with suppress(OSError), open(f"/proc/net/{table}", encoding="ascii") as lines:
+                found.update(parse_listeners(lines))
+        return sorted(found, key=lambda one: (one.port, one.address))
+
+    def file(self, path: str, secret: bool) -> FileFacts:
+        return FileFacts(path, why_unusable(path, secret))
+
+
+def read_process(pid: int, proc: Path = Path("/proc")) -> ProcessFacts | None:
+    """None when it does not live. A leader that has exited while a thread of it hangs in the kernel
+    still holds what it held, and counts."""
+    folder = proc / str(pid)
+    try:
+        state = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        threads = len(os.listdir(folder / "task"))
+        cgroup = (folder / "cgroup").read_text(errors="replace")
+    except (OSError, IndexError):
+        return None
+    return None if state in ("Z", "X") and threads <= 1 else ProcessFacts(pid, cgroup)
+
+
+LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
+
+
+def parse_listeners(lines: Iterator[str]) -> Iterator[Listener]:
+    """/proc/net/tcp and tcp6: `sl local_address rem_address st ...`; an address is in 32-bit words
+    of the machine's byte order, each in hexadecimal."""
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 4 or fields[3] != LISTENING:
+            continue
+        address, _, port = fields[1].partition(":")
+        words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+        packed = struct.pack(f"={len(words)}I", *words)
+        family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+        yield Listener(socket.inet_ntop(family, packed), int(port, 16))
+
+
+def why_unusable(path: str, secret: bool) -> str:
+    """Empty for a file that can be read; a secret one must also be root's (or the caller's own)
+    and closed to everybody else."""
+    try:
+        with open(path, "rb") as stream:
+            status = os.fstat(stream.fileno())
+    except OSError as error:
+        return str(error.strerror).lower()
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if secret and status.st_uid not in (0, os.geteuid()):
+        return f"it belongs to uid {status.st_uid}, not to root"
+    if secret and status.st_mode & 0o077:
+        return f"others can read it (mode {status.st_mode & 0o777:04o}); chmod 600 {path}"
+    return ""
+
+
+def _disk_mib(folder: Path) -> int:
+    """Size of the file system that holds `folder`, or would; 0 when it cannot be told."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            status = os.statvfs(place)
+            return status.f_blocks * status.f_frsize // 2**20
+    return 0
 
 
 def cgroup_version(root: Path = Path("/sys/fs/cgroup")) -> int:

@@ -24,11 +24,11 @@ REMOVE_TIMEOUT_S = 60
 SOCKET = "unix:///run/podman/podman.sock"
 
 
-def survey(client: PodmanClient, image: str) -> Mapping[str, object]:
-    """What `model.PodmanSurvey` holds."""
+def survey(client: PodmanClient, images: list[str]) -> Mapping[str, object]:
+    """What `facts.PodmanSurvey` holds."""
     return {
         "version": _version(client),
-        "image": {"reference": image, "image_id": _image_id(client, image)},
+        "images": [{"reference": one, "image_id": _image_id(client, one)} for one in images],
         "containers": [_container(client, row) for row in _rows(client)],
     }
 
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     """Does one verb and prints the answer."""
     parser = argparse.ArgumentParser(prog="agent.host.podman")
     parser.add_argument("verb", choices=("survey", "remove"))
-    parser.add_argument("subject")
+    parser.add_argument("subjects", nargs="*", help="images to look for; a container to remove")
     parser.add_argument("--socket", default=SOCKET)
     options = parser.parse_args(argv)
     try:
@@ -109,9 +109,10 @@ def main(argv: list[str] | None = None) -> int:
         with PodmanClient(base_url=options.socket, timeout=timeout_s) as client:
             answer: object = None
             if options.verb == "survey":
-                answer = survey(client, options.subject)
+                answer = survey(client, options.subjects)
             else:
-                remove(client, options.subject)
+                for name in options.subjects:
+                    remove(client, name)
         json.dump({"answer": answer}, sys.stdout)
     except (APIError, PodmanError, OSError, KeyError, ValueError) as error:
         json.dump({"error": _explain(error)}, sys.stdout)

@@ -1,94 +1,203 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Chooses NPUs: which chips, and how many share the model (tensor-parallel size). Pure."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.errors import Code, Failure
-from agent.model import Inventory, Npu, NpuHealth
+from agent.model import Inventory, Npu, NpuHealth, ProductLine, product_line
+from agent.plan.holders import Holder
 
 # Chips in these states still compute (facts: ascend, "Warning" is a minor alarm). What a fault code
 # means in detail is policy of a later stage; UNKNOWN is not chosen, because nothing is known.
 USABLE = (NpuHealth.OK, NpuHealth.WARNING)
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a model asks of the chips together."""
+
+    wanted: str | tuple[int, ...]  # "auto", "all", or logic ids
+    products: tuple[ProductLine, ...]
+    heads: int  # attention heads; 0: unknown
+    kv_heads: int  # 0: as many as attention heads
+    memory_mib: int
+
+    def divides(self, size: int) -> bool:
+        """Whether `size` chips can share the heads, as vLLM's models assert it: attention heads
+        are split evenly, and key-value heads are split or repeated evenly."""
+        if self.heads == 0 or size == 0:
+            return size == 1
+        kv_heads = self.kv_heads or self.heads
+        evenly = kv_heads % size == 0 if kv_heads >= size else size % kv_heads == 0
+        return self.heads % size == 0 and evenly
+
+
+def check_supported(products: Iterable[ProductLine], inventory: Inventory) -> Failure | None:
+    """Whether the profile is meant for any of the NPUs of this host; those that the driver has not
+    named yet are not judged."""
+    lines = {product_line(npu.product) for npu in inventory.npus if npu.product}
+    return None if not lines or lines & set(products) else _unsupported(products, inventory)
+
+
 def choose_npus(
-    wanted: str | Sequence[int],
-    inventory: Inventory,
-    taken: Collection[int],
-    heads: int,
-    need_mib: int,
+    demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
 ) -> tuple[Npu, ...] | Failure:
     """The chips for one instance, in ascending order of logic id.
 
-    `wanted` is "auto", "all", or logic ids; `taken` are logic ids that something else holds;
-    `heads` are the model's attention heads (the size must divide them); `need_mib` is the memory
-    that the chosen chips must have together.
+    "auto" takes the smallest number that fits; a list and "all" are obeyed, or refused.
     """
-    match wanted:
+    match demand.wanted:
         case "auto":
-            return _smallest_fit(_free(inventory, taken), heads, need_mib)
+            return _auto(demand, inventory, holders)
         case "all":
-            return _exactly([npu.logic_id for npu in inventory.npus], inventory, taken, heads)
+            every = tuple(npu.logic_id for npu in inventory.npus)
+            return _exactly(every, demand, inventory, holders)
         case str():
             return Failure(
                 Code.CONFIG_INVALID,
-                f'cannot choose NPUs: npus = "{wanted}" is not known',
+                f'cannot choose NPUs: npus = "{demand.wanted}" is not known',
                 'use "auto", "all" or a list of logic ids',
             )
         case _:
-            return _exactly(wanted, inventory, taken, heads)
+            return _exactly(demand.wanted, demand, inventory, holders)
 
 
-def _free(inventory: Inventory, taken: Collection[int]) -> list[Npu]:
-    return [
-        npu
-        for npu in sorted(inventory.npus, key=lambda npu: npu.logic_id)
-        if npu.device_present and npu.health in USABLE and npu.logic_id not in taken
-    ]
+# --- "auto" --------------------------------------------------------------------------------------
 
 
-def _smallest_fit(free: Sequence[Npu], heads: int, need_mib: int) -> tuple[Npu, ...] | Failure:
-    for size in range(1, len(free) + 1):
-        chosen = free[:size]
-        if _divides(size, heads) and sum(npu.memory_mib for npu in chosen) >= need_mib:
-            return tuple(chosen)
-    memory = ", ".join(f"{npu.logic_id}: {npu.memory_mib} MiB" for npu in free) or "none"
+def _auto(
+    demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
+) -> tuple[Npu, ...] | Failure:
+    usable = [npu for npu in _sorted(inventory.npus) if _why_not(npu, holders) == ""]
+    for line in demand.products:  # never chips of two lines together
+        free = [npu for npu in usable if product_line(npu.product) is line]
+        step = 1
+        if line is ProductLine.A3:
+            free, step = _whole_cards(free, inventory), 2
+        for size in range(step, len(free) + 1, step):
+            chosen = _nearest(free, size)
+            if demand.divides(size) and sum(npu.memory_mib for npu in chosen) >= demand.memory_mib:
+                return chosen
+    return _too_few(demand, usable, inventory, holders)
+
+
+def _whole_cards(free: Iterable[Npu], inventory: Inventory) -> list[Npu]:
+    """Chips whose whole card is free: the dies of an A3 module are used and reset together."""
+    chips = list(free)
+    ids = {npu.logic_id for npu in chips}
+    broken = {npu.card_id for npu in inventory.npus if npu.logic_id not in ids}
+    return [npu for npu in chips if npu.card_id not in broken]
+
+
+def _nearest(free: Sequence[Npu], size: int) -> tuple[Npu, ...]:
+    """`size` chips on as few cards as can be; of cards that do, the one with the least to spare,
+    so that whole cards stay whole."""
+    cards: dict[int, list[Npu]] = defaultdict(list)
+    for npu in free:
+        cards[npu.card_id].append(npu)
+    fitting = [chips for chips in cards.values() if len(chips) >= size]
+    if fitting:
+        return tuple(min(fitting, key=lambda chips: (len(chips), chips[0].logic_id))[:size])
+    fullest = sorted(free, key=lambda npu: (-len(cards[npu.card_id]), npu.logic_id))
+    return tuple(_sorted(fullest[:size]))
+
+
+def _too_few(
+    demand: Demand,
+    usable: Sequence[Npu],
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+) -> Failure:
+    free = ", ".join(f"{npu.logic_id}: {npu.memory_mib} MiB" for npu in usable) or "none"
+    reasons = ((npu.logic_id, _why_not(npu, holders)) for npu in _sorted(inventory.npus))
+    others = "; ".join(f"{number}: {why}" for number, why in reasons if why) or "none"
+    waits = any(holder.leftover for holder in holders.values())
     return Failure(
-        Code.NPU_TOO_FEW,
-        f"cannot place the model: it needs {need_mib} MiB of NPU memory on a number of NPUs that "
-        f"divides its {heads} attention heads; free and healthy: {memory}",
+        Code.NPU_LEFTOVER if waits else Code.NPU_TOO_FEW,
+        f"cannot place the model: it needs {demand.memory_mib} MiB of NPU memory on a number of "
+        f"NPUs that divides its {demand.heads} attention heads; free and healthy: {free}; "
+        f"others: {others}",
         "free NPUs that something else holds, or choose a smaller model; see: deepseekctl status",
     )
 
 
+# --- a list, "all" -------------------------------------------------------------------------------
+
+
 def _exactly(
-    wanted: Sequence[int], inventory: Inventory, taken: Collection[int], heads: int
+    wanted: Sequence[int], demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
 ) -> tuple[Npu, ...] | Failure:
     known = {npu.logic_id: npu for npu in inventory.npus}
     for logic_id in wanted:
         npu = known.get(logic_id)
         if npu is None:
             return _refuse(Code.NPU_UNKNOWN, logic_id, f"this host has {sorted(known)}")
-        if not npu.device_present:
-            return _refuse(Code.NPU_DEVICE_MISSING, logic_id, f"{npu.device} does not exist")
-        if logic_id in taken:
-            return _refuse(Code.NPU_TOO_FEW, logic_id, "something else holds it")
-        if npu.health not in USABLE:
-            return _refuse(Code.NPU_TOO_FEW, logic_id, f"its health is {npu.health}")
-    size = len(set(wanted))
-    if not _divides(size, heads):
+        if why := _why_not(npu, holders):
+            holder = holders.get(logic_id)
+            waits = holder is not None and holder.leftover and npu.device_present
+            missing = Code.NPU_TOO_FEW if npu.device_present else Code.NPU_DEVICE_MISSING
+            return _refuse(Code.NPU_LEFTOVER if waits else missing, logic_id, why)
+        if product_line(npu.product) not in demand.products:
+            return _unsupported(demand.products, inventory)
+    chosen = tuple(_sorted(known[logic_id] for logic_id in set(wanted)))
+    return _check_together(chosen, demand, inventory) or chosen
+
+
+def _check_together(
+    chosen: tuple[Npu, ...], demand: Demand, inventory: Inventory
+) -> Failure | None:
+    ids = [npu.logic_id for npu in chosen]
+    if not demand.divides(len(ids)):
+        kv_heads = f" and {demand.kv_heads} key-value heads" if demand.kv_heads else ""
         return Failure(
             Code.NPU_TOO_FEW,
-            f"cannot use {size} NPUs: the model has {heads} attention heads, which {size} does not "
-            "divide",
+            f"cannot use {len(ids)} NPUs: the model has {demand.heads} attention heads{kv_heads}, "
+            f"which {len(ids)} does not divide",
             "list a number of NPUs that divides the attention heads",
         )
-    return tuple(known[logic_id] for logic_id in sorted(set(wanted)))
+    for npu in chosen:
+        mates = [mate.logic_id for mate in inventory.npus if mate.card_id == npu.card_id]
+        if product_line(npu.product) is ProductLine.A3 and not set(mates) <= set(ids):
+            why = f"the dies {sorted(mates)} of its module go together"
+            return _refuse(Code.NPU_TOO_FEW, npu.logic_id, why)
+    # Memory that the driver did not tell (0) is not judged.
+    there = sum(npu.memory_mib for npu in chosen)
+    if all(npu.memory_mib for npu in chosen) and there < demand.memory_mib:
+        return Failure(
+            Code.NPU_TOO_FEW,
+            f"cannot use the NPUs {ids}: the model needs {demand.memory_mib} MiB of NPU memory, "
+            f"they have {there}",
+            "list more NPUs, or lower needs.npu_memory_gib of the profile if you know that it fits",
+        )
+    return None
 
 
-def _divides(size: int, heads: int) -> bool:
-    """Heads that are not known (0) are not divided."""
-    return size == 1 if heads == 0 else size > 0 and heads % size == 0
+# --- both ----------------------------------------------------------------------------------------
+
+
+def _why_not(npu: Npu, holders: Mapping[int, Holder]) -> str:
+    """Empty when it can be used."""
+    if not npu.device_present:
+        return f"{npu.device} does not exist"
+    if npu.logic_id in holders:
+        return f"{holders[npu.logic_id].who} holds it"
+    return "" if npu.health in USABLE else f"its health is {npu.health}"
+
+
+def _sorted(npus: Iterable[Npu]) -> list[Npu]:
+    return sorted(npus, key=lambda npu: npu.logic_id)
+
+
+def _unsupported(products: Iterable[ProductLine], inventory: Inventory) -> Failure:
+    there = ", ".join(sorted({npu.product for npu in inventory.npus if npu.product}))
+    return Failure(
+        Code.NPU_UNSUPPORTED,
+        f"cannot use the NPUs of this host ({there}): the model is for {', '.join(products)}",
+        "choose a model for this NPU, or add it to `products` of the profile if you know that the "
+        "image serves the model on it",
+    )
 
 
 def _refuse(code: Code, logic_id: int, why: str) -> Failure:

@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 from typing import assert_never
 
 from agent.config.values import RendererChoice
-from agent.model import HostFacts, container_name, engine_unit
+from agent.facts import HostFacts
+from agent.model import container_name, engine_unit
 
 RUN_QUADLET = PurePosixPath("/run/containers/systemd")
 ETC_QUADLET = PurePosixPath("/etc/containers/systemd")

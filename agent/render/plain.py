@@ -51,10 +51,12 @@ def _run(workload: Workload) -> Iterator[str]:
     for device in workload.devices:
         yield f"--device={device}"
     for mount in workload.mounts:
-        yield argument(f"--volume={mount.source}:{mount.target}:ro")
+        yield argument(f"--volume={mount.text}")
     for name, value in workload.environment:
         yield argument(f"--env={name}={value}")
+    if workload.environment_file:
+        yield f"--env-file={workload.environment_file}"
     yield f"--publish={workload.publish}"
-    yield workload.image_id
+    yield argument(workload.image)
     for part in workload.command:
         yield argument(part)

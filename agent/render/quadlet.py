@@ -33,17 +33,19 @@ def render_quadlet(workload: Workload) -> str:
 
 def _container(workload: Workload) -> Iterator[str]:
     yield f"ContainerName={workload.container}"
-    yield f"Image={workload.image_id}"
+    yield f"Image={unquoted(workload.image)}"
     yield f"Label={LABEL}={workload.label_instance}"
     for device in workload.devices:
         # Without the "-" that would drop a device whose driver is late (facts, section 2).
         yield f"AddDevice={device}"
     for mount in workload.mounts:
         # Taken as it stands, without unquoting (seen with 5.4.2).
-        yield f"Volume={unquoted(f'{mount.source}:{mount.target}:ro')}"
+        yield f"Volume={unquoted(mount.text)}"
     for name, value in workload.environment:
         # It ends up on a command line, where "$" is expanded (seen with 5.4.2).
         yield f"Environment={argument(f'{name}={value}')}"
+    if workload.environment_file:
+        yield f"EnvironmentFile={workload.environment_file}"
     yield f"PublishPort={workload.publish}"
     yield "NoNewPrivileges=true"
     yield "DropCapability=all"

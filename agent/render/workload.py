@@ -4,8 +4,10 @@
 from dataclasses import dataclass
 
 from agent.config.values import Profile
-from agent.model import HostFacts, container_name, engine_unit, front_unit
-from agent.plan.plan import MANAGER_DEVICES, Plan
+from agent.facts import HostFacts
+from agent.model import ProductLine, container_name, engine_unit, front_unit
+from agent.plan.needs import MANAGER_DEVICES
+from agent.plan.plan import Plan
 
 # vLLM's own default. Above 1023, so that no capability is needed to listen on it.
 ENGINE_PORT = 8000
@@ -20,12 +22,42 @@ UNIT_STOP_TIMEOUT_S = 90
 UNIT_START_TIMEOUT_S = 300
 
 
+# Read by podman as root, gone with the boot; the folder is root's alone (units/tmpfiles.d).
+KEY_FOLDER = "/run/deepseek-agent/env"
+KEY_VARIABLE = "VLLM_API_KEY"  # vllm/envs.py; unlike --api-key it is in no command line and no log
+# Where the container sees the operator's certificate and its key.
+TLS_CERTIFICATE = "/run/deepseek/tls/certificate.pem"
+TLS_KEY = "/run/deepseek/tls/key.pem"
+
+# Images for 310P have an entry point of their own, and set CANN's paths only in files that a login
+# shell reads (vllm-ascend's Dockerfile.310p.openEuler, 0.18 to 0.27). Files that an image lacks are
+# passed over.
+DUO_SHELL = (
+    "bash",
+    "-c",
+    "for file in /root/.bashrc /usr/local/Ascend/ascend-toolkit/set_env.sh "
+    '/usr/local/Ascend/nnal/atb/set_env.sh; do if [ -r "$file" ]; then . "$file"; fi; done; '
+    'exec "$@"',
+    "vllm",  # $0
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A bind mount, always read-only here."""
+    """A bind mount."""
 
     source: str
     target: str
+    read_only: bool = True
+
+    @property
+    def text(self) -> str:
+        """As Podman's --volume takes it. No colon in the paths: the configuration refuses them.
+
+        The mode is always written: quadlet's generator takes blanks at the end of a line off, and
+        a backslash there joins the next line (seen with 5.4.2); either may be the target's end.
+        """
+        return f"{self.source}:{self.target}:{'ro' if self.read_only else 'rw'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +68,12 @@ class Workload:
     front: str
     container: str
     description: str
-    image_id: str
+    image: str
     command: tuple[str, ...]
     devices: tuple[str, ...]
     mounts: tuple[Mount, ...]
     environment: tuple[tuple[str, str], ...]
+    environment_file: str  # empty: none
     publish: str  # HOST:PORT:PORT
     shm_size: str
     label_instance: str
@@ -58,14 +91,12 @@ def build_workload(plan: Plan) -> Workload:
         front=front_unit(plan.instance),
         container=container_name(plan.instance),
         description=f"vLLM engine of deepseek@{plan.instance} ({profile.served_name})",
-        image_id=plan.image_id,
-        command=build_command(profile, plan.tensor_parallel_size),
+        image=plan.image,
+        command=build_command(plan),
         devices=(*(npu.device for npu in plan.npus), *MANAGER_DEVICES),
-        mounts=(
-            *(Mount(path, path) for path in plan.host.driver_paths),
-            Mount(profile.model, model_target(profile)),
-        ),
+        mounts=build_mounts(plan),
         environment=build_environment(profile),
+        environment_file=key_file(plan.instance) if profile.api_key_file else "",
         publish=f"{_bracketed(profile.listen)}:{profile.port}:{ENGINE_PORT}",
         shm_size=profile.shm_size,
         label_instance=plan.instance,
@@ -78,10 +109,39 @@ def model_target(profile: Profile) -> str:
     return "/models/" + profile.model.rstrip("/").rsplit("/", maxsplit=1)[-1]
 
 
-def build_command(profile: Profile, tensor_parallel_size: int) -> tuple[str, ...]:
+def key_file(instance: str) -> str:
+    """The env file that carries the API key to the engine."""
+    return f"{KEY_FOLDER}/{instance}.env"
+
+
+def key_text(key: str) -> str:
+    """What stands in it."""
+    return f"{KEY_VARIABLE}={key}\n"
+
+
+def parse_key(text: str) -> str:
+    """The key of an env file; empty when it has none."""
+    name, _, key = text.strip().partition("=")
+    return key if name == KEY_VARIABLE else ""
+
+
+def build_mounts(plan: Plan) -> tuple[Mount, ...]:
+    """The driver's files, the model, the certificate, and what the operator wants beside them."""
+    profile = plan.profile
+    tls = (Mount(profile.tls_certificate, TLS_CERTIFICATE), Mount(profile.tls_key, TLS_KEY))
+    return (
+        *(Mount(path, path) for path in plan.driver_paths),
+        Mount(profile.model, model_target(profile)),
+        *(tls if profile.tls_certificate else ()),
+        *(Mount(one.source, one.target, one.read_only) for one in profile.mounts),
+    )
+
+
+def build_command(plan: Plan) -> tuple[str, ...]:
     """`vllm serve` with the profile's flags (step 6 of openEuler's guide)."""
-    vllm = profile.vllm
+    profile, vllm = plan.profile, plan.profile.vllm
     command = [
+        *(DUO_SHELL if plan.line is ProductLine.DUO else ()),
         "vllm",
         "serve",
         model_target(profile),
@@ -89,7 +149,7 @@ def build_command(profile: Profile, tensor_parallel_size: int) -> tuple[str, ...
         "--host=0.0.0.0",  # of the container's own network; `listen` decides who reaches it
         f"--port={ENGINE_PORT}",
         f"--max-model-len={vllm.max_model_len}",
-        f"--tensor-parallel-size={tensor_parallel_size}",
+        f"--tensor-parallel-size={plan.tensor_parallel_size}",
         f"--gpu-memory-utilization={vllm.gpu_memory_utilization:g}",
         f"--dtype={vllm.dtype}",
     ]
@@ -99,6 +159,8 @@ def build_command(profile: Profile, tensor_parallel_size: int) -> tuple[str, ...
         command.append("--trust-remote-code")
     if vllm.reasoning_parser:
         command.append(f"--reasoning-parser={vllm.reasoning_parser}")
+    if profile.tls_certificate:
+        command += [f"--ssl-certfile={TLS_CERTIFICATE}", f"--ssl-keyfile={TLS_KEY}"]
     return (*command, *vllm.extra_args)
 
 

@@ -29,7 +29,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
 
 
-def chat(view: InstanceView, prompt: str, out: TextIO) -> None:
+def chat(view: InstanceView, prompt: str, out: TextIO, key: str = "") -> None:
     """Writes the answer to `out` as it comes. Raises AgentError when there is none."""
     request = {
         "model": view.served_name,
@@ -38,10 +38,12 @@ def chat(view: InstanceView, prompt: str, out: TextIO) -> None:
     }
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     url = f"{view.endpoint}/v1/chat/completions"
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with (
+            # The endpoint is this host's own, and a certificate is made out for other names.
             httpx.Client(timeout=timeout, trust_env=False, verify=False) as client,
-            client.stream("POST", url, json=request) as answer,
+            client.stream("POST", url, json=request, headers=headers) as answer,
         ):
             if not answer.is_success:
                 answer.read()

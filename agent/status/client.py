@@ -3,6 +3,7 @@
 
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -12,8 +13,6 @@ from agent.status.snapshot import Snapshot
 
 SOCKET = Path("/run/deepseek-agent/agent.sock")
 TIMEOUT_S = 10.0
-# Rendering asks Podman first.
-RENDER_TIMEOUT_S = 45.0
 
 
 class _Error(msgspec.Struct):
@@ -26,10 +25,6 @@ class _Error(msgspec.Struct):
 
 class _Refusal(msgspec.Struct):
     error: _Error
-
-
-class _Rendered(msgspec.Struct):
-    text: str
 
 
 class AgentClient:
@@ -58,18 +53,14 @@ class AgentClient:
         return self._ask("GET", "/v1/status")
 
     def restart(self, instance: str) -> None:
-        self._ask("POST", f"/v1/instances/{instance}/restart")
-
-    def render(self, instance: str) -> str:
-        answer = self._ask("GET", f"/v1/instances/{instance}/render", RENDER_TIMEOUT_S)
-        return _decode(answer, _Rendered).text
+        self._ask("POST", f"/v1/instances/{quote(instance, safe='')}/restart")
 
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, method: str, path: str, timeout_s: float = TIMEOUT_S) -> bytes:
+    def _ask(self, method: str, path: str) -> bytes:
         try:
-            answer = self._client.request(method, path, timeout=timeout_s)
+            answer = self._client.request(method, path)
         except httpx.HTTPError as error:
             raise HostUnavailable(
                 Code.AGENT_UNREACHABLE,

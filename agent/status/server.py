@@ -36,10 +36,6 @@ class Control(Protocol):
 
     async def restart(self, instance: str) -> None: ...
 
-    async def render(self, instance: str) -> str:
-        """The unit file as it would be written now."""
-        ...
-
     def start_wait_s(self) -> float: ...
 
 
@@ -75,10 +71,6 @@ def build_app(board: Board, control: Control) -> Starlette:
         await control.restart(request.path_params["name"])
         return _json({"schema": SCHEMA, "accepted": True}, 202)
 
-    async def render(request: Request) -> Response:
-        text = await control.render(request.path_params["name"])
-        return _json({"schema": SCHEMA, "text": text})
-
     async def attach(request: Request) -> Response:
         name = request.path_params["name"]
         await control.attach(name)
@@ -91,7 +83,6 @@ def build_app(board: Board, control: Control) -> Starlette:
             _route("/v1/status", "GET", Access.ANYONE, show_status),
             _route("/v1/health", "GET", Access.ANYONE, show_health),
             _route(f"{one}/attach", "GET", Access.ROOT, attach),
-            _route(f"{one}/render", "GET", Access.OPERATOR, render),
             _route(f"{one}/restart", "POST", Access.OPERATOR, restart),
         ]
     )

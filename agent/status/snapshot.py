@@ -42,6 +42,8 @@ class InstanceView:
     unit: str
     unit_file: str
     npus: tuple[int, ...]  # logic ids
+    key_file: str = ""  # where root finds the API key that the engine wants; empty: none
+    certificate: str = ""  # the PEM file that it shows; empty: plain HTTP
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from agent.errors import AgentError
+from agent.facts import (
+    ContainerFacts,
+    FileFacts,
+    HostFacts,
+    ImageFacts,
+    Listener,
+    ModelFacts,
+    PodmanSurvey,
+    ProcessFacts,
+)
 from agent.host.files import RenderedFiles
-from agent.model import ContainerFacts, HostFacts, ImageFacts, ModelFacts, PodmanSurvey
 from tests.build import HEADS, IMAGE_ID, build_host
 
 
@@ -24,13 +33,13 @@ class FakePodman:
     surveys: int = 0
     removed: list[str] = field(default_factory=list)
 
-    async def survey(self, image: str) -> PodmanSurvey:
+    async def survey(self, images: Sequence[str]) -> PodmanSurvey:
         self.surveys += 1
         seen = tuple(self.containers.values())
         await asyncio.sleep(self.survey_takes_s)
         if self.broken is not None:
             raise self.broken
-        facts = ImageFacts(image, self.images.get(image, IMAGE_ID))
+        facts = tuple(ImageFacts(image, self.images.get(image, IMAGE_ID)) for image in images)
         return PodmanSurvey(self.version, facts, seen)
 
     async def remove(self, container: str) -> None:
@@ -44,12 +53,24 @@ class FakeMachine:
 
     host: HostFacts = field(default_factory=build_host)
     problem: str = ""
+    alive: dict[int, str] = field(default_factory=dict)  # pid -> /proc/PID/cgroup
+    listening: tuple[Listener, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)  # path -> problem
 
     def facts(self, podman_version: tuple[int, int, int], driver_paths: Sequence[str]) -> HostFacts:
         return self.host
 
     def model(self, directory: str) -> ModelFacts:
         return ModelFacts(directory, 0 if self.problem else HEADS, self.problem)
+
+    def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:
+        return [ProcessFacts(pid, self.alive[pid]) for pid in pids if pid in self.alive]
+
+    def listeners(self) -> Sequence[Listener]:
+        return self.listening
+
+    def file(self, path: str, secret: bool) -> FileFacts:
+        return FileFacts(path, self.files.get(path, ""))
 
 
 @dataclass
@@ -64,9 +85,12 @@ class RootedFiles:
     def read(self, path: PurePosixPath) -> str | None:
         return RenderedFiles().read(self.at(path))
 
-    def write(self, path: PurePosixPath, text: str) -> None:
+    def write(self, path: PurePosixPath, text: str, *, private: bool = False) -> None:
         self.written.append(str(path))
-        RenderedFiles().write(self.at(path), text)
+        RenderedFiles().write(self.at(path), text, private=private)
+
+    def read_key(self, path: str) -> str:
+        return RenderedFiles().read_key(str(self.at(PurePosixPath(path))))
 
     def remove(self, path: PurePosixPath) -> None:
         RenderedFiles().remove(self.at(path))

@@ -205,16 +205,6 @@ def test_a_restart_is_stop_then_start(world: World) -> None:
     play(world, scenario)
 
 
-def test_render_changes_nothing(world: World) -> None:
-    async def scenario(world: World, agent: Agent) -> None:
-        text = await agent.requests.render("8b")
-        assert text.startswith("# /run/containers/systemd/deepseek-vllm-8b.container\n")
-        assert world.acted() == []
-        assert world.files.written == []
-
-    play(world, scenario)
-
-
 def test_a_refused_configuration_leaves_the_one_in_force(world: World) -> None:
     async def scenario(world: World, agent: Agent) -> None:
         world.start()

@@ -277,7 +277,7 @@ def test_a_start_that_ends_with_a_surprise_is_tried_again(
 
 def test_an_image_that_is_missing_is_held_and_asked_again(world: World) -> None:
     profile = world.profile("8b")
-    world.podman.images[profile.image] = ""
+    world.podman.images[profile.images.a2] = ""
 
     async def scenario(world: World, agent: Agent) -> None:
         world.start()
@@ -366,7 +366,7 @@ def test_an_unknown_instance(world: World) -> None:
 def test_the_real_podman_worker_over_a_fake_api(world: World) -> None:
     """The whole path: controller, actions, worker process, HTTP."""
     api = FakePodmanApi(world.folder / "podman.sock")
-    api.images[world.profile("8b").image] = "ab" * 32
+    api.images[world.profile("8b").images.a2] = "ab" * 32
     worker = Podman(("--socket", f"unix://{api.path}"))
     world.podman = worker  # type: ignore[assignment]
     world.systemd.on_started = lambda unit: world.load()

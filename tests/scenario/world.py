@@ -19,6 +19,7 @@ from agent.action.start import Actions
 from agent.config.values import Config, Mode, Profile, RendererChoice
 from agent.control.controller import Controller
 from agent.control.messages import InventorySeen
+from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.daemon import UnitWatcher
 from agent.health.endpoint import wait_until_healthy
@@ -232,7 +233,8 @@ class Agent:
         http = LocalHttp()
 
         async def probe(profile: Profile) -> Health:
-            return await wait_until_healthy(http, profile.listen, profile.port, profile.served_name)
+            key = actions.running_key(profile.name)
+            return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
         actions = Actions(units, world.podman, world.files, world.machine)
         controller = Controller(world.config(), actions, units, probe, lambda snapshot: None)

@@ -12,6 +12,7 @@ from agent.action.prepare import Prepared, Request
 from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started
 from agent.config.values import RendererChoice
 from agent.errors import Code, Failure, HostError, HostUnavailable, Remedy
+from agent.facts import Listener, Neighbor
 from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus
 from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
 from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
@@ -112,7 +113,7 @@ async def _no() -> bool:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     files = RootedFiles(tmp_path)
-    request = Request(build_profile(), RendererChoice.AUTO, build_inventory(), frozenset())
+    request = Request(build_profile(), RendererChoice.AUTO, build_inventory(), ())
     return World(files, FakeUnits(files), FakePodman(), FakeMachine(), request)
 
 
@@ -273,7 +274,7 @@ def test_without_npus_podman_is_not_even_asked(
 
 
 def test_what_holds(world: World) -> None:
-    world.podman.images[world.request.profile.image] = ""
+    world.podman.images[world.request.profile.images.a2] = ""
     assert world.failure().code is Code.IMAGE_MISSING
     world.machine.problem = "config.json is damaged"
     assert world.failure().code is Code.MODEL_INVALID
@@ -284,11 +285,73 @@ def test_what_holds(world: World) -> None:
 
 def test_npus_of_others_are_not_taken(world: World) -> None:
     world.podman.containers["foreign"] = build_container("foreign", "/dev/davinci0")
-    world.request = replace(world.request, taken=frozenset({1, 2}))
+    world.request = replace(world.request, neighbors=(Neighbor("7b", (1, 2), "127.0.0.1", 2024),))
     outcome = world.start()
     assert isinstance(outcome, Started)
     assert outcome.prepared is not None
     assert [npu.logic_id for npu in outcome.prepared.plan.npus] == [3]
+
+
+def test_a_port_of_somebody_else_is_not_tried(world: World) -> None:
+    world.machine.listening = (Listener("0.0.0.0", 2023),)  # noqa: S104
+    assert world.failure().code is Code.PORT_IN_USE
+    assert world.units.acts() == []
+
+
+# --- the API key ---------------------------------------------------------------------------------
+
+KEY = "key-of-the-engine_8.~+/="
+KEY_FILE = PurePosixPath("/etc/deepseek-agent/8b.key")
+ENV_FILE = PurePosixPath("/run/deepseek-agent/env/8b.env")
+
+
+def with_key(world: World, text: str = f"{KEY}\n") -> None:
+    profile = replace(world.request.profile, api_key_file=str(KEY_FILE))
+    world.request = replace(world.request, profile=profile)
+    path = Path(world.files.at(KEY_FILE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_the_key_is_handed_over_in_a_file_of_roots_alone(world: World) -> None:
+    with_key(world)
+    outcome = world.start()
+    assert isinstance(outcome, Started)
+    assert outcome.file is not None
+    assert KEY not in outcome.file.text
+    assert f"EnvironmentFile={ENV_FILE}" in outcome.file.text
+    path = Path(world.files.at(ENV_FILE))
+    assert path.read_text(encoding="utf-8") == f"VLLM_API_KEY={KEY}\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert world.actions().running_key("8b") == KEY
+
+
+def test_a_key_that_is_not_wanted_any_more_is_removed(world: World) -> None:
+    with_key(world)
+    world.start()
+    world.units.active = UnitActive.INACTIVE
+    profile = replace(world.request.profile, api_key_file="")
+    world.request = replace(world.request, profile=profile)
+    world.start()
+    assert not Path(world.files.at(ENV_FILE)).exists()
+    assert world.actions().running_key("8b") == ""
+
+
+@pytest.mark.parametrize("text", ["", "short", f"{KEY}\n{KEY}", f"{KEY} x", f"{KEY}#x", "密" * 20])
+def test_a_key_that_cannot_be_used_holds_and_is_not_told(world: World, text: str) -> None:
+    with_key(world, text)
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (Code.FILE_UNUSABLE, Remedy.CHANGE)
+    assert KEY not in failure.message + failure.hint
+    assert world.units.acts() == []
+
+
+def test_a_key_file_that_others_can_read_holds(world: World) -> None:
+    with_key(world)
+    world.machine.files[str(KEY_FILE)] = "others can read it"
+    failure = world.failure()
+    assert failure.code is Code.FILE_UNUSABLE
+    assert "others can read it" in failure.message
 
 
 # --- stop, and looking only ----------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_a_reader_that_leaves_is_no_error(ctl: Ctl, agent_socket: FakeAgent) -> 
 
 # --- trouble -------------------------------------------------------------------------------------
 
-COMMANDS = (["status"], ["restart", "8b"], ["render", "8b"], ["chat", "8b", "hello"])
+COMMANDS = (["status"], ["restart", "8b"], ["chat", "8b", "hello"])
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
@@ -226,17 +226,10 @@ def test_restart(ctl: Ctl) -> None:
     assert output.startswith("8b is being restarted")
 
 
-def test_render_prints_the_file_as_it_is(ctl: Ctl) -> None:
-    body = msgspec.json.encode({"schema": 1, "text": "# /run/x\n[Unit]\nA=模\n"})
-    request, ended, output, _ = ctl.ask(["render", "8b"], body)
-    assert request == "GET /v1/instances/8b/render HTTP/1.1"
-    assert (ended, output) == (0, "# /run/x\n[Unit]\nA=模\n")
-
-
 def test_chat_with_an_unknown_instance(ctl: Ctl) -> None:
     _, ended, _, errors = ctl.ask(["chat", "70b", "hello"], encode(build_snapshot(build_view())))
     assert ended == REFUSED
-    assert "cannot chat with 70b: there is no such instance" in errors
+    assert "cannot chat with '70b': there is no such instance" in errors
 
 
 def test_chat_with_one_that_does_not_answer(ctl: Ctl) -> None:
@@ -261,12 +254,47 @@ def test_version(ctl: Ctl) -> None:
     assert ctl.run("--version") == (0, f"deepseekctl {__version__}\n", "")
 
 
+@pytest.mark.parametrize("verb", ["render", "facts"])
+def test_previews_are_another_process(ctl: Ctl, agent_socket: FakeAgent, verb: str) -> None:
+    """Whatever stands before the verb, and although no agent answers."""
+    agent_socket.close()
+    ended, output, errors = ctl.run(verb, "--help")
+    assert (ended, errors) == (0, "")
+    assert f"usage: deepseekctl {verb}" in output
+
+
 def test_config_runs_the_code_of_the_agent(ctl: Ctl) -> None:
     """The file is the machine's own, so a variable tells it apart."""
     process = ctl.start("config", "check", DEEPSEEK_AGENT_MODE="dance")
     ended, _, errors = finish(process)
     assert ended == CONFIG
     assert "mode: Input should be 'act' or 'observe'" in errors
+
+
+@pytest.mark.parametrize("name", ["../8b", "8b.service --root=/", "8B", "", "-f8b"])
+def test_logs_of_what_is_no_name(ctl: Ctl, name: str) -> None:
+    ended, output, errors = ctl.run("logs", "--", name)
+    assert (ended, output) == (REFUSED, "")
+    assert f"cannot show the logs of {name!r}" in errors
+
+
+@pytest.mark.parametrize("name", ["../status", "8b/attach", "8b?x=1", "a b"])
+def test_a_name_cannot_leave_its_place_in_the_request(ctl: Ctl, name: str) -> None:
+    request, ended, _, _ = ctl.ask(["restart", name], refusal(Code.INSTANCE_UNKNOWN), 404)
+    assert ended == REFUSED
+    assert request.count("/") == 5  # of the path, and of HTTP/1.1
+    assert request.startswith("POST /v1/instances/")
+    assert request.endswith("/restart HTTP/1.1")
+
+
+KEYED = build_view(endpoint="http://127.0.0.1:9", key_file="/nonexistent/8b.env")
+
+
+def test_chat_without_the_key_that_it_needs(ctl: Ctl) -> None:
+    _, ended, _, errors = ctl.ask(["chat", "8b", "hello"], encode(build_snapshot(KEYED)))
+    assert ended == REFUSED
+    assert "cannot read the API key of 8b in /nonexistent/8b.env" in errors
+    assert "VLLM_API_KEY" in errors
 
 
 def test_logs_shows_both_units(ctl: Ctl, tmp_path: Path) -> None:

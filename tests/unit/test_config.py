@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -18,10 +19,20 @@ import pytest
 from pydantic import BaseModel
 
 from agent.config.load import Paths, load
-from agent.config.schema import ProfileModel, SettingsModel
-from agent.config.values import NO_CONFIG, BrokenProfile, Config, Mode, Profile, RendererChoice
+from agent.config.schema import ImagesModel, MountModel, ProfileModel, SettingsModel
+from agent.config.values import (
+    NO_CONFIG,
+    BrokenProfile,
+    Config,
+    ExtraMount,
+    Images,
+    Mode,
+    Profile,
+    RendererChoice,
+)
 from agent.errors import Code, ConfigError
-from tests.build import LIMITS, build_profile
+from agent.model import ProductLine
+from tests.build import IMAGES, LIMITS, build_profile
 
 TREE = Path(__file__).resolve().parents[2]
 MINIMAL = 'served_name = "m"\nmodel = "m"\nimage = "localhost/i"\nport = 2024\n'
@@ -38,7 +49,9 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def paths(tmp_path: Path) -> Paths:
     """As installed: the shipped profile in share, nothing of the operator yet."""
     found = Paths(tmp_path / "etc", tmp_path / "share")
-    write(found.share / "models.d/8b.toml", (TREE / "etc/models.d/8b.toml").read_text("utf-8"))
+    for name in ("7b", "8b"):
+        shipped = (TREE / f"etc/models.d/{name}.toml").read_text("utf-8")
+        write(found.share / f"models.d/{name}.toml", shipped)
     return found
 
 
@@ -91,12 +104,13 @@ def test_agent_toml_names_every_key_with_its_default(paths: Paths) -> None:
     write(paths.etc / "agent.toml", text)
     assert read(paths) == bare
     assert leaves(tomllib.loads(text)) == keys_of(SettingsModel)
+    assert tomllib.loads(text)["images"] == ImagesModel().model_dump()
     assert (bare.mode, bare.renderer, bare.limits) == (Mode.ACT, RendererChoice.AUTO, LIMITS)
 
 
 def test_the_shipped_profile(paths: Paths) -> None:
     config = read(paths)
-    assert config.profiles == (build_profile(),)
+    assert config.profile("8b") == build_profile()
     assert config.broken == ()
 
 
@@ -136,8 +150,11 @@ def fields_of(kind: Any, prefix: str = "") -> set[str]:
 
 
 def test_schema_and_values_have_the_same_fields() -> None:
-    assert keys_of(ProfileModel) | {"name"} == fields_of(Profile)
-    assert keys_of(SettingsModel) - {"models_dir"} == fields_of(Config) - {"profiles", "broken"}
+    images = {f"images.{line}" for line in ImagesModel.model_fields}
+    assert keys_of(ProfileModel) - {"image"} | {"name", *images} == fields_of(Profile)
+    beside = {"models_dir", *images}
+    assert keys_of(SettingsModel) - beside == fields_of(Config) - {"profiles", "broken"}
+    assert keys_of(MountModel) == fields_of(ExtraMount)
 
 
 def test_schema_and_values_agree_on_lists() -> None:
@@ -155,10 +172,19 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         served_name = "模型"
         model = "/srv/m"
         image = "localhost/i@sha256:00"
-        listen = "::1"
+        products = ["duo"]
+        listen = "::"
         port = 65535
+        api_key_file = "/etc/key"
+        open_without_api_key = true
+        tls_certificate = "/etc/c"
+        tls_key = "/etc/k"
         npus = [0, 7]
         shm_size = "512m"
+        mounts = [
+            {source = "/a b", target = "/data"},
+            {source = "/c", target = "/d", read_only = false},
+        ]
         [environment]
         A = "1"
         _b2 = "x y"
@@ -166,6 +192,7 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         npu_memory_gib = 1
         cpu_cores = 2
         ram_gib = 3
+        disk_gib = 4
         [vllm]
         max_model_len = 5
         gpu_memory_utilization = 1
@@ -180,13 +207,19 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         name="all",
         served_name="模型",
         model="/srv/m",
-        image="localhost/i@sha256:00",
-        listen="::1",
+        images=Images(*["localhost/i@sha256:00"] * 3),
+        products=(ProductLine.DUO,),
+        listen="::",
         port=65535,
+        api_key_file="/etc/key",
+        open_without_api_key=True,
+        tls_certificate="/etc/c",
+        tls_key="/etc/k",
+        mounts=(ExtraMount("/a b", "/data", True), ExtraMount("/c", "/d", False)),
         npus=(0, 7),
         shm_size="512m",
         environment={"A": "1", "_b2": "x y"},
-        needs={"npu_memory_gib": 1, "cpu_cores": 2, "ram_gib": 3},
+        needs={"npu_memory_gib": 1, "cpu_cores": 2, "ram_gib": 3, "disk_gib": 4},
         vllm={
             "max_model_len": 5,
             "gpu_memory_utilization": 1.0,
@@ -215,7 +248,7 @@ def test_the_operators_profile_wins_key_by_key(paths: Paths) -> None:
 def test_a_profile_of_the_operator_alone(paths: Paths) -> None:
     write(paths.etc / "models.d/own.toml", MINIMAL)
     config = read(paths)
-    assert [one.name for one in config.profiles] == ["8b", "own"]
+    assert [one.name for one in config.profiles] == ["7b", "8b", "own"]
     assert usable(config, "own").model == "/var/lib/deepseek/models/m"
 
 
@@ -271,6 +304,11 @@ def test_reading_changes_no_file(paths: Paths) -> None:
         ("[limits]\nbackoff_max_s = nan", "limits.backoff_max_s: "),
         ("[limits]\nhealthy_reset_s = inf", "limits.healthy_reset_s: "),
         ("[limits]\nstart_wait_s = -1", "limits.start_wait_s: "),
+        ("[limits]\nstart_wait_s = true", "limits.start_wait_s: "),
+        ('[limits]\nstart_wait_s = "60"', "limits.start_wait_s: "),
+        ('[images]\na4 = "x"', "images.a4: unknown key"),
+        ('[images]\na2 = ""', "images.a2: "),
+        ('models_dir = "/a/../b"', "models_dir: "),
         ('[limits]\nrecheck_held_s = "soon"', "limits.recheck_held_s: "),
         ('models_dir = "/a\\nExecStartPre=/bin/sh"', "models_dir: "),
         ('models_dir = "relative"', "models_dir: "),
@@ -316,6 +354,74 @@ def test_a_variable_that_cannot_be_parsed(paths: Paths, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[limits]\nbackof_max_s = 1", 'did you mean "backoff_max_s"?'),
+        ("[limits]\nx = 1", "allowed: backoff_first_s, backoff_max_s, healthy_reset_s, "),
+        ("zzz = 1", "allowed: images, limits, mode, models_dir, renderer"),
+    ],
+)
+def test_an_unknown_key_is_told_what_there_is(paths: Paths, text: str, words: str) -> None:
+    write(paths.etc / "agent.toml", text)
+    assert words in refusal(paths)
+
+
+@pytest.mark.parametrize(
+    "name", ["DEEPSEEK_AGENT_MOOD", "deepseek_agent_limits__x", "DEEPSEEK_AGENT_LIMITS__MODE"]
+)
+def test_a_variable_that_means_nothing(
+    paths: Paths, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    assert f"cannot use the environment's {name}: unknown variable" in refusal(paths)
+
+
+@pytest.mark.parametrize("value", ["soon", "true", '"60"'])
+def test_a_variable_of_the_wrong_type(
+    paths: Paths, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSEEK_AGENT_LIMITS__START_WAIT_S", value)
+    where = "cannot use the environment's DEEPSEEK_AGENT_LIMITS__START_WAIT_S: limits.start_wait_s"
+    assert refusal(paths).startswith(where)
+
+
+def test_a_file_that_cannot_be_read(paths: Paths) -> None:
+    (paths.etc / "agent.toml").mkdir(parents=True)
+    message = refusal(paths)
+    assert message == f"cannot read {paths.etc / 'agent.toml'}: Is a directory"
+
+
+@pytest.mark.parametrize("folder", ["agent.toml.d", "models.d"])
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(paths: Paths, folder: str) -> None:
+    """Else what its files say would be lost without a word. (A loop: root may read everything.)"""
+    paths.etc.mkdir(parents=True)
+    (paths.etc / folder).symlink_to(folder)
+    assert refusal(paths).startswith(f"cannot read {paths.etc / folder}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('api_key_file = "/etc/k"', True),
+        ("open_without_api_key = true", True),
+        ('api_key_file = ""', False),
+        ("open_without_api_key = false", False),
+    ],
+)
+def test_open_to_the_network_takes_a_key_or_a_word(paths: Paths, text: str, words: bool) -> None:
+    write(paths.etc / "models.d/8b.toml", f'listen = "0.0.0.0"\n{text}')
+    assert isinstance(read(paths).profile("8b"), Profile if words else BrokenProfile)
+
+
+def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
+    write(paths.etc / "agent.toml", '[images]\na3 = "site/a3"')
+    write(paths.etc / "models.d/7b.toml", 'image = "site/7b"')
+    config = read(paths)
+    assert usable(config, "8b").images == replace(IMAGES, a3="site/a3")
+    assert usable(config, "7b").images == Images("site/7b", "site/7b", "site/7b")
+
+
+@pytest.mark.parametrize(
     ("text", "key"),
     [
         ("prot = 1", "prot: unknown key"),
@@ -335,7 +441,6 @@ def test_a_variable_that_cannot_be_parsed(paths: Paths, monkeypatch: pytest.Monk
         ("[vllm]\nmax_model_len = 0", "vllm.max_model_len: "),
         ("model = ''", "model: "),
         ("served_name = ''", "served_name: "),
-        ("image = ''", "image: "),
         ('model = "a\\nb"', "model: "),
         ('served_name = "a\\u007f"', "served_name: "),
         ('image = "a\\tb"', "image: "),
@@ -348,6 +453,49 @@ def test_a_variable_that_cannot_be_parsed(paths: Paths, monkeypatch: pytest.Monk
         ("[environment]\n'A B' = '1'", "environment.A B"),
         ('listen = "fe80::1%a\\nReadOnly=no"', "listen: "),
         ('listen = "fe80::1%eth0"', "listen: "),
+        (
+            'listen = "0.0.0.0"',
+            "listen: this opens the engine to the network, and there",
+        ),
+        ('listen = "192.168.0.1"', "listen: this opens"),
+        ('listen = "::"', "listen: this opens"),
+        ("port = true", "port: "),
+        ('port = "2023"', "port: "),
+        ("port = 2023.5", "port: "),
+        ("open_without_api_key = 1", "open_without_api_key: "),
+        ("[vllm]\nenforce_eager = 'yes'", "vllm.enforce_eager: "),
+        ("[vllm]\nmax_model_len = true", "vllm.max_model_len: "),
+        ("[needs]\nram_gib = '3'", "needs.ram_gib: "),
+        ("npus = [0, 0]", "npus: "),
+        ("npus = [-1]", "npus: "),
+        ("npus = [true]", "npus: "),
+        ("npus = 1", "npus: "),
+        ("listen = 1", "listen: "),
+        ("products = ['a4']", "products"),
+        ("products = []", "products: "),
+        ("model = '/'", "model: "),
+        ("model = '../../etc'", "model: "),
+        ("model = '/srv/..'", "model: "),
+        ("model = '.'", "model: "),
+        ("api_key_file = 'key'", "api_key_file: the path must be absolute"),
+        ("tls_key = '/k'", "tls_key: tls_certificate and tls_key go together"),
+        ("[environment]\nVLLM_API_KEY = 'secret'", "environment.VLLM_API_KEY"),
+        ("[vllm]\nextra_args = ['--api-key', 'secret']", "vllm.extra_args.0: "),
+        ("[vllm]\nextra_args = ['--api_key=secret']", "vllm.extra_args.0: "),
+        ("[[mounts]]\nsource = '/a'", "mounts.0"),
+        ("[[mounts]]\nsource = 'a'\ntarget = '/b'", "mounts.0.source: "),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/a:b'", "mounts.0.target: "),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/models/x'", "mounts.0.target: /models in the con"),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/dev'", "mounts.0.target: "),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/x/../dev'", "mounts.0.target: "),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/'", "mounts.0.target: "),
+        ("[[mounts]]\nsrc = '/a'\ntarget = '/b'", "mounts.0"),
+        (
+            "mounts = [{source='/a', target='/b'}, {source='/c', target='/b/'}]",
+            "mounts: two mounts have the same target",
+        ),
+        ('served_name = "a\\u0085b"', "served_name: control characters"),
+        ('served_name = "a\\u2028b"', "served_name: control characters"),
         ("[vllm]\nextra_args = ['--ok', '']", "vllm.extra_args"),
         ("[vllm]\nextra_args = [';']", "vllm.extra_args"),
         ("model = '/srv/a:b'", "model: "),
@@ -380,7 +528,7 @@ def test_a_profile_that_is_not_toml(paths: Paths) -> None:
 def test_a_name_that_cannot_be_an_instance(paths: Paths, name: str) -> None:
     write(paths.etc / f"models.d/{name}.toml", MINIMAL)
     config = read(paths)
-    assert [one.name for one in config.profiles] == ["8b"]
+    assert [one.name for one in config.profiles] == ["7b", "8b"]
     assert repr(name) in broken(config, name).message
 
 
@@ -419,7 +567,8 @@ def test_the_process_says_what_is_wrong(paths: Paths) -> None:
     assert done.returncode == 78
     error = json.loads(done.stdout)["error"]
     assert error["code"] == "config-invalid"
-    assert error["message"] == f"cannot use {paths.etc / 'agent.toml'}: mood: unknown key"
+    where = f"cannot use {paths.etc / 'agent.toml'}"
+    assert error["message"] == f'{where}: mood: unknown key; did you mean "mode"?'
     assert error["hint"]
 
 
@@ -436,6 +585,17 @@ def test_check_says_what_is_wrong_to_a_person(paths: Paths) -> None:
     settings = run(paths, "--check")
     assert (settings.returncode, settings.stdout) == (78, "")
     assert "agent.toml: mood: unknown key" in settings.stderr
+
+
+def test_check_notes_profiles_on_one_port(paths: Paths) -> None:
+    """They may be there to choose from, so it is no fault."""
+    write(paths.etc / "models.d/twin.toml", MINIMAL.replace("2024", "2023"))
+    done = run(paths, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "note: 8b and twin use the same port 2023: only one of them can serve",
+        "the configuration can be used",
+    ]
 
 
 def test_show_prints_what_was_understood(paths: Paths) -> None:

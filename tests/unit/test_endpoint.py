@@ -11,7 +11,7 @@ import pytest
 from agent.health.endpoint import canary, wait_until_healthy
 from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
 from agent.model import Health
-from agent.ports import Answer, NoAnswer
+from agent.ports import Answer, Ask, NoAnswer, Server
 from tests.fakes.engine.runner import RunningEngine
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -26,7 +26,7 @@ async def ask_server(handle: Handler, deadline_s: float = 2.0) -> Answer | NoAns
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     try:
         port = server.sockets[0].getsockname()[1]
-        return await LocalHttp().ask("127.0.0.1", port, "GET", "/health", deadline_s)
+        return await LocalHttp().ask(Server("127.0.0.1", port), Ask("GET", "/health"), deadline_s)
     finally:
         server.close()
 
@@ -69,7 +69,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        asked = LocalHttp().ask("127.0.0.1", port, "GET", "/health", 2.0)
+        asked = LocalHttp().ask(Server("127.0.0.1", port), Ask("GET", "/health"), 2.0)
         assert asyncio.run(asked) is NoAnswer.REFUSED
 
 
@@ -97,7 +97,7 @@ def test_an_endless_body_ends_at_the_limit() -> None:
 
 def test_waits_through_loading_for_a_completion(tmp_path: Path) -> None:
     with RunningEngine(tmp_path, load_s=0.5) as engine:
-        waiting = wait_until_healthy(LocalHttp(), "127.0.0.1", port_of(engine), "m")
+        waiting = wait_until_healthy(LocalHttp(), Server("127.0.0.1", port_of(engine)), "m")
         health = asyncio.run(asyncio.wait_for(waiting, 8))
         assert health is Health.HEALTHY
 
@@ -106,7 +106,7 @@ def test_health_200_without_a_token_is_not_healthy(tmp_path: Path) -> None:
     with RunningEngine(tmp_path, load_s=0.05, hang=True) as engine:
 
         async def wait() -> None:
-            waiting = wait_until_healthy(LocalHttp(), "127.0.0.1", port_of(engine), "m")
+            waiting = wait_until_healthy(LocalHttp(), Server("127.0.0.1", port_of(engine)), "m")
             await asyncio.wait_for(waiting, 1.5)
 
         with pytest.raises(TimeoutError):
@@ -116,5 +116,5 @@ def test_health_200_without_a_token_is_not_healthy(tmp_path: Path) -> None:
 def test_a_canary_for_an_unknown_model_is_unhealthy(tmp_path: Path) -> None:
     with RunningEngine(tmp_path, load_s=0.05) as engine:
         engine.wait_ready()
-        asked = canary(LocalHttp(), "127.0.0.1", port_of(engine), "another-model")
+        asked = canary(LocalHttp(), Server("127.0.0.1", port_of(engine)), "another-model")
         assert asyncio.run(asked) is Health.UNHEALTHY

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Planning: which NPUs are chosen, and what is refused with which code, numbers and hint."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,27 +11,38 @@ from hypothesis import strategies as st
 
 from agent.config.values import Profile
 from agent.errors import Code, Failure
-from agent.model import (
+from agent.facts import (
     ContainerFacts,
-    DriverState,
+    FileFacts,
     HostFacts,
-    Inventory,
+    ImageFacts,
+    Listener,
     ModelFacts,
+    Neighbor,
+    ProcessFacts,
+)
+from agent.model import (
+    DriverState,
+    Inventory,
     Npu,
     NpuHealth,
+    NpuProcess,
+    ProductLine,
+    product_line,
 )
-from agent.plan.npus import choose_npus
-from agent.plan.plan import MANAGER_DEVICES, Plan, build_plan, held_by_containers
+from agent.plan.holders import Holder, find_holders, npus_of
+from agent.plan.needs import MANAGER_DEVICES
+from agent.plan.npus import Demand, choose_npus
+from agent.plan.plan import Plan, build_plan
 from tests.build import (
-    HEADS,
     IMAGE_ID,
     NPU_MEMORY_MIB,
     build_container,
+    build_facts,
     build_host,
     build_inventory,
     build_npu,
     build_profile,
-    build_survey,
 )
 
 
@@ -38,19 +51,28 @@ def plan(
     host: HostFacts | None = None,
     inventory: Inventory | None = None,
     model: ModelFacts | None = None,
-    containers: tuple[ContainerFacts, ...] = (),
-    image_id: str = IMAGE_ID,
-    taken: tuple[int, ...] = (),
+    **changes: Any,
 ) -> Plan | Failure:
-    profile, host = profile or build_profile(), host or build_host()
-    return build_plan(
-        profile,
-        host,
-        build_survey(host, profile, *containers, image_id=image_id),
-        model or ModelFacts(profile.model, HEADS),
-        inventory or build_inventory(),
-        taken,
-    )
+    """`changes` are those of build_facts."""
+    profile = profile or build_profile()
+    if model is not None:
+        changes["models"] = (replace(model, directory=profile.model),)
+    return build_plan(profile, build_facts(profile, host, inventory, **changes))
+
+
+def choose(
+    wanted: str | Sequence[int],
+    inventory: Inventory,
+    taken: Collection[int],
+    heads: int,
+    need_mib: int,
+    *,
+    kv_heads: int = 0,
+    products: tuple[ProductLine, ...] = (ProductLine.A2, ProductLine.A3),
+) -> tuple[Npu, ...] | Failure:
+    wanted = wanted if isinstance(wanted, str) else tuple(wanted)
+    demand = Demand(wanted, products, heads, kv_heads, need_mib)
+    return choose_npus(demand, inventory, {npu: Holder("something else") for npu in taken})
 
 
 def chosen(answer: Plan | tuple[Npu, ...] | Failure) -> list[int]:
@@ -79,7 +101,7 @@ def refused(answer: Plan | tuple[Npu, ...] | Failure, code: Code, *words: str) -
         (32768, 32, 33, 2),
         (32768, 32, 65, 4),  # 3 would fit, and does not divide 32
         (32768, 28, 65, 4),  # Qwen-7B: 28 heads
-        (32768, 12, 65, 3),  # Qwen-1.5B: 12 heads
+        (32768, 12, 65, 3),
         (32768, 28, 150, 7),  # 5 and 6 would fit
         (32768, 32, 256, 8),
     ],
@@ -88,8 +110,27 @@ def test_auto_takes_the_smallest_size_that_fits_and_divides(
     memory_mib: int, heads: int, need_gib: int, size: int
 ) -> None:
     npus = [build_npu(logic_id, memory_mib=memory_mib) for logic_id in range(8)]
-    answer = choose_npus("auto", build_inventory(npus), (), heads, need_gib * 1024)
+    answer = choose("auto", build_inventory(npus), (), heads, need_gib * 1024)
     assert chosen(answer) == list(range(size))
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "need_gib", "size"),
+    [
+        (12, 2, 65, 4),  # Qwen-1.5B: 3 divides 12, and neither divides 2 nor is divided by it
+        (28, 4, 129, 0),  # Qwen-7B: 7 divides 28, and not 4; 8 divides 4 the other way, and not 28
+        (28, 4, 128, 4),
+        (32, 8, 65, 4),
+        (16, 2, 129, 8),  # each key-value head is repeated on four chips
+    ],
+)
+def test_key_value_heads_are_divided_too(
+    heads: int, kv_heads: int, need_gib: int, size: int
+) -> None:
+    """As vLLM asserts it when it builds the model; with a wrong size the engine never starts."""
+    npus = [build_npu(logic_id, memory_mib=32768) for logic_id in range(8)]
+    answer = choose("auto", build_inventory(npus), (), heads, need_gib * 1024, kv_heads=kv_heads)
+    assert (0 if isinstance(answer, Failure) else len(answer)) == size
 
 
 def test_auto_leaves_out_what_cannot_be_used() -> None:
@@ -102,35 +143,35 @@ def test_auto_leaves_out_what_cannot_be_used() -> None:
         build_npu(5, health=NpuHealth.WARNING),
         build_npu(6),
     ]
-    answer = choose_npus("auto", build_inventory(npus), {4}, 32, 2 * NPU_MEMORY_MIB)
+    answer = choose("auto", build_inventory(npus), {4}, 32, 2 * NPU_MEMORY_MIB)
     assert chosen(answer) == [5, 6]
 
 
 def test_auto_does_not_depend_on_the_order_of_the_inventory() -> None:
     npus = [build_npu(logic_id) for logic_id in (5, 3, 7, 4)]
-    assert chosen(choose_npus("auto", build_inventory(npus), (), 32, NPU_MEMORY_MIB)) == [3]
+    assert chosen(choose("auto", build_inventory(npus), (), 32, NPU_MEMORY_MIB)) == [3]
 
 
 def test_auto_says_what_it_looked_at() -> None:
     npus = [build_npu(0), build_npu(1), build_npu(2, memory_mib=1000)]
-    answer = choose_npus("auto", build_inventory(npus), {0}, 32, 100_000)
+    answer = choose("auto", build_inventory(npus), {0}, 32, 100_000)
     refused(answer, Code.NPU_TOO_FEW, "100000 MiB", "32 attention heads", "1: 65536", "2: 1000")
     assert isinstance(answer, Failure)
     assert "0: 65536" not in answer.message
 
 
 def test_no_free_npu_at_all() -> None:
-    refused(choose_npus("auto", build_inventory(2), {0, 1}, 32, 1), Code.NPU_TOO_FEW, "none")
+    refused(choose("auto", build_inventory(2), {0, 1}, 32, 1), Code.NPU_TOO_FEW, "none")
 
 
 def test_a_driver_that_does_not_tell_the_memory_is_not_trusted() -> None:
     npus = [build_npu(logic_id, memory_mib=0) for logic_id in range(8)]
-    refused(choose_npus("auto", build_inventory(npus), (), 32, 1024), Code.NPU_TOO_FEW)
+    refused(choose("auto", build_inventory(npus), (), 32, 1024), Code.NPU_TOO_FEW)
 
 
 def test_unknown_heads_are_not_divided() -> None:
     """A model whose heads are not known may run on one NPU, and on more only when told to."""
-    answer = choose_npus("auto", build_inventory(8), (), 0, 2 * NPU_MEMORY_MIB)
+    answer = choose("auto", build_inventory(8), (), 0, 2 * NPU_MEMORY_MIB)
     refused(answer, Code.NPU_TOO_FEW)
 
 
@@ -181,7 +222,7 @@ BROKEN = build_inventory(
 def test_a_list_that_cannot_be_obeyed(
     wanted: str | tuple[int, ...], code: Code, words: tuple[str, ...]
 ) -> None:
-    refused(choose_npus(wanted, BROKEN, {3}, 32, 1024), code, *words)
+    refused(choose(wanted, BROKEN, {3}, 32, 1024), code, *words)
 
 
 def test_a_list_that_does_not_divide_the_heads() -> None:
@@ -190,7 +231,7 @@ def test_a_list_that_does_not_divide_the_heads() -> None:
 
 
 def test_all_of_none() -> None:
-    refused(choose_npus("all", build_inventory(0), (), 32, 1), Code.NPU_TOO_FEW)
+    refused(choose("all", build_inventory(0), (), 32, 1), Code.NPU_TOO_FEW)
 
 
 # --- who holds what ------------------------------------------------------------------------------
@@ -203,7 +244,7 @@ def test_other_instances_and_containers_are_respected() -> None:
         build_container("deepseek-vllm-8b", "/dev/davinci3"),
     )
     profile = build_profile(needs={"npu_memory_gib": 128})
-    assert chosen(plan(profile, containers=others, taken=(0,))) == [2, 3]
+    assert chosen(plan(profile, containers=others, neighbors=(neighbor(0),))) == [2, 3]
 
 
 def test_devices_that_are_no_chips_do_not_count() -> None:
@@ -214,13 +255,246 @@ def test_devices_that_are_no_chips_do_not_count() -> None:
         "/dev/fuse",
         "/dev/davinci7x",
     )
-    container = build_container("one", *devices)
-    assert held_by_containers([container], except_name="other") == {12}
+    assert npus_of(build_container("one", *devices)) == (12,)
 
 
 def test_an_instance_that_is_planned_again_keeps_its_npus() -> None:
     mine = build_container("deepseek-vllm-8b", "/dev/davinci0")
     assert chosen(plan(containers=(mine,))) == [0]
+
+
+def neighbor(*npus: int, **changes: Any) -> Neighbor:
+    return replace(Neighbor("7b", npus, "127.0.0.1", 2024), **changes)
+
+
+OURS = "0::/deepseek.slice/deepseek-vllm-7b.service/libpod-payload-" + "d" * 64
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "containers", "who", "leftover"),
+    [
+        ("0::/user.slice/session-1.scope", (), "process 4711 (python)", False),
+        ("0::/machine.slice/libpod-" + "c" * 64, (build_container("x"),), "container x", False),
+        (OURS, (), "process 4711 (python) of an engine that is being stopped", True),
+    ],
+)
+def test_a_process_that_holds_memory_holds_the_npu(
+    cgroup: str, containers: tuple[ContainerFacts, ...], who: str, leftover: bool
+) -> None:
+    """Also in a privileged container, which has no list of devices."""
+    busy = build_npu(0, processes=(NpuProcess(4711, "python", 30_000),))
+    facts = build_facts(
+        inventory=build_inventory([busy, build_npu(1)]),
+        processes=(ProcessFacts(4711, cgroup),),
+        containers=containers,
+    )
+    (holder,) = find_holders("8b", facts).values()
+    assert holder.who.startswith(who)
+    assert holder.leftover is leftover
+    assert chosen(build_plan(build_profile(), facts)) == [1]
+    code = Code.NPU_LEFTOVER if leftover else Code.NPU_TOO_FEW
+    refused(build_plan(build_profile(npus=(0,)), facts), code, "NPU 0", "process 4711")
+    only = replace(facts, inventory=build_inventory([busy]))
+    refused(build_plan(build_profile(), only), code, "0: ", "process 4711")
+
+
+@pytest.mark.parametrize(
+    ("processes", "containers"),
+    [
+        ((), ()),  # it ended since the driver told of it
+        (
+            (ProcessFacts(4711, "0::/deepseek.slice/libpod-" + "c" * 64 + ".scope"),),
+            (build_container("deepseek-vllm-8b", "/dev/davinci0"),),
+        ),
+    ],
+)
+def test_its_own_engine_and_the_dead_hold_nothing(
+    processes: tuple[ProcessFacts, ...], containers: tuple[ContainerFacts, ...]
+) -> None:
+    npu = build_npu(0, processes=(NpuProcess(4711, "VLLMEngineCore", 30_000),))
+    answer = plan(inventory=build_inventory([npu]), processes=processes, containers=containers)
+    assert chosen(answer) == [0]
+
+
+def test_without_podmans_word_a_process_of_ours_is_not_judged() -> None:
+    npu = build_npu(0, processes=(NpuProcess(4711, "VLLMEngineCore", 30_000),))
+    answer = plan(
+        inventory=build_inventory([npu]),
+        processes=(ProcessFacts(4711, OURS),),
+        podman_seen=False,
+    )
+    assert chosen(answer) == [0]
+
+
+# --- products ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("product", "line"),
+    [
+        ("910B1", "a2"),
+        ("910B3", "a2"),
+        ("910B4-1", "a2"),
+        ("910B2C", "a2"),
+        ("Ascend 910B3", "a2"),
+        ("Ascend910", "a3"),
+        ("910_9391", "a3"),
+        ("310P3", "duo"),
+        ("910A", "unknown"),
+        ("910B", "unknown"),
+        ("910ProB", "unknown"),
+        ("310B4", "unknown"),
+        ("Ascend950PR", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_the_line_of_a_product(product: str, line: str) -> None:
+    assert product_line(product) == line
+
+
+def dies(*logic_ids: int, product: str = "Ascend910", **changes: Any) -> list[Npu]:
+    """Two to a card."""
+    return [
+        build_npu(one, card_id=one // 2, chip_id=one % 2, product=product, **changes)
+        for one in logic_ids
+    ]
+
+
+def test_the_dies_of_a3_go_in_pairs() -> None:
+    answer = plan(inventory=build_inventory(dies(*range(16))))
+    assert chosen(answer) == [0, 1]
+    assert isinstance(answer, Plan)
+    assert answer.tensor_parallel_size == 2
+
+
+def test_a_module_with_one_die_gone_is_not_used() -> None:
+    npus = [*dies(0), *dies(1, health=NpuHealth.CRITICAL), *dies(2, 3, 4, 5)]
+    assert chosen(plan(inventory=build_inventory(npus))) == [2, 3]
+    held = build_container("x", "/dev/davinci3")
+    assert chosen(plan(inventory=build_inventory(npus), containers=(held,))) == [4, 5]
+
+
+def test_a_list_on_a3_names_whole_modules() -> None:
+    inventory = build_inventory(dies(*range(4)))
+    answer = plan(build_profile(npus=(1, 2)), inventory=inventory)
+    refused(answer, Code.NPU_TOO_FEW, "NPU 1", "[0, 1]", "module")
+    assert chosen(plan(build_profile(npus=(2, 3)), inventory=inventory)) == [2, 3]
+
+
+DUO = build_profile(products=(ProductLine.DUO,), needs={"npu_memory_gib": 32})
+
+
+@pytest.mark.parametrize(
+    ("there", "need_gib", "ids"),
+    [
+        (range(8), 32, [0]),
+        ((1, 2, 3), 32, [1]),  # the card that is broken into already
+        ((1, 2, 3), 80, [2, 3]),  # two chips of one card
+        ((0, 2, 4, 5), 80, [4, 5]),
+        ((0, 2), 80, [0, 2]),
+        ((1, 2, 3, 4, 5), 160, [2, 3, 4, 5]),
+    ],
+)
+def test_chips_of_a_duo_are_taken_card_by_card(
+    there: Sequence[int], need_gib: int, ids: list[int]
+) -> None:
+    inventory = build_inventory(dies(*there, product="310P3", memory_mib=44278))
+    profile = replace(DUO, needs=replace(DUO.needs, npu_memory_gib=need_gib))
+    assert chosen(plan(profile, inventory=inventory)) == ids
+
+
+def test_each_line_has_its_image_and_its_mounts() -> None:
+    network = "/usr/local/Ascend/driver/tools/hccn_tool"
+    for profile, product, line in (
+        (build_profile(), "910B3", ProductLine.A2),
+        (build_profile(), "Ascend910", ProductLine.A3),
+        (DUO, "310P3", ProductLine.DUO),
+    ):
+        inventory = build_inventory(dies(0, 1, product=product))
+        images = tuple(
+            ImageFacts(profile.images.of(one), str(one))
+            for one in (ProductLine.A2, ProductLine.A3, ProductLine.DUO)
+        )
+        facts = build_facts(profile, inventory=inventory)
+        facts = replace(facts, podman=replace(facts.podman, images=images))
+        answer = build_plan(profile, facts)
+        assert isinstance(answer, Plan)
+        assert (answer.line, answer.image) == (line, str(line))
+        assert (network in answer.driver_paths) is (line is not ProductLine.DUO)
+
+
+@pytest.mark.parametrize("product", ["310P3", "910A", "Ascend950PR"])
+@pytest.mark.parametrize("wanted", ["auto", (0,)])
+def test_a_model_is_not_put_on_npus_that_it_is_not_for(
+    product: str, wanted: str | tuple[int, ...]
+) -> None:
+    """Said before an image is asked for that would not help."""
+    inventory = build_inventory([build_npu(0, product=product)])
+    answer = plan(build_profile(npus=wanted), inventory=inventory, image_id="")
+    refused(answer, Code.NPU_UNSUPPORTED, product, "a2, a3")
+
+
+def test_npus_of_two_lines_are_not_mixed() -> None:
+    npus = [build_npu(0, memory_mib=32768), *dies(2, 3, memory_mib=32768)]
+    profile = build_profile(needs={"npu_memory_gib": 64})
+    assert chosen(plan(profile, inventory=build_inventory(npus))) == [2, 3]
+    refused(
+        plan(
+            build_profile(needs={"npu_memory_gib": 65}),
+            inventory=build_inventory(npus),
+        ),
+        Code.NPU_TOO_FEW,
+    )
+
+
+# --- ports and files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listen", "address", "clash"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "0.0.0.0", True),  # noqa: S104
+        ("127.0.0.1", "::", True),
+        ("0.0.0.0", "127.0.0.1", True),  # noqa: S104
+        ("::1", "::", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("127.0.0.1", "::1", False),
+        ("::1", "0.0.0.0", False),  # noqa: S104
+    ],
+)
+def test_a_port_that_somebody_else_has(listen: str, address: str, clash: bool) -> None:
+    profile = build_profile(listen=listen)
+    for answer, who in (
+        (plan(profile, listeners=(Listener(address, 2023),)), f"listens on {address}"),
+        (
+            plan(profile, neighbors=(neighbor(7, listen=address, port=2023),)),
+            "deepseek@7b has it",
+        ),
+    ):
+        if clash:
+            refused(answer, Code.PORT_IN_USE, "port 2023", who)
+        else:
+            assert isinstance(answer, Plan)
+
+
+def test_other_ports_and_the_instances_own_do_not_matter() -> None:
+    listening = (Listener("127.0.0.1", 2023),)
+    assert isinstance(plan(listeners=(Listener("127.0.0.1", 2024),)), Plan)
+    mine = build_container("deepseek-vllm-8b", "/dev/davinci0")
+    assert isinstance(plan(listeners=listening, containers=(mine,)), Plan)
+    stopped = replace(mine, running=False)
+    refused(plan(listeners=listening, containers=(stopped,)), Code.PORT_IN_USE)
+    me = neighbor(0, name="8b", port=2023)
+    assert isinstance(plan(neighbors=(me,)), Plan)
+
+
+@pytest.mark.parametrize("key", ["api_key_file", "tls_certificate", "tls_key"])
+def test_a_file_that_cannot_be_used(key: str) -> None:
+    profile = build_profile(**{key: "/etc/x"})
+    assert isinstance(plan(profile), Plan)
+    answer = plan(profile, files=(FileFacts("/etc/x", "others can read it"),))
+    refused(answer, Code.FILE_UNUSABLE, key, "/etc/x", "others can read it")
 
 
 # --- refusals of the host ------------------------------------------------------------------------
@@ -265,20 +539,59 @@ def test_a_host_that_is_just_big_enough(host: HostFacts) -> None:
     assert isinstance(plan(host=host), Plan)
 
 
+@pytest.mark.parametrize(
+    ("present", "image_id", "disk_mib", "refusal"),
+    [
+        (False, IMAGE_ID, 50_000, True),
+        (True, "", 50_000, True),
+        (True, IMAGE_ID, 50_000, False),  # all is there: it fits
+        (False, IMAGE_ID, 60_000, False),
+        (False, IMAGE_ID, 0, False),  # nobody knows
+    ],
+)
+def test_a_disk_that_cannot_hold_what_is_missing(
+    present: bool, image_id: str, disk_mib: int, refusal: bool
+) -> None:
+    problem = "" if present else "there is no such directory"
+    model = ModelFacts("", 32, problem, present, disk_mib=disk_mib)
+    answer = plan(model=model, image_id=image_id)
+    if refusal:
+        refused(answer, Code.HOST_TOO_SMALL, "60 GiB of disk", "50000 MiB")
+    else:
+        assert isinstance(answer, Plan) or answer.code is Code.MODEL_MISSING
+
+
+def test_facts_that_do_not_tell_about_the_model() -> None:
+    refused(plan(models=()), Code.MODEL_MISSING, build_profile().model)
+
+
+def test_an_image_that_nobody_could_ask_for_is_named() -> None:
+    answer = plan(image_id="", podman_seen=False)
+    assert isinstance(answer, Plan)
+    assert answer.image == build_profile().images.a2
+
+
+def test_a_list_with_too_little_memory() -> None:
+    profile = build_profile(npus=(0,), needs={"npu_memory_gib": 65})
+    refused(plan(profile), Code.NPU_TOO_FEW, "[0]", "66560 MiB", "65536")
+    untold = build_inventory([build_npu(0, memory_mib=0)])
+    assert chosen(plan(profile, inventory=untold)) == [0]
+
+
 def test_the_image_has_to_be_there() -> None:
-    refused(plan(image_id=""), Code.IMAGE_MISSING, build_profile().image)
+    refused(plan(image_id=""), Code.IMAGE_MISSING, build_profile().images.a2)
 
 
 @pytest.mark.parametrize(("present", "code"), [(False, "model-missing"), (True, "model-invalid")])
 def test_the_model_has_to_be_whole(present: bool, code: str) -> None:
     model = ModelFacts("/srv/m", 0, "a shard is missing", present)
-    refused(plan(model=model), Code(code), "/srv/m", "a shard")
+    refused(plan(model=model), Code(code), build_profile().model, "a shard")
 
 
 def test_the_plan_holds_what_it_was_made_of() -> None:
     answer = plan()
     assert isinstance(answer, Plan)
-    assert (answer.instance, answer.image_id) == ("8b", IMAGE_ID)
+    assert (answer.instance, answer.image) == ("8b", IMAGE_ID)
     assert (answer.profile, answer.host) == (build_profile(), build_host())
 
 
@@ -300,17 +613,23 @@ inventories = st.lists(chips(), max_size=16, unique_by=lambda npu: npu.logic_id)
 )
 taken_npus = st.frozensets(st.integers(0, 15), max_size=8)
 wishes = st.sampled_from(["auto", "all"]) | st.lists(st.integers(0, 15), max_size=8)
-heads_counts = st.sampled_from([1, 12, 28, 32, 40, 64])
+# Attention and key-value heads: of the distills' own shapes, and of models without sharing.
+heads_counts = st.sampled_from([(1, 1), (12, 2), (28, 4), (32, 8), (40, 8), (64, 64)])
 needs_mib = st.integers(1, 600_000)
 
 
 @given(wishes, inventories, taken_npus, heads_counts, needs_mib)
 @settings(deadline=None, max_examples=500)
 def test_what_is_chosen_can_be_used(
-    wanted: str | list[int], inventory: Inventory, taken: frozenset[int], heads: int, need: int
+    wanted: str | list[int],
+    inventory: Inventory,
+    taken: frozenset[int],
+    heads: tuple[int, int],
+    need: int,
 ) -> None:
-    answer = choose_npus(wanted, inventory, taken, heads, need)
-    assert answer == choose_npus(wanted, inventory, taken, heads, need)
+    count, kv_heads = heads
+    answer = choose(wanted, inventory, taken, count, need, kv_heads=kv_heads)
+    assert answer == choose(wanted, inventory, taken, count, need, kv_heads=kv_heads)
     if isinstance(answer, Failure):
         assert answer.hint
         return
@@ -320,7 +639,8 @@ def test_what_is_chosen_can_be_used(
     assert set(ids).isdisjoint(taken)
     assert all(npu in inventory.npus and npu.device_present for npu in answer)
     assert all(npu.health in (NpuHealth.OK, NpuHealth.WARNING) for npu in answer)
-    assert heads % len(ids) == 0
+    assert count % len(ids) == 0
+    assert max(len(ids), kv_heads) % min(len(ids), kv_heads) == 0
     match wanted:
         case "auto":
             assert sum(npu.memory_mib for npu in answer) >= need
@@ -333,11 +653,12 @@ def test_what_is_chosen_can_be_used(
 @given(inventories, taken_npus, heads_counts, needs_mib)
 @settings(deadline=None, max_examples=500)
 def test_auto_refuses_only_when_equal_npus_do_not_suffice(
-    inventory: Inventory, taken: frozenset[int], heads: int, need: int
+    inventory: Inventory, taken: frozenset[int], heads: tuple[int, int], need: int
 ) -> None:
     """With chips of one kind, as in every server: no smaller size would do, and none is refused."""
     same = [replace(npu, memory_mib=32768) for npu in inventory.npus]
-    answer = choose_npus("auto", build_inventory(same), taken, heads, need)
+    count, kv_heads = heads
+    answer = choose("auto", build_inventory(same), taken, count, need, kv_heads=kv_heads)
     usable = (NpuHealth.OK, NpuHealth.WARNING)
     free = [
         npu
@@ -345,6 +666,10 @@ def test_auto_refuses_only_when_equal_npus_do_not_suffice(
         if npu.device_present and npu.health in usable and npu.logic_id not in taken
     ]
     fitting = [
-        size for size in range(1, len(free) + 1) if heads % size == 0 and size * 32768 >= need
+        size
+        for size in range(1, len(free) + 1)
+        if count % size == 0
+        and max(size, kv_heads) % min(size, kv_heads) == 0
+        and size * 32768 >= need
     ]
     assert (0 if isinstance(answer, Failure) else len(answer)) == min(fitting, default=0)

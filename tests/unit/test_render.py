@@ -1,81 +1,45 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Rendering: whole files against tests/golden, keys against Podman's versions, and what comes out
-of the quoting against a reader of its own that follows systemd's rules."""
+"""Rendering: whole files against tests/golden, and keys against Podman's versions."""
 
-import os
 import re
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.config.values import RendererChoice
-from agent.plan.plan import Plan
+from agent.model import front_unit
+from agent.plan.needs import MANAGER_DEVICES
 from agent.render.choose import other_paths
-from agent.render.render import RenderedFile, render
-from agent.render.workload import Workload, build_workload
+from agent.render.render import render
 from tests.build import build_host, build_profile, make_plan
+from tests.cases import CASES, TREE, TWO
+from tests.unit_files import read_unit
 
-TREE = Path(__file__).resolve().parents[2]
 GOLDEN = TREE / "tests/golden"
 AUTO, QUADLET, UNIT = RendererChoice.AUTO, RendererChoice.QUADLET, RendererChoice.UNIT
 
 # --- golden files --------------------------------------------------------------------------------
 
-TUTORIAL = build_profile(
-    npus="all",
-    listen="0.0.0.0",  # noqa: S104 - as the tutorial publishes it
-    vllm={"trust_remote_code": True, "reasoning_parser": ""},
-)
-ODD = build_profile(
-    served_name="deepseek r1 $8 100%",
-    environment={
-        "BACKSLASH": "C:\\dir\\",
-        "DOLLAR": "$HOME ${PATH} $$",
-        "EMPTY": "",
-        "PERCENT": "100% %h %%",
-        "QUOTES": "say \"hi\" 'there'",
-        "SPACES": "  two  spaces ",
-        "UNICODE": "模型 ✓",
-    },
-    vllm={
-        "extra_args": (
-            "--chat-template=a b",
-            '--override={"k": "$x %h"}',
-            "--模型=好",
-            "back\\slash\\",
-            "'",
-            "#",
-        )
-    },
-)
-IPV6 = build_profile(listen="::1")
 
-# Name of the directory -> what is planned. The renderer is chosen by the host.
-CASES: dict[str, Plan] = {
-    "8b-auto": make_plan(host=build_host("5.4.2")),
-    "8b-all-npus": make_plan(TUTORIAL, build_host("5.4.2")),
-    **{
-        f"podman-{version}": make_plan(host=build_host(version))
-        for version in ("4.4.0", "4.5.1", "4.9.4", "5.0.0", "5.3.0", "5.8.2")
-    },
-    "podman-4.3.1-cgroup1": make_plan(host=build_host("4.3.1", cgroup=1)),
-    "podman-3.4.4-cgroup1": make_plan(host=build_host("3.4.4", cgroup=1)),
-    "podman-3.4.4-cgroup2": make_plan(host=build_host("3.4.4")),
-    "podman-4.9.4-cgroup1": make_plan(host=build_host("4.9.4", cgroup=1)),
-    "odd-values": make_plan(ODD, build_host("5.4.2")),
-    "odd-values-cgroup1": make_plan(ODD, build_host("4.9.4", cgroup=1)),
-    "ipv6": make_plan(IPV6, build_host("5.4.2")),
-    "ipv6-cgroup1": make_plan(IPV6, build_host("4.9.4", cgroup=1)),
-    "odd-model": make_plan(build_profile(model='/srv/模 型/"8b" $x 100%'), build_host("5.4.2")),
-    "with-init": make_plan(host=build_host("4.4.0", container_init=True)),
-    "with-init-cgroup1": make_plan(host=build_host("4.3.1", cgroup=1, container_init=True)),
-    "no-driver-files": make_plan(host=build_host("5.4.2", driver_paths=())),
-}
+def test_golden_of_two_instances(request: pytest.FixtureRequest) -> None:
+    files = [render(plan, AUTO) for plan in TWO]
+    rendered = {str(file.path.relative_to("/")): file.text for file in files}
+    if request.config.getoption("--update-golden"):
+        _write(GOLDEN / "two-instances", rendered)
+    assert _read(GOLDEN / "two-instances") == rendered
+    devices = [
+        {value for key, value in read_unit(file.text)["Container"] if key == "AddDevice"}
+        for file in files
+    ]
+    assert devices[0] & devices[1] == set(MANAGER_DEVICES)
+    ports = {
+        value
+        for file in files
+        for key, value in read_unit(file.text)["Container"]
+        if key == "PublishPort"
+    }
+    assert len(ports) == 2
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -88,7 +52,7 @@ def test_golden(case: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_no_golden_directory_is_left_over() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(CASES)
+    assert {path.name for path in GOLDEN.iterdir()} == {*CASES, "two-instances"}
 
 
 def _read(folder: Path) -> dict[str, str]:
@@ -104,7 +68,7 @@ def _write(folder: Path, files: dict[str, str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name, text in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())
 
 
@@ -221,8 +185,9 @@ def test_podman_3_knows_how_to_stop() -> None:
 def test_rules_of_the_design(case: str) -> None:
     text = render(CASES[case], AUTO).text
     unit, service = read_unit(text)["Unit"], read_unit(text)["Service"]
-    assert ("PartOf", "deepseek@8b.service") in unit
-    assert ("Requisite", "deepseek@8b.service") in unit
+    front = front_unit(CASES[case].instance)
+    assert ("PartOf", front) in unit
+    assert ("Requisite", front) in unit
     assert not [value for key, value in unit if key == "After" and "deepseek@" in value]
     assert [value for key, value in service if key == "Restart"] == ["no"]
     assert ("SuccessExitStatus", "137 143") in service
@@ -260,275 +225,3 @@ def test_only_the_chosen_npus_are_given() -> None:
 
 def test_the_same_plan_gives_the_same_bytes() -> None:
     assert render(CASES["odd-values"], AUTO) == render(CASES["odd-values"], AUTO)
-
-
-# --- a reader of unit files, by systemd.syntax(7), systemd.unit(5) and systemd.service(5) --------
-
-C_ESCAPES = {
-    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
-    "\\": "\\", '"': '"', "'": "'", "s": " ",
-}  # fmt: skip
-SPECIFIERS = {"%": "%", "t": "/run", "N": "deepseek-vllm-8b", "n": "deepseek-vllm-8b.service"}
-
-
-def read_unit(text: str) -> dict[str, list[tuple[str, str]]]:
-    """Section -> its assignments in order. Refuses what systemd would not read as one line each."""
-    sections: dict[str, list[tuple[str, str]]] = {}
-    current: list[tuple[str, str]] = []
-    for line in text.split("\n"):
-        assert "\r" not in line
-        assert "\0" not in line
-        if not line.strip() or line[0] in "#;":
-            continue
-        assert not line.endswith("\\"), "would go on in the next line"
-        if line.startswith("["):
-            current = sections.setdefault(line.strip("[]"), [])
-        else:
-            key, equals, value = line.partition("=")
-            assert equals
-            assert re.fullmatch(r"[A-Za-z0-9]+", key)
-            current.append((key, value.strip(" \t")))
-    return sections
-
-
-def split_words(value: str) -> list[str]:
-    """Unquoted words; only whitespace of ASCII separates them."""
-    words: list[str] = []
-    rest = value.lstrip(" \t")
-    while rest:
-        word, rest = _first_word(rest)
-        words.append(word)
-        rest = rest.lstrip(" \t")
-    return words
-
-
-def _first_word(text: str) -> tuple[str, str]:
-    word, quote, at = "", "", 0
-    assert not re.match(r";(\s|$)", text), "would separate two commands"
-    while at < len(text):
-        char = text[at]
-        at += 1
-        if char == "\\":
-            assert text[at] in C_ESCAPES
-            word += C_ESCAPES[text[at]]
-            at += 1
-        elif quote:
-            quote, word = ("", word) if char == quote else (quote, word + char)
-        elif char in "\"'":
-            quote = char
-        elif char in " \t":
-            return word, text[at:]
-        else:
-            word += char
-    assert not quote, "unbalanced"
-    return word, ""
-
-
-def expand_specifiers(word: str) -> str:
-    return re.sub(r"%(.?)", lambda found: SPECIFIERS[found[1]], word)
-
-
-def expand_variables(word: str) -> str:
-    """As if the environment were empty: "$$" is the only thing that leaves a dollar."""
-    pattern = r"\$(\$|\{[^}]*\}|[A-Za-z_][A-Za-z0-9_]*)?"
-    return re.sub(pattern, lambda found: "$" if found[1] in (None, "$") else "", word)
-
-
-def read_command(value: str) -> list[str]:
-    """The argv that systemd executes."""
-    return [expand_variables(expand_specifiers(word)) for word in split_words(value)]
-
-
-def read_plain(text: str) -> list[str]:
-    (command,) = (value for key, value in read_unit(text)["Service"] if key == "ExecStart")
-    return read_command(command)
-
-
-def read_quadlet(text: str, key: str) -> Iterator[list[str]]:
-    """What podman gets of the values of one key. The generator unquotes words, and quotes them
-    again for ExecStart=, where systemd expands them (podman, pkg/systemd/parser/split.go). Tried
-    with 5.4.2: it does not unquote Volume=, stops at an empty word, and leaves ";" bare."""
-    for name, value in read_unit(text)["Container"]:
-        if name == key:
-            words = [value] if key == "Volume" else split_words(value)
-            assert "" not in words
-            assert ";" not in words
-            yield [expand_variables(expand_specifiers(word)) for word in words]
-
-
-@pytest.mark.parametrize(
-    ("value", "argv"),
-    [
-        ("a  b", ["a", "b"]),
-        ('"a b" c', ["a b", "c"]),
-        ('a"b c"d', ["ab cd"]),
-        ("'a \"b\"' \"c 'd'\"", ['a "b"', "c 'd'"]),
-        (r'"a\\" "\""', ["a\\", '"']),
-        ("%% %t/x %%t", ["%", "/run/x", "%t"]),
-        ("$$x a$x ${y}b $$$$", ["$x", "a", "b", "$$"]),
-        ('""', [""]),
-        ('";" a;b', [";", "a;b"]),
-    ],
-)
-def test_the_reader_reads_as_systemd_does(value: str, argv: list[str]) -> None:
-    assert read_command(value) == argv
-
-
-# --- round trips ---------------------------------------------------------------------------------
-
-# What the configuration lets through: no control characters (and no surrogates: they are not TOML).
-printable = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=20)
-# Mostly characters that mean something to somebody on the way.
-nasty = st.text(st.sampled_from("%$\"'\\;#=:{}[]@~ *?&|<>()`!-+a模tNnh"), min_size=1, max_size=8)
-values = printable | nasty
-lists_with_empty = st.lists(values | st.just(""), max_size=4)
-
-PLAIN_HOST, QUADLET_HOST = build_host("4.3.1", cgroup=1), build_host("5.4.2")
-
-
-def plans(served_name: str, extra: list[str], environment: list[str]) -> tuple[Plan, Plan]:
-    profile = build_profile(
-        served_name=served_name,
-        environment={f"V{index}": value for index, value in enumerate(environment)},
-        vllm={"extra_args": tuple(extra)},
-    )
-    return make_plan(profile, PLAIN_HOST), make_plan(profile, QUADLET_HOST)
-
-
-def check_command(argv: list[str], workload: Workload) -> None:
-    assert argv[-len(workload.command) :] == list(workload.command)
-    assert argv[-len(workload.command) - 1] == workload.image_id
-
-
-@given(values, lists_with_empty, lists_with_empty)
-@settings(deadline=None, max_examples=150)
-def test_a_plain_unit_runs_exactly_the_workload(
-    served_name: str, extra: list[str], environment: list[str]
-) -> None:
-    plan, _ = plans(served_name, extra, environment)
-    workload = build_workload(plan)
-    argv = read_plain(render(plan, AUTO).text)
-    check_command(argv, workload)
-    assert workload.command[-len(extra) :] == tuple(extra) or not extra
-    options = argv[: -len(workload.command)]
-    assert [one for one in options if one.startswith("--env=")] == [
-        f"--env={name}={value}" for name, value in workload.environment
-    ]
-    assert [one for one in options if one.startswith("--volume=")] == [
-        f"--volume={mount.source}:{mount.target}:ro" for mount in workload.mounts
-    ]
-
-
-@given(values, st.lists(values.filter(lambda value: value != ";"), max_size=4))
-@settings(deadline=None, max_examples=150)
-def test_a_quadlet_runs_exactly_the_workload(served_name: str, extra: list[str]) -> None:
-    _, plan = plans(served_name, extra, [])
-    (argv,) = read_quadlet(render(plan, AUTO).text, "Exec")
-    assert argv == list(build_workload(plan).command)
-
-
-@given(lists_with_empty)
-@settings(deadline=None, max_examples=150)
-def test_a_quadlet_passes_the_environment_on(environment: list[str]) -> None:
-    _, plan = plans("m", [], environment)
-    found = list(read_quadlet(render(plan, AUTO).text, "Environment"))
-    assert found == [[f"{name}={value}"] for name, value in build_workload(plan).environment]
-
-
-FOLDERS = (
-    "plain",
-    "模型",
-    "100%",
-    "a-b_c.d",
-    "a b",
-    "a+b@c",
-    "$x",
-    "it's",
-    'say "hi"',
-    "back\\slash",
-)
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_model_folder_of_any_name_is_mounted(folder: str) -> None:
-    """But for a colon, which the configuration refuses."""
-    profile = build_profile(model=f"/srv/{folder}")
-    wanted = f"/srv/{folder}:/models/{folder}:ro"
-    plain = render(make_plan(profile, PLAIN_HOST), AUTO).text
-    quadlet = render(make_plan(profile, QUADLET_HOST), AUTO).text
-    assert f"--volume={wanted}" in read_plain(plain)
-    assert [wanted] in list(read_quadlet(quadlet, "Volume"))
-
-
-# --- the programs that will read it --------------------------------------------------------------
-
-ANALYZE = shutil.which("systemd-analyze")
-# The lab's hosts have a real one; DEEPSEEK_QUADLET names another for a run by hand.
-GENERATORS = (os.environ.get("DEEPSEEK_QUADLET", ""), "/usr/libexec/podman/quadlet")
-GENERATOR = next((path for path in GENERATORS if path and os.access(path, os.X_OK)), None)
-UNIT_CASES = [case for case, plan in CASES.items() if render(plan, AUTO).renderer is UNIT]
-QUADLET_CASES = [case for case in CASES if case not in UNIT_CASES]
-
-
-def verify(folder: Path, file: RenderedFile) -> str:
-    """What systemd-analyze says, in a root that holds nothing but what the unit names."""
-    units = folder / "usr/lib/systemd/system"
-    units.mkdir(parents=True)
-    for target in ("sysinit", "basic", "shutdown"):
-        (units / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n", encoding="utf-8")
-    for name in ("deepseek@.service", "deepseek.slice"):
-        shutil.copy(TREE / "units" / name, units)
-    helpers = "usr/libexec/deepseek-agent"
-    for program in ("usr/bin/podman", "bin/rm", f"{helpers}/attach", f"{helpers}/front-stopped"):
-        path = folder / program
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("#!/bin/sh\n", encoding="utf-8")
-        path.chmod(0o755)
-    path = folder / file.path.relative_to("/")
-    path.parent.mkdir(parents=True)
-    path.write_text(file.text, encoding="utf-8")
-    done = subprocess.run(
-        [str(ANALYZE), "verify", "--man=no", f"--root={folder}", path.name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stderr if done.stderr or done.returncode == 0 else f"status {done.returncode}"
-
-
-@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-@pytest.mark.parametrize("case", UNIT_CASES)
-def test_systemd_accepts_the_plain_unit(case: str, tmp_path: Path) -> None:
-    assert verify(tmp_path, render(CASES[case], AUTO)) == ""
-
-
-@pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
-def test_systemd_would_have_said_so(tmp_path: Path) -> None:
-    """That the test above can fail."""
-    file = render(CASES["podman-4.3.1-cgroup1"], AUTO)
-    wrong = RenderedFile(file.renderer, file.path, file.text.replace("Slice=", "Slize="), file.unit)
-    assert "Slize" in verify(tmp_path, wrong)
-
-
-@pytest.mark.skipif(GENERATOR is None, reason="no quadlet generator here; the lab runs one")
-@pytest.mark.parametrize("case", QUADLET_CASES)
-def test_the_generator_makes_the_same_command_of_it(case: str, tmp_path: Path) -> None:
-    """Whatever its version: none of our options is lost, and the command is the workload's."""
-    file = render(CASES[case], AUTO)
-    (tmp_path / file.path.name).write_text(file.text, encoding="utf-8")
-    done = subprocess.run(
-        [str(GENERATOR), "--dryrun"],
-        env={"QUADLET_UNIT_DIRS": str(tmp_path), "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    argv = read_plain(done.stdout.partition("\n")[2])
-    workload = build_workload(CASES[case])
-    check_command(argv, workload)
-    for option, values in (
-        ("--env", [f"{name}={value}" for name, value in workload.environment]),
-        ("--device", list(workload.devices)),
-        ("-v", [f"{mount.source}:{mount.target}:ro" for mount in workload.mounts]),
-    ):
-        assert [argv[at + 1] for at, word in enumerate(argv) if word == option] == values

@@ -46,10 +46,6 @@ class FakeControl:
     async def restart(self, instance: str) -> None:
         self._take("restart", instance)
 
-    async def render(self, instance: str) -> str:
-        self._take("render", instance)
-        return "[Container]\n"
-
     def start_wait_s(self) -> float:
         return 1800.0
 
@@ -239,7 +235,6 @@ async def ask_as(
 ROUTES = [
     ("GET", "/v1/status", 200, 200, 200),
     ("GET", "/v1/health", 200, 200, 200),
-    ("GET", "/v1/instances/8b/render", 200, 200, 403),
     ("POST", "/v1/instances/8b/restart", 202, 202, 403),
     ("GET", "/v1/instances/8b/attach", 200, 403, 403),
 ]
@@ -296,7 +291,8 @@ def test_without_the_group_nobody_but_root_is_an_operator(open_folder: Path) -> 
 
     async def scenario() -> None:
         async with serving(open_folder) as one:
-            assert await ask_as(one, NOBODY, NOBODY, "/v1/instances/8b/render") == 403
+            target = "/v1/instances/8b/restart"
+            assert await ask_as(one, NOBODY, NOBODY, target, "POST") == 403
 
     asyncio.run(scenario())
 
@@ -307,9 +303,9 @@ def test_credentials_are_those_of_the_connection(open_folder: Path) -> None:
 
     async def scenario() -> None:
         async with serving(open_folder) as one:
-            target = "/v1/instances/8b/render"
-            callers = [ask_as(one, uid, NOBODY, target) for uid in (0, NOBODY) * 4]
-            assert await asyncio.gather(*callers) == [200, 403] * 4
+            target = "/v1/instances/8b/restart"
+            callers = [ask_as(one, uid, NOBODY, target, "POST") for uid in (0, NOBODY) * 4]
+            assert await asyncio.gather(*callers) == [202, 403] * 4
 
     asyncio.run(scenario())
 
@@ -355,14 +351,13 @@ def test_nonsense_is_refused_and_the_next_is_answered(
 def test_an_unknown_instance(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as one:
-            for target in ("attach", "render"):
-                status, body = await one.get(f"/v1/instances/9z/{target}")
-                assert status == 404
-                assert body["error"] == {
-                    "code": "instance-unknown",
-                    "message": "cannot serve 9z: no",
-                    "hint": "write it",
-                }
+            status, body = await one.get("/v1/instances/9z/attach")
+            assert status == 404
+            assert body["error"] == {
+                "code": "instance-unknown",
+                "message": "cannot serve 9z: no",
+                "hint": "write it",
+            }
 
     asyncio.run(scenario())
 
@@ -509,9 +504,8 @@ def test_client(tmp_path: Path) -> None:
         async with serving(tmp_path) as one:
             one.show(Phase.HELD, HELD)
             assert await with_client(one, lambda client: client.status()) == one.board.snapshot
-            assert await with_client(one, lambda client: client.render("8b")) == "[Container]\n"
             await with_client(one, lambda client: client.restart("8b"))
-            assert one.control.asked == [("render", "8b"), ("restart", "8b")]
+            assert one.control.asked == [("restart", "8b")]
             with pytest.raises(AgentError) as raised:
                 await with_client(one, lambda client: client.restart("9z"))
             assert raised.value.failure.code is Code.INSTANCE_UNKNOWN

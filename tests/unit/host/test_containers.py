@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agent.errors import Code, HostError, HostUnavailable, Remedy
+from agent.facts import ImageFacts
 from agent.host.containers import SURVEY_DEADLINE_S, Podman
 from tests.fakes.podman_api import FakeContainer, FakePodmanApi, Mode
 from tests.scenario.clock import run, skip
@@ -48,9 +49,9 @@ def test_survey(api: FakePodmanApi) -> None:
         FakeContainer(NAME, unit=f"{NAME}.service", devices=("/dev/davinci0", "/dev/hisi_hdc")),
         FakeContainer("stopped", running=False, devices=("/dev/davinci1",)),
     ]
-    seen = asked(api, podman(api).survey(IMAGE))
+    seen = asked(api, podman(api).survey([IMAGE]))
     assert seen.version == (5, 4, 2)
-    assert (seen.image.reference, seen.image.image_id) == (IMAGE, IMAGE_ID)
+    assert seen.images == (ImageFacts(IMAGE, IMAGE_ID),)
     ours, stopped = seen.containers
     assert (ours.name, ours.running, ours.unit) == (NAME, True, f"{NAME}.service")
     assert ours.devices == ("/dev/davinci0", "/dev/hisi_hdc")
@@ -64,17 +65,23 @@ def test_survey(api: FakePodmanApi) -> None:
 )
 def test_versions(api: FakePodmanApi, version: str, parsed: tuple[int, int, int]) -> None:
     api.version = version
-    assert asked(api, podman(api).survey(IMAGE)).version == parsed
+    assert asked(api, podman(api).survey([IMAGE])).version == parsed
+
+
+def test_several_images_and_none(api: FakePodmanApi) -> None:
+    seen = asked(api, podman(api).survey([IMAGE, "localhost/other"]))
+    assert [one.image_id for one in seen.images] == [IMAGE_ID, ""]
+    assert asked(api, podman(api).survey([])).images == ()
 
 
 def test_an_image_that_is_not_there(api: FakePodmanApi) -> None:
     api.images.clear()
-    assert asked(api, podman(api).survey(IMAGE)).image.image_id == ""
+    assert asked(api, podman(api).survey([IMAGE])).images[0].image_id == ""
 
 
 def test_a_container_that_goes_away_meanwhile(api: FakePodmanApi) -> None:
     api.containers = [FakeContainer("gone", vanishes=True), FakeContainer(NAME)]
-    seen = asked(api, podman(api).survey(IMAGE))
+    seen = asked(api, podman(api).survey([IMAGE]))
     assert [one.name for one in seen.containers] == ["gone", NAME]
     assert seen.containers[0].devices == ()
 
@@ -115,7 +122,7 @@ def test_an_api_that_never_answers_is_given_up_by_the_parent(api: FakePodmanApi)
     api.mode = Mode.SILENT
 
     async def ask() -> None:
-        asking = asyncio.create_task(podman(api).survey(IMAGE))
+        asking = asyncio.create_task(podman(api).survey([IMAGE]))
         while not api.requests:  # noqa: ASYNC110 - the double has no event for it
             await asyncio.sleep(0.01)
         began = time.monotonic()
@@ -166,7 +173,7 @@ def test_no_process_can_be_started(api: FakePodmanApi, monkeypatch: pytest.Monke
     """As with EAGAIN from fork(2); here the interpreter is not where it was."""
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(HostError) as raised:
-        asked(api, podman(api).survey(IMAGE))
+        asked(api, podman(api).survey([IMAGE]))
     assert raised.value.failure.remedy is Remedy.RETRY
 
 
@@ -175,4 +182,4 @@ def test_the_caller_s_own_connections_do_not_matter(
 ) -> None:
     monkeypatch.setenv("CONTAINER_HOST", "unix:///nonexistent.sock")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert asked(api, podman(api).survey(IMAGE)).image.image_id == IMAGE_ID
+    assert asked(api, podman(api).survey([IMAGE])).images[0].image_id == IMAGE_ID

@@ -2,13 +2,17 @@
 """One request to an engine: an answer, or which of the three ways there was none."""
 
 import asyncio
+import contextlib
 import socket
+import ssl
+import subprocess
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
-from agent.ports import Answer, NoAnswer
+from agent.ports import Answer, Ask, NoAnswer, Server
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -29,7 +33,8 @@ async def ask(serve: Serve, deadline_s: float = 3.0, body: bytes = b"") -> Answe
     port = server.sockets[0].getsockname()[1]
     try:
         method = "POST" if body else "GET"
-        return await LocalHttp().ask("127.0.0.1", port, method, "/health", deadline_s, body)
+        server_of = Server("127.0.0.1", port)
+        return await LocalHttp().ask(server_of, Ask(method, "/health", body), deadline_s)
     finally:
         server.close()
         await asyncio.sleep(0.01)
@@ -98,5 +103,80 @@ def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        answer = asyncio.run(LocalHttp().ask("127.0.0.1", port, "GET", "/health", 1.0))
+        server = Server("127.0.0.1", port)
+        answer = asyncio.run(LocalHttp().ask(server, Ask("GET", "/health"), 1.0))
     assert answer is NoAnswer.REFUSED
+
+
+# --- the key, TLS --------------------------------------------------------------------------------
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with the request's head."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(head) + head)
+    with contextlib.suppress(OSError):
+        await writer.drain()
+    writer.close()
+
+
+async def echoed(tls: ssl.SSLContext | None, certificate: str = "", key: str = "") -> object:
+    server = await asyncio.start_server(_echo, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        asked = Ask("GET", "/health", key=key)
+        return await LocalHttp().ask(Server("127.0.0.1", port, certificate), asked, 3.0)
+    finally:
+        server.close()
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("key", ["", "abc.~+/=123"])
+def test_the_key_goes_along(key: str) -> None:
+    answer = asyncio.run(echoed(None, key=key))
+    assert isinstance(answer, Answer)
+    header = f"Authorization: Bearer {key}\r\n".encode()
+    assert (header in answer.body) is bool(key)
+    assert b"Authorization" not in answer.body or key
+
+
+def make_certificate(folder: Path, name: str, *, expired: bool = False) -> ssl.SSLContext:
+    """NAME.pem and NAME.key in `folder`, made out for a name that nobody asks for."""
+    folder.mkdir(exist_ok=True)
+    (folder / "ca.cnf").write_text(
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\n"
+        "default_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n"
+    )
+    (folder / "index.txt").touch()
+    (folder / "serial").write_text("01")
+    begin, end = ("20200101", "20200102") if expired else ("20200101", "20490101")
+    key, request, certificate = f"{name}.key", f"{name}.csr", f"{name}.pem"
+    new = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=serving.example"]
+    sign = ["ca", "-batch", "-selfsign", "-config", "ca.cnf"]
+    times = ["-startdate", f"{begin}000000Z", "-enddate", f"{end}000000Z"]
+    for command in (
+        [*new, "-keyout", key, "-out", request],
+        [*sign, *times, "-in", request, "-keyfile", key, "-out", certificate],
+    ):
+        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / certificate, folder / key)
+    return context
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_the_engines_own_certificate_is_taken(tmp_path: Path, expired: bool) -> None:
+    """For any name; and an engine does not fall ill by the date."""
+    tls = make_certificate(tmp_path, "engine", expired=expired)
+    answer = asyncio.run(echoed(tls, str(tmp_path / "engine.pem")))
+    assert isinstance(answer, Answer)
+    assert answer.status == 200
+
+
+def test_another_certificate_is_not(tmp_path: Path) -> None:
+    """Whoever has the port instead of the engine does not get the key."""
+    tls = make_certificate(tmp_path / "a", "engine")
+    make_certificate(tmp_path / "b", "other")
+    assert asyncio.run(echoed(tls, str(tmp_path / "b/other.pem"))) is NoAnswer.BROKEN
+    assert asyncio.run(echoed(tls, "/nonexistent.pem")) is NoAnswer.BROKEN
+    assert asyncio.run(echoed(tls)) is NoAnswer.BROKEN

@@ -2,13 +2,21 @@
 """Facts of the machine: cgroups, driver files, and what a model directory is worth."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent.host.machine import LocalMachine, cgroup_version
+from agent.facts import Listener
+from agent.host.machine import (
+    LocalMachine,
+    cgroup_version,
+    parse_listeners,
+    read_process,
+    why_unusable,
+)
 
 CONFIG = '{"architectures": ["LlamaForCausalLM"], "num_attention_heads": 32}'
 
@@ -48,6 +56,16 @@ def test_facts(tmp_path: Path) -> None:
 def test_a_good_model(tmp_path: Path) -> None:
     facts = LocalMachine().model(build_model(tmp_path, CONFIG, "model-00001.safetensors"))
     assert (facts.attention_heads, facts.problem) == (32, "")
+
+
+def test_key_value_heads_and_the_disk(tmp_path: Path) -> None:
+    config = '{"num_attention_heads": 32, "num_key_value_heads": 8}'
+    facts = LocalMachine().model(build_model(tmp_path, config, "a.safetensors"))
+    assert (facts.attention_heads, facts.kv_heads) == (32, 8)
+    there = os.statvfs(tmp_path)
+    assert facts.disk_mib == there.f_blocks * there.f_frsize // 2**20
+    missing = LocalMachine().model(str(tmp_path / "not/yet"))
+    assert (missing.present, missing.disk_mib) == (False, facts.disk_mib)
 
 
 def test_weights_of_the_older_kind(tmp_path: Path) -> None:
@@ -103,3 +121,98 @@ assert LocalMachine().model({model!r}).problem
         (sys.executable, "-c", program), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- who lives, who listens ----------------------------------------------------------------------
+
+
+def test_processes_that_live() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        (seen,) = LocalMachine().processes([child.pid])
+        assert seen.pid == child.pid
+        assert seen.cgroup == Path(f"/proc/{child.pid}/cgroup").read_text()
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
+        assert list(LocalMachine().processes([child.pid])) == []
+    assert list(LocalMachine().processes([child.pid])) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "threads", "lives"),
+    [("S", 1, True), ("D", 1, True), ("Z", 1, False), ("Z", 2, True), ("X", 1, False)],
+)
+def test_a_leader_that_exited_counts_while_a_thread_hangs(
+    tmp_path: Path, state: str, threads: int, lives: bool
+) -> None:
+    for thread in range(threads):
+        (tmp_path / "7/task" / str(thread)).mkdir(parents=True)
+    (tmp_path / "7/stat").write_text(f"7 (VLLM) (x) {state} 1 7 7 0 -1")
+    (tmp_path / "7/cgroup").write_text("0::/x\n")
+    assert (read_process(7, tmp_path) is not None) is lives
+
+
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::1")],  # noqa: S104
+)
+def test_a_real_listener_is_seen(family: socket.AddressFamily, address: str) -> None:
+    with socket.socket(family) as one:
+        try:
+            one.bind((address, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        port = one.getsockname()[1]
+        assert Listener(address, port) not in LocalMachine().listeners()  # bound is not enough
+        one.listen()
+        assert Listener(address, port) in LocalMachine().listeners()
+
+
+TCP6 = """  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000001000000:07E7 00000000000000000000000000000000:0000 0A 00000000:0
+   1: B80D01200000000067452301EFCDAB89:1F90 B80D01200000000067452301EFCDAB89:0050 01 00000000:0
+   2: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the table is one of such a machine")
+def test_the_table_of_ipv6() -> None:
+    assert list(parse_listeners(iter(TCP6.splitlines()))) == [
+        Listener("::1", 2023),
+        Listener("::", 22),
+    ]
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "secret", "words"),
+    [
+        (0o600, True, ""),
+        (0o400, True, ""),
+        (0o640, True, "others can read it (mode 0640); chmod 600 "),
+        (0o604, True, "others can read it (mode 0604)"),
+        (0o644, False, ""),
+    ],
+)
+def test_a_secret_is_roots_alone(tmp_path: Path, mode: int, secret: bool, words: str) -> None:
+    path = tmp_path / "key"
+    path.touch()
+    path.chmod(mode)
+    problem = LocalMachine().file(str(path), secret).problem
+    assert problem.startswith(words)
+    assert bool(problem) is bool(words)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    assert why_unusable(str(tmp_path / "x"), secret=True) == "no such file or directory"
+    assert why_unusable(str(tmp_path), secret=False) == "is a directory"
+    assert why_unusable("/dev/null", secret=False) == "it is no regular file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away, as root")
+def test_a_secret_of_another_user(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    os.chown(path, 65534, 65534)
+    assert why_unusable(str(path), secret=True) == "it belongs to uid 65534, not to root"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.npu import LINE_LIMIT_BYTES, RECONNECT_S, SILENCE_S, NpuFollower
+from agent.host.npu import LINE_LIMIT_BYTES, RECONNECT_S, SILENCE_S, NpuFollower, read_inventory
 from agent.model import DriverState, Inventory
 from tests.build import build_inventory
 from tests.fakes.npud import FakeNpud
@@ -60,6 +60,19 @@ def test_inventories_arrive_as_they_are(tmp_path: Path) -> None:
             assert seen[0].driver is DriverState.UNKNOWN  # it was not there at first
 
     run(scenario())
+
+
+def test_one_look(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        npud = FakeNpud(tmp_path / "npu.sock")
+        missing = await read_inventory(str(npud.path))
+        assert (missing.driver, "No such file" in missing.detail) == (DriverState.UNKNOWN, True)
+        npud.inventory = build_inventory(2)
+        await npud.start()
+        assert await read_inventory(str(npud.path)) == build_inventory(2)
+        await npud.close()
+
+    asyncio.run(scenario())
 
 
 def test_no_npud_is_said_once(tmp_path: Path) -> None:

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What a single value of the configuration may be: types with their checks and their words.
+
+The words after "Value error" are shown to the operator, behind file and key; each says what is
+allowed. Numbers and flags are strict: `port = true` and `port = "2023"` are mistakes, not 1 and
+2023. Only `schema` imports this module (it pulls in pydantic).
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
+
+Flag = StrictBool
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+Count = Annotated[StrictInt, Field(ge=1, le=65536)]
+Seconds = Annotated[StrictFloat, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+SHM_SIZE = re.compile(r"[1-9][0-9]{0,5}[mg]")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Linux takes no argument of 128 KiB and more, options in front of a value included (execve(2)).
+MAX_BYTES = 64 * 1024
+MAX_LOGIC_ID = 4096  # far above any machine; as npud/devices.py
+# Places in the container that are the agent's, the driver's or the kernel's.
+RESERVED_TARGETS = ("/dev", "/proc", "/sys", "/models", "/run/deepseek", "/usr/local/Ascend/driver")
+
+
+def _line(value: str) -> str:
+    """One line: nothing that could start a new line in a unit file, or move a terminal's cursor.
+
+    Cc is C0, DEL and C1; Zl and Zp are Unicode's own line ends.
+    """
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in value):
+        raise ValueError("control characters and line breaks are not allowed")
+    if any(map(_is_noncharacter, value)):
+        raise ValueError("U+FDD0 to U+FDEF, U+FFFE, U+FFFF and their like are no characters")
+    if len(value.encode()) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+    return value
+
+
+def _is_noncharacter(char: str) -> bool:
+    """systemd ignores a whole line of a unit file that has one (unichar_is_valid, src/basic/utf8.c;
+    seen with 252 and 257)."""
+    return 0xFDD0 <= ord(char) <= 0xFDEF or ord(char) & 0xFFFE == 0xFFFE
+
+
+def _path(value: str) -> str:
+    """A path that Podman's SOURCE:TARGET can carry and that means the same to everybody."""
+    if ":" in value:
+        raise ValueError('":" is not allowed: Podman cuts a mount there')
+    if value.strip("/") == "" or {".", ".."} & set(value.split("/")):
+        raise ValueError('the path must name a file or folder, without "." and ".."')
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("the path must be absolute")
+    return value
+
+
+def _target(value: str) -> str:
+    inside = PurePosixPath(value)
+    for taken in RESERVED_TARGETS:
+        if inside.is_relative_to(taken):
+            raise ValueError(f"{taken} in the container is not free for mounts")
+    return value
+
+
+def _argument(value: str) -> str:
+    """Podman's quadlet generator loses an empty argument and a lone ";" (seen with 5.4.2)."""
+    if value in ("", ";"):
+        raise ValueError('an empty argument and ";" are not allowed')
+    if value.partition("=")[0].replace("_", "-") == "--api-key":
+        raise ValueError("it would show the key in ps and in the journal; use api_key_file")
+    return value
+
+
+def _variable(name: str) -> str:
+    if VARIABLE.fullmatch(name) is None:
+        raise ValueError("a variable's name has letters, digits and _ only")
+    if name == "VLLM_API_KEY":
+        raise ValueError("it would be readable in the unit file; use api_key_file")
+    return name
+
+
+def _address(value: object) -> str:
+    """Without a zone (fe80::1%eth0), which may hold any character."""
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        address: IPv4Address | IPv6Address = ip_address(value)
+    except ValueError:
+        raise ValueError(
+            'it must be an IPv4 or IPv6 address, as "127.0.0.1", "0.0.0.0" or "::"'
+        ) from None
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        raise ValueError("an address with a zone (%) is not allowed")
+    return str(address)
+
+
+def _shm_size(value: str) -> str:
+    if SHM_SIZE.fullmatch(value) is None:
+        raise ValueError('it must be a number with m or g, as "512m" or "1g"')
+    return value
+
+
+def _npus(value: object) -> str | tuple[int, ...]:
+    if value in ("auto", "all"):
+        return str(value)
+    found = tuple(value) if isinstance(value, list | tuple) else ()
+    numbers = tuple(one for one in found if type(one) is int and 0 <= one <= MAX_LOGIC_ID)
+    if not numbers or numbers != found or len(set(numbers)) != len(numbers):
+        raise ValueError('it must be "auto", "all" or a list of different logic ids, as [0, 1]')
+    return numbers
+
+
+def _filled(value: str) -> str:
+    if not value:
+        raise ValueError("it must not be empty")
+    return value
+
+
+def _optional(check: Callable[[str], str]) -> Callable[[str], str]:
+    """The check, for a value that may also be empty."""
+    return lambda value: check(value) if value else value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Name = Annotated[Line, AfterValidator(_filled)]
+Path = Annotated[Name, AfterValidator(_path)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+OptionalPath = Annotated[
+    Line, AfterValidator(_optional(_path)), AfterValidator(_optional(_absolute))
+]
+Target = Annotated[AbsolutePath, AfterValidator(_target)]
+Argument = Annotated[Line, AfterValidator(_argument)]
+Variable = Annotated[str, AfterValidator(_variable)]
+Address = Annotated[str, BeforeValidator(_address)]
+ShmSize = Annotated[str, AfterValidator(_shm_size)]
+Npus = Annotated[str | tuple[int, ...], BeforeValidator(_npus)]

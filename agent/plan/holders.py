@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Who holds which NPU: other instances, other containers, other processes. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from agent.facts import ContainerFacts, Facts, ProcessFacts
+from agent.model import NpuProcess, container_name
+
+DEVICE_PREFIX = "/dev/davinci"
+# Every payload of ours is below this slice (units/deepseek.slice), whatever the renderer.
+OUR_SLICE = "/deepseek.slice/"
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Why an NPU is not free. `leftover`: an engine of ours whose container is gone already; it
+    ends by itself, or hangs in the driver."""
+
+    who: str
+    leftover: bool = False
+
+
+def find_holders(instance: str, facts: Facts) -> dict[int, Holder]:
+    """Logic id -> who holds it, other than `instance` itself."""
+    found: dict[int, Holder] = {}
+    for neighbor in facts.neighbors:
+        if neighbor.name != instance:
+            _add(found, neighbor.npus, Holder(f"deepseek@{neighbor.name}"))
+    for container in facts.podman.containers:
+        if container.running and container.name != container_name(instance):
+            _add(found, npus_of(container), Holder(f"container {container.name}"))
+    alive = {process.pid: process for process in facts.processes}
+    for npu in facts.inventory.npus:
+        for process in npu.processes:
+            holder = _judge(process, alive, instance, facts)
+            if holder is not None:
+                _add(found, (npu.logic_id,), holder)
+    return found
+
+
+def npus_of(container: ContainerFacts) -> tuple[int, ...]:
+    """Logic ids of the NPUs that a container was given."""
+    numbers = (device.removeprefix(DEVICE_PREFIX) for device in container.devices)
+    return tuple(int(number) for number in numbers if number.isdecimal())
+
+
+def _add(found: dict[int, Holder], npus: Iterable[int], holder: Holder) -> None:
+    for npu in npus:
+        found.setdefault(npu, holder)
+
+
+def _judge(
+    process: NpuProcess, alive: Mapping[int, ProcessFacts], instance: str, facts: Facts
+) -> Holder | None:
+    """None for one that is gone meanwhile (the driver's list may be half a minute old), and for
+    the instance's own."""
+    seen = alive.get(process.pid)
+    if seen is None:
+        return None
+    words = f"process {process.pid}" + (f" ({process.name})" if process.name else "")
+    ids = set(CONTAINER_ID.findall(seen.cgroup))
+    for container in facts.podman.containers:
+        if container.container_id in ids:
+            own = container.name == container_name(instance)
+            return None if own else Holder(f"container {container.name}, {words}")
+    if OUR_SLICE not in seen.cgroup:
+        return Holder(words)
+    if not facts.podman_seen:
+        return None  # it cannot be told whose it is, and may well be the instance's own
+    return Holder(f"{words} of an engine that is being stopped", leftover=True)
