@@ -14,7 +14,7 @@ from pathlib import Path
 from .build import build_rpm, prepare_sources
 from .cache import build_key, ensure_built
 from .host import LabHost
-from .images import add_engine_image
+from .images import ENGINE_IMAGE, add_engine_image
 from .models import add_model
 from .npus import make_npus
 from .process import Completed, LabError
@@ -35,7 +35,7 @@ TUTORIAL_CURL = (
 )
 # The profile asks for 32 cores and 32 GiB, as the tutorial does; the machine of the lab is smaller,
 # and its engine is a double. Nothing else is changed.
-SMALLER_NEEDS = "[needs]\ncpu_cores = 1\nram_gib = 2\n"
+SMALLER_NEEDS = "[needs]\ncpu_cores = 1\nram_gib = 2\ndisk_gib = 1\n"
 ANSWER_EVERY_S = 0.05
 # The engine double answers within 0.2 s; see ask().
 POLL_LIMIT_S = 1.0
@@ -154,6 +154,12 @@ def wait_status(host: LabHost, unit: str, text: str, limit_s: float = 15) -> Non
         if time.monotonic() - started > limit_s:
             raise LabError(f"{unit} says {now!r}, not {text!r}, after {limit_s} s")
         time.sleep(ANSWER_EVERY_S)
+
+
+def image_id(host: LabHost) -> str:
+    """Of the engine's image, in full."""
+    inspect = ["podman", "image", "inspect", "--format={{.Id}}", ENGINE_IMAGE]
+    return host.run(inspect).stdout.strip().removeprefix("sha256:")
 
 
 def container_started_at(host: LabHost) -> str:
