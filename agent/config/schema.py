@@ -39,6 +39,8 @@ from agent.config.fields import (
 from agent.config.values import Mode, RendererChoice
 
 ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
+# Quoting doubles a character at most.
+MAX_TOTAL = 256 * 1024
 IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0"
 
 
@@ -114,6 +116,19 @@ class ProfileModel(Strict):
         if bool(self.tls_certificate) != bool(self.tls_key):
             one = "tls_certificate" if self.tls_certificate else "tls_key"
             raise _about(one, "tls_certificate and tls_key go together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_a_line(self) -> Self:
+        """All of it stands in one line of a unit file, quoted, and systemd ignores one of 1 MiB and
+        more (LONG_LINE_MAX, src/basic/def.h; seen with 252 and 257)."""
+        pairs = (f"{name}={value}" for name, value in self.environment.items())
+        mounts = (f"{mount.source}:{mount.target}" for mount in self.mounts)
+        if sum(len(one.encode()) for one in (*self.vllm.extra_args, *pairs, *mounts)) > MAX_TOTAL:
+            raise _about(
+                "environment",
+                f"it is longer than {MAX_TOTAL} bytes together with mounts and vllm.extra_args",
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """The parts of a unit file that both renderers share: header, [Unit], [Service] basics. Pure."""
 
-from agent.render.escape import specifiers
+from agent.render.escape import specifiers, word
 from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S, Workload
 
 HEADER = (
@@ -28,6 +28,9 @@ def unit_section(workload: Workload) -> str:
             "Documentation=man:deepseek-agent(8)",
             f"PartOf={workload.front}",
             f"Requisite={workload.front}",
+            # Mounted before, and unmounted after. Quadlet's generator writes a line of its own for
+            # these, without quotes, which systemd cannot read for every path (seen with 5.4.2).
+            "RequiresMountsFor=" + " ".join(word(path) for path in workload.host_paths),
             # Podman and crun end a container's scope through the bus, also while the host goes
             # down: with the bus gone first, shutdown waits 90 s for the scope (cgroup v1, tried).
             "After=dbus.service",

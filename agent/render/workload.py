@@ -77,6 +77,7 @@ class Workload:
     publish: str  # HOST:PORT:PORT
     shm_size: str
     label_instance: str
+    host_paths: tuple[str, ...]  # the operator's: they may be on file systems of their own
     # With `container_init` the engine is not PID 1: the kernel drops a SIGTERM for PID 1 while it
     # has no handler, and vLLM imports for 10 s and more before it has one; a stop in that time took
     # the whole stop timeout (tried: 40 s). The init also reaps what the engine leaves behind.
@@ -100,6 +101,7 @@ def build_workload(plan: Plan) -> Workload:
         publish=f"{_bracketed(profile.listen)}:{profile.port}:{ENGINE_PORT}",
         shm_size=profile.shm_size,
         label_instance=plan.instance,
+        host_paths=tuple(mount.source for mount in build_operator_mounts(profile)),
         host=plan.host,
     )
 
@@ -126,11 +128,15 @@ def parse_key(text: str) -> str:
 
 
 def build_mounts(plan: Plan) -> tuple[Mount, ...]:
-    """The driver's files, the model, the certificate, and what the operator wants beside them."""
-    profile = plan.profile
+    """The driver's files, and what the operator names."""
+    driver = (Mount(path, path) for path in plan.driver_paths)
+    return (*driver, *build_operator_mounts(plan.profile))
+
+
+def build_operator_mounts(profile: Profile) -> tuple[Mount, ...]:
+    """The model, the certificate with its key, and what is wanted beside them."""
     tls = (Mount(profile.tls_certificate, TLS_CERTIFICATE), Mount(profile.tls_key, TLS_KEY))
     return (
-        *(Mount(path, path) for path in plan.driver_paths),
         Mount(profile.model, model_target(profile)),
         *(tls if profile.tls_certificate else ()),
         *(Mount(one.source, one.target, one.read_only) for one in profile.mounts),

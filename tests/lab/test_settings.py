@@ -4,6 +4,7 @@ person, an engine with an API key, and one with TLS. `pytest -s` shows the words
 """
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,17 @@ def test_a_running_neighbor_is_planned_around(host: LabHost) -> None:
     assert host.read(path) == rendered.partition("\n")[2]
 
 
+def test_file_systems_are_mounted_before_and_unmounted_after(host: LabHost) -> None:
+    folder = '/srv/it\'s 100% "$x"'
+    host.run(["mkdir", "-p", folder])
+    source = json.dumps(folder)
+    configure(host, f'mounts = [{{source = {source}, target = "/data"}}]')
+    assert product.start(host).returncode == 0
+    known = product.show(host, ENGINE, "RequiresMountsFor")["RequiresMountsFor"]
+    words = shlex.split(known.replace("\\$", "$"))  # shlex knows no escaped dollar
+    assert {folder, "/var/lib/deepseek/models/DeepSeek-R1-Distill-Llama-8B"} <= set(words)
+
+
 # --- wrong settings ------------------------------------------------------------------------------
 
 TWIN = """
@@ -181,6 +193,14 @@ def test_what_cannot_be_served_is_said_at_once(host: LabHost, text: str, told: s
     preview = host.run(["deepseekctl", "render", "8b"], check=False)
     assert preview.returncode == int(HELD)
     assert told in preview.stderr
+
+
+def test_what_is_held_can_be_started_again_and_again(host: LabHost) -> None:
+    """Not "start request repeated too quickly": that would end the wish."""
+    configure(host, 'model = "Nope"')
+    for _ in range(7):
+        assert product.start(host).returncode == 1
+        assert (status(host), product.show(host, FRONT, "Result")["Result"]) == (HELD, "exit-code")
 
 
 def test_a_port_that_somebody_else_has(host: LabHost) -> None:

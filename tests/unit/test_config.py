@@ -413,6 +413,14 @@ def test_open_to_the_network_takes_a_key_or_a_word(paths: Paths, text: str, word
     assert isinstance(read(paths).profile("8b"), Profile if words else BrokenProfile)
 
 
+def test_all_of_it_has_to_fit_one_line_of_a_unit(paths: Paths) -> None:
+    variables = "\n".join(f'V{index} = "{"x" * 60_000}"' for index in range(5))
+    write(paths.etc / "models.d/8b.toml", f"[environment]\n{variables}")
+    message = broken(read(paths), "8b").message
+    assert "8b.toml: environment: " in message
+    assert "longer than 262144 bytes" in message
+
+
 def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
     write(paths.etc / "agent.toml", '[images]\na3 = "site/a3"')
     write(paths.etc / "models.d/7b.toml", 'image = "site/7b"')

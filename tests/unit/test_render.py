@@ -14,7 +14,7 @@ from agent.render.choose import other_paths
 from agent.render.render import render
 from tests.build import build_host, build_profile, make_plan
 from tests.cases import CASES, TREE, TWO
-from tests.unit_files import read_unit
+from tests.unit_files import expand_specifiers, read_unit, split_words
 
 GOLDEN = TREE / "tests/golden"
 AUTO, QUADLET, UNIT = RendererChoice.AUTO, RendererChoice.QUADLET, RendererChoice.UNIT
@@ -197,6 +197,15 @@ def test_rules_of_the_design(case: str) -> None:
     assert "[Install]" not in text
     assert "Health" not in text
     assert "AddDevice=-" not in text
+
+
+def test_the_operators_file_systems_are_waited_for() -> None:
+    for case in ("extra", "extra-cgroup1"):
+        unit = read_unit(render(CASES[case], AUTO).text)["Unit"]
+        (paths,) = [value for key, value in unit if key == "RequiresMountsFor"]
+        model = "/var/lib/deepseek/models/DeepSeek-R1-Distill-Llama-8B"
+        wanted = [model, "/srv/lora", '/srv/it\'s 100% "$x"']
+        assert [expand_specifiers(word) for word in split_words(paths)] == wanted
 
 
 def test_stop_times_are_a_ladder() -> None:
