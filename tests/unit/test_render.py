@@ -3,6 +3,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -13,7 +14,7 @@ from agent.plan.needs import MANAGER_DEVICES
 from agent.render.choose import other_paths
 from agent.render.render import render
 from tests.build import build_host, build_profile, make_plan
-from tests.cases import CASES, TREE, TWO
+from tests.cases import CASES, EXTRA, TLS, TREE, TWO
 from tests.unit_files import expand_specifiers, read_unit, split_words
 
 GOLDEN = TREE / "tests/golden"
@@ -116,6 +117,9 @@ def test_files_of_other_renderers_are_known() -> None:
 
 # --- keys ----------------------------------------------------------------------------------------
 
+# A profile with all that a profile can have.
+EVERYTHING = replace(TLS, mounts=EXTRA.mounts, environment=EXTRA.environment)
+
 # facts/podman-systemd.md, 1.3: the release that brought the keys of [Container] and [Quadlet].
 KEYS_BY_RELEASE = {
     (4, 4): "AddCapability AddDevice Annotation ContainerName DropCapability Environment "
@@ -146,7 +150,7 @@ RELEASES = tuple(f"4.{minor}.0" for minor in range(4, 10)) + tuple(
 @pytest.mark.parametrize("podman", RELEASES)
 def test_podman_knows_every_key(podman: str) -> None:
     """One unknown key, and the unit silently does not exist."""
-    plan = make_plan(host=build_host(podman, container_init=True))
+    plan = make_plan(EVERYTHING, build_host(podman, container_init=True))
     known = {
         key
         for release, keys in KEYS_BY_RELEASE.items()
