@@ -17,6 +17,18 @@ from pydantic_core import ErrorDetails
 from agent.config.schema import ENVIRONMENT_PREFIX, SettingsModel
 from agent.errors import Code, ConfigError
 
+# pydantic speaks of Python's types; these are TOML's.
+WORDS = {
+    "missing": "it is required",
+    "tuple_type": "it must be a list, in [ ]",
+    "dict_type": "it must be a table",
+    "model_type": "it must be a table",
+    "string_type": "it must be text, in quotes",
+    "int_type": "it must be a whole number, without quotes",
+    "float_type": "it must be a number, without quotes",
+    "bool_type": "it must be true or false, without quotes",
+}
+
 Tables = Mapping[Path, Mapping[str, object]]  # in the order in which they are read
 
 
@@ -29,7 +41,8 @@ def explain(error: ValidationError, tables: Tables, model: type[BaseModel]) -> C
     if first["type"] == "extra_forbidden":
         what = f"unknown key{_allowed(location[-1], _keys(model, location[:-1]))}"
     else:
-        what = first["msg"].removeprefix("Value error, ")
+        plain = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+        what = WORDS.get(first["type"], plain)
     told = f"{key}: {what}" if key else what
     return ConfigError(
         Code.CONFIG_INVALID,

@@ -130,11 +130,11 @@ disk_gib = 1
     ("text", "words"),
     [
         ("prot = 2023", 'prot: unknown key; did you mean "port"?'),
-        ('port = "2023"', "port: Input should be a valid integer"),
-        ("port = 99999", "port: Input should be less than or equal to 65535"),
+        ('port = "2023"', "port: it must be a whole number, without quotes"),
+        ("port = 99999", "port: it must be less than or equal to 65535"),
         ('listen = "0.0.0.0"', "listen: this opens the engine to the network, and there is no API"),
         ("port = ", "cannot read /etc/deepseek-agent/models.d/8b.toml: Invalid value"),
-        ('[vllm]\ndtype = "int4"', "vllm.dtype: Input should be 'float16', 'bfloat16'"),
+        ('[vllm]\ndtype = "int4"', "vllm.dtype: it must be 'float16', 'bfloat16'"),
         ('model = "../secret"', 'model: the path must name a file or folder, without "."'),
     ],
 )

@@ -268,7 +268,7 @@ def test_config_runs_the_code_of_the_agent(ctl: Ctl) -> None:
     process = ctl.start("config", "check", DEEPSEEK_AGENT_MODE="dance")
     ended, _, errors = finish(process)
     assert ended == CONFIG
-    assert "mode: Input should be 'act' or 'observe'" in errors
+    assert "mode: it must be 'act' or 'observe'" in errors
 
 
 @pytest.mark.parametrize("name", ["../8b", "8b.service --root=/", "8B", "", "-f8b"])

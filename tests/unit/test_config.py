@@ -366,6 +366,22 @@ def test_an_unknown_key_is_told_what_there_is(paths: Paths, text: str, words: st
     assert words in refusal(paths)
 
 
+def test_types_are_told_in_the_words_of_toml(paths: Paths) -> None:
+    for text, words in (
+        ("port = '1'", "port: it must be a whole number, without quotes"),
+        ("served_name = 1", "served_name: it must be text, in quotes"),
+        ("vllm = []", "vllm: it must be a table"),
+        ("environment = 1", "environment: it must be a table"),
+        ("mounts = ['/a']", "mounts.0: it must be a table"),
+        ("mounts = {a = 1}", "mounts: it must be a list, in [ ]"),
+        ("open_without_api_key = 'x'", "open_without_api_key: it must be true or false"),
+        ("vllm = {gpu_memory_utilization = 'x'}", "it must be a number, without quotes"),
+        ("port = 99999", "port: it must be less than or equal to 65535"),
+    ):
+        write(paths.etc / "models.d/8b.toml", text)
+        assert words in broken(read(paths), "8b").message
+
+
 @pytest.mark.parametrize(
     "name", ["DEEPSEEK_AGENT_MOOD", "deepseek_agent_limits__x", "DEEPSEEK_AGENT_LIMITS__MODE"]
 )
@@ -523,7 +539,7 @@ def test_a_profile_that_lacks_a_key(paths: Paths) -> None:
     write(paths.etc / "models.d/own.toml", MINIMAL.replace("port = 2024", ""))
     message = broken(read(paths), "own").message
     assert str(paths.etc / "models.d/own.toml") in message
-    assert "port: Field required" in message
+    assert "port: it is required" in message
 
 
 def test_a_profile_that_is_not_toml(paths: Paths) -> None:
