@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """deepseekctl: what a person asks of the agent.
 
-Exit status: 0 well, 1 an instance that is wished does not serve, 2 wrong usage, 3 the agent cannot
+Exit status: 0 well, 1 an instance that is wished does not serve or a file of the configuration
+cannot be used, 2 wrong usage, 3 the agent cannot
 be reached, 4 it refused, 78 the configuration cannot be used.
 """
 
@@ -16,11 +17,12 @@ from typing import NoReturn
 from agent import __version__, exits
 from agent.errors import AgentError, Code
 from agent.model import engine_unit, front_unit, is_instance_name
-from agent.render.workload import KEY_VARIABLE, parse_key
+from agent.render.workload import KEY_VARIABLE, key_file, parse_key
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
 from agent.status.show import show
 from agent.status.snapshot import InstanceView
+from agent.terminal import run_command
 
 EXIT_NOT_SERVING = 1
 EXIT_UNREACHABLE = 3
@@ -37,23 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb_at = 2 if arguments[:1] == ["--socket"] else 0
+    verb_at += sum(one.startswith("--socket=") for one in arguments[:1])
     if set(arguments[verb_at : verb_at + 1]) & set(PREVIEWS):
         _become("agent.preview", arguments[verb_at:])
     options = _parser().parse_args(arguments)
-    try:
+
+    def command() -> int:
         status: int = options.run(options)
-    except AgentError as error:
-        failure = error.failure
-        print(f"deepseekctl: {failure.message}", file=sys.stderr)
-        if failure.hint:
-            print(f"  hint: {failure.hint}", file=sys.stderr)
-        return _exit_status(failure.code)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing at exit either
-        return 141
-    return status
+        return status
+
+    return run_command(command, _exit_status)
 
 
 def _exit_status(code: Code) -> int:
@@ -109,7 +104,8 @@ def _status(options: argparse.Namespace) -> int:
         print(raw.decode() if options.json else show(snapshot, time.time()), flush=True)
         if not options.watch:
             serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
-            return 0 if serving and snapshot.config_problem is None else EXIT_NOT_SERVING
+            whole = snapshot.config_problem is None and not snapshot.broken
+            return 0 if serving and whole else EXIT_NOT_SERVING
         time.sleep(WATCH_EVERY_S)
 
 
@@ -132,12 +128,16 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _read_key(view: InstanceView) -> str:
-    """The API key that the engine wants: root may read it, others bring their own."""
-    if not view.key_file or os.environ.get(KEY_VARIABLE):
-        return os.environ.get(KEY_VARIABLE, "")
+    """The API key that the engine was started with: root may read it, others bring their own."""
+    if given := os.environ.get(KEY_VARIABLE):
+        return given
     try:
-        return parse_key(Path(view.key_file).read_text(encoding="utf-8"))
+        return parse_key(Path(key_file(view.name)).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ""
     except OSError as error:
+        if not view.key_file:
+            return ""  # it needs none, as far as the settings tell
         raise AgentError(
             Code.NOT_PERMITTED,
             f"cannot read the API key of {view.name} in {view.key_file}: {error.strerror}",

@@ -18,14 +18,15 @@ import structlog
 
 from agent import __version__, journal
 from agent.action.start import Actions
-from agent.config.values import NO_CONFIG, Config, Profile
+from agent.config.kept import keep_last
+from agent.config.values import Config, Profile
 from agent.control.controller import Controller
 from agent.control.messages import InventorySeen, UnitsSeen
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
-from agent.host.config import read_config
+from agent.host.config import read_config, read_last, write_last
 from agent.host.containers import Podman
 from agent.host.files import RenderedFiles
 from agent.host.http import LocalHttp
@@ -42,6 +43,7 @@ from agent.status.snapshot import Snapshot
 log = structlog.get_logger(__name__)
 
 RUN = Path("/run/deepseek-agent")
+LAST_CONFIG = "config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Options:
     socket: Path
     npu_socket: Path
     config_arguments: tuple[str, ...]
+    state: Path
     debug: bool
 
 
@@ -72,10 +75,11 @@ def _parse(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--npu-socket", type=Path, default=RUN / "npu.sock")
     parser.add_argument("--etc", type=Path, default=Path("/etc/deepseek-agent"))
     parser.add_argument("--share", type=Path, default=Path("/usr/share/deepseek-agent"))
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/deepseek-agent"))
     parser.add_argument("--debug", action="store_true")
     parsed = parser.parse_args(argv)
     folders = ("--etc", str(parsed.etc), "--share", str(parsed.share))
-    return Options(parsed.socket, parsed.npu_socket, folders, parsed.debug)
+    return Options(parsed.socket, parsed.npu_socket, folders, parsed.state, parsed.debug)
 
 
 async def _run(options: Options) -> int:
@@ -83,7 +87,8 @@ async def _run(options: Options) -> int:
     units = Systemd()
     watcher = UnitWatcher(units)
     await units.connect(watcher.on_change)
-    controller = _compose(config, units)
+    controller = _compose(config, read_last(options.state / LAST_CONFIG), units)
+    _save(options, controller)
     await watcher.look_at_all(controller)
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
@@ -116,7 +121,15 @@ async def _read(options: Options) -> Config | Failure:
         return error.failure
 
 
-def _compose(config: Config | Failure, units: Systemd) -> Controller:
+def _save(options: Options, controller: Controller) -> None:
+    """What is in force outlives the agent, for profiles that cannot be used at its next start."""
+    try:
+        write_last(options.state / LAST_CONFIG, controller.config)
+    except OSError as error:
+        log.warning("config-not-kept", reason=str(error))
+
+
+def _compose(config: Config | Failure, last: Config | None, units: Systemd) -> Controller:
     http = LocalHttp()
     actions = Actions(units, Podman(), RenderedFiles(), LocalMachine())
 
@@ -124,9 +137,9 @@ def _compose(config: Config | Failure, units: Systemd) -> Controller:
         key = actions.running_key(profile.name)
         return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
-    if isinstance(config, Failure):
-        return Controller(NO_CONFIG, actions, units, probe, Pulse(), config_problem=config)
-    return Controller(config, actions, units, probe, Pulse())
+    problem = config if isinstance(config, Failure) else None
+    in_force = keep_last(config, last)
+    return Controller(in_force, actions, units, probe, Pulse(), config_problem=problem)
 
 
 class Pulse:
@@ -207,6 +220,7 @@ async def _reload_on_hangup(
         await hangup.wait()
         hangup.clear()
         await requests.take_config(await _read(options))
+        _save(options, controller)
         await watcher.look_at_all(controller)
 
 

@@ -19,6 +19,7 @@ class Remedy(StrEnum):
     """What has to happen before another try makes sense."""
 
     RETRY = "retry"  # nothing: try again, with backoff, for ever
+    SOON = "soon"  # it may pass within moments: a few tries with backoff, then hold
     EVENT = "event"  # something that comes by itself (a driver, a device): wait for it
     CHANGE = "change"  # something outside has to change first (image, model, hardware): hold
     PERSON = "person"  # only a person can mend it, and will have to start it again
@@ -37,6 +38,8 @@ class Code(StrEnum):
     NPU_UNKNOWN = "npu-unknown"
     NPU_UNSUPPORTED = "npu-unsupported"
     NPU_LEFTOVER = "npu-leftover"
+    NPU_BUSY = "npu-busy"
+    PORT_TAKEN = "port-taken"
     HOST_TOO_SMALL = "host-too-small"
     MODEL_MISSING = "model-missing"
     MODEL_INVALID = "model-invalid"
@@ -52,6 +55,7 @@ class Code(StrEnum):
     UNIT_STOP_FAILED = "unit-stop-failed"
     ENGINE_DIED = "engine-died"
     FILE_NOT_WRITTEN = "file-not-written"
+    DISK_SILENT = "disk-silent"
     NOT_PERMITTED = "not-permitted"
     NOT_WISHED = "not-wished"
     REQUEST_INVALID = "request-invalid"
@@ -67,6 +71,8 @@ def remedy(code: Code) -> Remedy:
             return Remedy.PERSON
         case Code.DRIVER_ABSENT | Code.DRIVER_FAILED | Code.NPUD_SILENT | Code.NPU_DEVICE_MISSING:
             return Remedy.EVENT
+        case Code.NPU_BUSY | Code.PORT_IN_USE:
+            return Remedy.SOON
         case (
             Code.NPU_TOO_FEW
             | Code.NPU_UNKNOWN
@@ -75,7 +81,7 @@ def remedy(code: Code) -> Remedy:
             | Code.MODEL_MISSING
             | Code.MODEL_INVALID
             | Code.IMAGE_MISSING
-            | Code.PORT_IN_USE
+            | Code.PORT_TAKEN
             | Code.FILE_UNUSABLE
             | Code.PODMAN_UNSUPPORTED
             | Code.OBSERVING
@@ -91,6 +97,7 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_STOP_FAILED
             | Code.ENGINE_DIED
             | Code.FILE_NOT_WRITTEN
+            | Code.DISK_SILENT
             | Code.NOT_PERMITTED
             | Code.NOT_WISHED
             | Code.REQUEST_INVALID

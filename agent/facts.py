@@ -4,9 +4,21 @@
 Frozen values, as in `model`. Standard library only.
 """
 
+import re
 from dataclasses import dataclass
 
 from agent.model import Inventory
+
+_VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[-+~][!-~]*)?")
+
+
+def parse_version(text: str) -> tuple[int, int, int] | None:
+    """Podman's: "4.9", "4.9.4" and "5.6.0-dev"; None for what is no version."""
+    found = _VERSION.fullmatch(text)
+    if found is None:
+        return None
+    major, minor, patch = found.groups(default="0")
+    return int(major), int(minor), int(patch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,10 @@ def is_instance_name(name: str) -> bool:
     return re.fullmatch(INSTANCE_NAME, name) is not None
 
 
+# Phases in which the NPUs of an instance's latest plan are its own.
+HOLDING = (Phase.STARTING, Phase.LOADING, Phase.SERVING, Phase.STOPPING)
+
+
 def front_unit(instance: str) -> str:
     """The unit that a user enables and starts."""
     return f"deepseek@{instance}.service"

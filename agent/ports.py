@@ -58,11 +58,23 @@ class UnitFiles(Protocol):
         """The API key in that file. Raises HostError when it holds none that can be used."""
         ...
 
+    def read_public(self, path: str) -> str:
+        """A file that the operator names, as text."""
+        ...
+
     def remove(self, path: PurePosixPath) -> None: ...
 
     async def generator_refusal(self, file_name: str, text: str) -> str | None:
         """Runs the host's own quadlet generator over `text`; None when it accepts it."""
         ...
+
+
+class FileKind(StrEnum):
+    """What is asked of a file that the operator names."""
+
+    PUBLIC = "public"  # it can be read
+    PRIVATE = "private"  # and by nobody but root
+    API_KEY = "api-key"  # and it holds an API key
 
 
 class Machine(Protocol):
@@ -80,9 +92,7 @@ class Machine(Protocol):
 
     def listeners(self) -> Sequence[Listener]: ...
 
-    def file(self, path: str, secret: bool) -> FileFacts:
-        """Whether it can be read, and, when it is `secret`, by nobody else but root."""
-        ...
+    def file(self, path: str, kind: FileKind) -> FileFacts: ...
 
 
 @dataclass(frozen=True, slots=True)

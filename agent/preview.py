@@ -9,37 +9,38 @@ whoever is not root cannot ask Podman, and then the facts say so. A composition 
 import argparse
 import asyncio
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import assert_never
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from agent import exits
-from agent.action.facts import look
+from agent.action.facts import read_facts as read_here
 from agent.config.values import Config, Profile, RendererChoice, find_profile
-from agent.control.controller import HOLDING
-from agent.errors import AgentError, Code, ConfigError, Failure, Remedy
-from agent.facts import Facts, Neighbor, PodmanSurvey
+from agent.errors import AgentError, Code, ConfigError, Failure, Remedy, remedy
+from agent.facts import Facts, Neighbor, PodmanSurvey, parse_version
 from agent.host.config import read_config
 from agent.host.containers import Podman
 from agent.host.machine import LocalMachine
 from agent.host.npu import read_inventory
 from agent.host.process import run
-from agent.model import DriverState, Inventory
+from agent.model import HOLDING, DriverState, Inventory
+from agent.npud.devices import logic_id_of
 from agent.plan.plan import build_plan
+from agent.render.choose import choose_renderer
 from agent.render.render import render
 from agent.status.client import SOCKET, AgentClient
 from agent.status.facts import show_facts
 from agent.status.snapshot import Snapshot
+from agent.terminal import run_command
 
 NPU_SOCKET = "/run/deepseek-agent/npu.sock"
 ETC, SHARE = "/etc/deepseek-agent", "/usr/share/deepseek-agent"
-VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+SCHEMA = 1
 NO_PODMAN = (0, 0, 0)
 PODMAN_DEADLINE_S = 10.0
 
@@ -47,11 +48,23 @@ PODMAN_DEADLINE_S = 10.0
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
     options = _parser().parse_args(argv)
-    try:
+
+    def command() -> int:
         sys.stdout.write(asyncio.run(options.run(options)))
-    except AgentError as error:
-        return _refuse(error.failure)
-    return 0
+        return 0
+
+    return run_command(command, exit_status)
+
+
+def exit_status(code: Code) -> int:
+    """As the front unit would end, or 75 where it would wait."""
+    match remedy(code):
+        case Remedy.PERSON:
+            return exits.PERSON
+        case Remedy.CHANGE:
+            return exits.HELD
+        case Remedy.RETRY | Remedy.SOON | Remedy.EVENT:
+            return exits.LATER
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _facts(options: argparse.Namespace) -> str:
     config = await _read_config(options)
-    facts = await look_here(config, config.profiles)
+    facts, unseen = await look_here(config, config.profiles)
+    if unseen is not None:
+        _warn(f"Podman was not asked: {unseen.message}")
     if options.json:
         return msgspec.json.format(msgspec.json.encode(facts), indent=2).decode() + "\n"
     return show_facts(facts)
@@ -88,35 +103,27 @@ async def _facts(options: argparse.Namespace) -> str:
 async def _render(options: argparse.Namespace) -> str:
     config = await _read_config(options)
     profile = find_profile(config, options.instance)
-    if options.facts:
-        facts = read_facts(options.facts, Path(options.share))
+    if options.facts is not None:
+        facts = with_model(read_facts(options.facts, Path(options.share)), profile)
     else:
-        facts = await look_here(config, (profile,))
+        facts, unseen = await look_here(config, (profile,))
+        if unseen is not None and os.geteuid() == 0 and any(facts.host.podman_version):
+            raise AgentError(unseen.code, unseen.message, unseen.hint)  # so would the agent
     plan = build_plan(profile, _as_if(facts, options))
     if isinstance(plan, Failure):
         raise AgentError(plan.code, plan.message, plan.hint)
     if not facts.podman_seen:
-        sys.stderr.write(
-            "deepseekctl: Podman was not asked, so the image is named and not given by its id\n"
-        )
+        _warn("Podman was not asked, so the image is named and not given by its id")
     wanted = RendererChoice(options.renderer) if options.renderer else config.renderer
     file = render(plan, wanted)
+    fitting = choose_renderer(RendererChoice.AUTO, plan.host)
+    if file.renderer is RendererChoice.QUADLET and fitting is RendererChoice.UNIT:
+        _warn("that host has no quadlet: its agent would fall back to a plain unit")
     return f"# {file.path}\n{file.text}"
 
 
-def _refuse(failure: Failure) -> int:
-    sys.stderr.write(f"deepseekctl: {failure.message} [{failure.code}]\n")
-    if failure.hint:
-        sys.stderr.write(f"  hint: {failure.hint}\n")
-    match failure.remedy:
-        case Remedy.PERSON:
-            return exits.PERSON
-        case Remedy.CHANGE:
-            return exits.HELD
-        case Remedy.RETRY | Remedy.EVENT:
-            return exits.LATER
-        case _:
-            assert_never(failure.remedy)
+def _warn(text: str) -> None:
+    sys.stderr.write(f"deepseekctl: {text}\n")
 
 
 async def _read_config(options: argparse.Namespace) -> Config:
@@ -129,53 +136,75 @@ async def _read_config(options: argparse.Namespace) -> Config:
 def read_facts(name: str, share: Path) -> Facts:
     """From a file, from standard input ("-"), or of an example in `share` by its name. Raises
     ConfigError when they cannot be understood."""
-    example = share / "facts" / f"{name}.json"
     try:
-        if name == "-":
-            text = sys.stdin.buffer.read()
-        elif "/" not in name and not Path(name).exists() and example.exists():
-            text = example.read_bytes()
-        else:
-            text = Path(name).read_bytes()
-        return msgspec.json.decode(text, type=Facts)
-    except (OSError, msgspec.MsgspecError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        return _check(msgspec.json.decode(_read_text(name, share), type=Facts))
+    # msgspec raises its own errors, and Python's for text that is none and for deep nesting.
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)[:300]
         there = ", ".join(sorted(path.stem for path in (share / "facts").glob("*.json")))
         raise ConfigError(
             Code.CONFIG_INVALID,
-            f"cannot read the facts in {name}: {why}",
+            f"cannot read the facts in {name!r}: {why}",
             f"write them with: deepseekctl facts --json (examples: {there or 'none'})",
         ) from error
+
+
+def _read_text(name: str, share: Path) -> bytes:
+    example = share / "facts" / f"{name}.json"
+    if name == "-":
+        return sys.stdin.buffer.read()
+    if name and "/" not in name and not Path(name).exists() and example.exists():
+        return example.read_bytes()
+    return Path(name).read_bytes()
+
+
+def _check(facts: Facts) -> Facts:
+    """What types do not say. Raises ValueError."""
+    if facts.schema != SCHEMA:
+        raise ValueError(f"schema {facts.schema} is not known here, only {SCHEMA}")
+    for address in (
+        *(listener.address for listener in facts.listeners),
+        *(neighbor.listen for neighbor in facts.neighbors),
+    ):
+        ip_address(address)
+    for npu in facts.inventory.npus:
+        if logic_id_of(PurePosixPath(npu.device).name) != npu.logic_id:
+            raise ValueError(f"{npu.device!r} is not the device of NPU {npu.logic_id}")
+    if any(model.attention_heads < 0 or model.kv_heads < 0 for model in facts.models):
+        raise ValueError("a model with fewer than no heads")
+    return facts
+
+
+def with_model(facts: Facts, profile: Profile) -> Facts:
+    """A model that the facts do not know is looked for here: it is the same on every host."""
+    if facts.model(profile.model) is not None:
+        return facts
+    here = LocalMachine().model(profile.model)
+    return facts if here.problem else replace(facts, models=(*facts.models, here))
 
 
 def _as_if(facts: Facts, options: argparse.Namespace) -> Facts:
     """With what the command line says instead."""
     host = facts.host
-    if options.podman_version:
-        host = replace(host, podman_version=parse_version(options.podman_version))
+    if options.podman_version is not None:
+        version = parse_version(options.podman_version)
+        if version is None:
+            raise ConfigError(
+                Code.CONFIG_INVALID,
+                f"cannot take {options.podman_version[:40]!r} for a version of Podman",
+                "write it as 4.9.4",
+            )
+        host = replace(host, podman_version=version)
     if options.cgroup:
         host = replace(host, cgroup_version=int(options.cgroup.removeprefix("v")))
     return replace(facts, host=host)
 
 
-def parse_version(text: str) -> tuple[int, int, int]:
-    """Raises ConfigError for what is no version: "4.9" and "4.9.4-dev" are."""
-    found = VERSION.match(text)
-    if found is None:
-        raise ConfigError(
-            Code.CONFIG_INVALID,
-            f"cannot take {text!r} for a version of Podman",
-            "write it as 4.9.4",
-        )
-    major, minor, patch = found.groups(default="0")
-    return int(major), int(minor), int(patch)
-
-
 # --- facts of this host --------------------------------------------------------------------------
 
 
-async def look_here(config: Config, profiles: Sequence[Profile]) -> Facts:
-    """The facts for `profiles`, as far as this user may see them."""
+async def look_here(config: Config, profiles: Sequence[Profile]) -> tuple[Facts, Failure | None]:
+    """The facts for `profiles`, as far as this user may see them; and why Podman was not asked."""
     snapshot = await asyncio.to_thread(_ask_agent)
     if snapshot is not None and snapshot.inventory.driver is not DriverState.UNKNOWN:
         inventory = snapshot.inventory
@@ -184,13 +213,16 @@ async def look_here(config: Config, profiles: Sequence[Profile]) -> Facts:
         if snapshot is None and inventory.driver is DriverState.UNKNOWN:
             silence = "neither deepseek-agent nor deepseek-npud answers"
             inventory = replace(inventory, detail=silence)
-    survey, seen = await _survey(profiles, inventory)
-    neighbors = _neighbors(snapshot, config) if snapshot is not None else ()
-    facts = look(profiles, inventory, neighbors, survey, LocalMachine())
-    if seen:
-        return facts
-    # Without Podman it cannot be told who listens: it may be the instance itself.
-    return replace(facts, podman_seen=False, listeners=())
+    survey = await _survey(profiles, inventory)
+    neighbors = neighbors_in(snapshot, config) if snapshot is not None else ()
+    if isinstance(survey, PodmanSurvey):
+        return await read_here(profiles, inventory, neighbors, survey, LocalMachine()), None
+    bare = PodmanSurvey(await _podman_version(), (), ())
+    facts = await read_here(profiles, inventory, neighbors, bare, LocalMachine())
+    # Without Podman it cannot be told who listens: it may be the instance itself. And who may not
+    # ask Podman may not read keys either.
+    files = facts.files if os.geteuid() == 0 else ()
+    return replace(facts, podman_seen=False, listeners=(), files=files), survey
 
 
 def _ask_agent() -> Snapshot | None:
@@ -203,15 +235,15 @@ def _ask_agent() -> Snapshot | None:
         client.close()
 
 
-async def _survey(profiles: Sequence[Profile], inventory: Inventory) -> tuple[PodmanSurvey, bool]:
-    """Podman's answer, or else its version alone."""
+async def _survey(profiles: Sequence[Profile], inventory: Inventory) -> PodmanSurvey | Failure:
+    """Podman's answer, or why there is none."""
+    if os.geteuid() != 0:
+        return Failure(Code.NOT_PERMITTED, "cannot ask Podman: only root may")
     references = sorted({profile.image_for(inventory) for profile in profiles})
-    if os.geteuid() == 0:
-        try:
-            return await Podman().survey(references), True
-        except AgentError:
-            pass  # not installed, or its socket is off
-    return PodmanSurvey(await _podman_version(), (), ()), False
+    try:
+        return await Podman().survey(references)
+    except AgentError as error:
+        return error.failure
 
 
 async def _podman_version() -> tuple[int, int, int]:
@@ -226,11 +258,10 @@ async def _podman_version() -> tuple[int, int, int]:
             )
         except AgentError:
             return NO_PODMAN
-    found = VERSION.search(done.output)
-    return parse_version(found[0]) if found else NO_PODMAN
+    return parse_version(done.output.strip().rpartition(" ")[2]) or NO_PODMAN
 
 
-def _neighbors(snapshot: Snapshot, config: Config) -> tuple[Neighbor, ...]:
+def neighbors_in(snapshot: Snapshot, config: Config) -> tuple[Neighbor, ...]:
     up = {view.name: view.npus for view in snapshot.instances if view.phase in HOLDING}
     return tuple(
         Neighbor(profile.name, up[profile.name], profile.listen, profile.port)

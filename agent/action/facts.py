@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Gathers what planning has to know, through the ports. Touches nothing; raises what they raise."""
 
+import asyncio
 from collections.abc import Iterable
 
 from agent.config.values import Profile
+from agent.errors import Code, HostUnavailable
 from agent.facts import Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory
 from agent.plan.plan import DRIVER_PATHS
-from agent.ports import ContainerEngine, Machine
+from agent.ports import ContainerEngine, FileKind, Machine
+
+# Names and a small file of each model, from a cold disk.
+LOOK_DEADLINE_S = 20.0
 
 
 async def gather_facts(
@@ -21,10 +26,32 @@ async def gather_facts(
     wanted = tuple(profiles)
     references = sorted({profile.image_for(inventory) for profile in wanted})
     survey = await podman.survey(references)
-    return look(wanted, inventory, neighbors, survey, machine)
+    return await read_facts(wanted, inventory, neighbors, survey, machine)
 
 
-def look(
+async def read_facts(
+    profiles: Iterable[Profile],
+    inventory: Inventory,
+    neighbors: Iterable[Neighbor],
+    survey: PodmanSurvey,
+    machine: Machine,
+    deadline_s: float = LOOK_DEADLINE_S,
+) -> Facts:
+    """All but Podman's part. Models and keys may be on a disk that hangs, so a thread looks."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await asyncio.to_thread(
+                _read_facts, profiles, inventory, neighbors, survey, machine
+            )
+    except TimeoutError:
+        raise HostUnavailable(
+            Code.DISK_SILENT,
+            f"cannot look at the files of the model: no answer within {deadline_s:g} s",
+            "is a network file system hung? see: dmesg, findmnt",
+        ) from None
+
+
+def _read_facts(
     profiles: Iterable[Profile],
     inventory: Inventory,
     neighbors: Iterable[Neighbor],
@@ -34,17 +61,22 @@ def look(
     """All but Podman's part."""
     wanted = tuple(profiles)
     pids = {process.pid for npu in inventory.npus for process in npu.processes}
-    secret = {path for one in wanted for path in (one.api_key_file, one.tls_key) if path}
-    public = {one.tls_certificate for one in wanted if one.tls_certificate}
+    files = {
+        (path, kind)
+        for one in wanted
+        for path, kind in (
+            (one.api_key_file, FileKind.API_KEY),
+            (one.tls_key, FileKind.PRIVATE),
+            (one.tls_certificate, FileKind.PUBLIC),
+        )
+        if path
+    }
     return Facts(
         host=machine.facts(survey.version, DRIVER_PATHS),
         podman=survey,
         inventory=inventory,
         models=tuple(machine.model(path) for path in sorted({one.model for one in wanted})),
-        files=(
-            *(machine.file(path, secret=True) for path in sorted(secret)),
-            *(machine.file(path, secret=False) for path in sorted(public)),
-        ),
+        files=tuple(machine.file(path, kind) for path, kind in sorted(files)),
         processes=tuple(machine.processes(sorted(pids))),
         listeners=tuple(machine.listeners()),
         neighbors=tuple(neighbors),

@@ -18,6 +18,7 @@ from agent.render.render import RenderedFile
 from agent.render.workload import (
     UNIT_START_TIMEOUT_S,
     UNIT_STOP_TIMEOUT_S,
+    certificate_copy,
     key_file,
     key_text,
     parse_key,
@@ -45,13 +46,6 @@ class Actions:
     podman: ContainerEngine
     files: UnitFiles
     machine: Machine
-
-    async def prepare(self, request: Request) -> Prepared | Failure:
-        """Plan and unit file; changes nothing."""
-        try:
-            return await prepare(request, self.podman, self.machine)
-        except AgentError as error:
-            return error.failure
 
     async def start(
         self, request: Request, before_start: Callable[[], Awaitable[bool]]
@@ -105,7 +99,7 @@ class Actions:
                 "cannot start the engine yet: its front unit is being started first",
             )
         await self._clear_leftover(prepared)
-        self._hand_key_over(request.profile)
+        self._hand_over(request.profile)
         file = await apply(prepared.plan, prepared.file, self.files, self.units)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
@@ -113,15 +107,21 @@ class Actions:
             return Started(prepared, file)
         return _explain(result, await self.units.status(unit))
 
-    def _hand_key_over(self, profile: Profile) -> None:
-        """The key goes to the engine in a file of root's alone; one that is not wanted any more
-        is removed."""
-        path = PurePosixPath(key_file(profile.name))
+    def _hand_over(self, profile: Profile) -> None:
+        """What the engine and its clients are told in files: the key, in one of root's alone, and
+        the certificate that will be shown. What is not wanted any more is removed."""
+        key, certificate = (
+            PurePosixPath(place(profile.name)) for place in (key_file, certificate_copy)
+        )
         if profile.api_key_file:
             text = key_text(self.files.read_key(profile.api_key_file))
-            self.files.write(path, text, private=True)
+            self.files.write(key, text, private=True)
         else:
-            self.files.remove(path)
+            self.files.remove(key)
+        if profile.tls_certificate:
+            self.files.write(certificate, self.files.read_public(profile.tls_certificate))
+        else:
+            self.files.remove(certificate)
 
     async def _clear_leftover(self, prepared: Prepared) -> None:
         """The unit is down; a container of its name still in Podman would keep its NPUs."""

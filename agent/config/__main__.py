@@ -7,6 +7,7 @@ this, so that both understand the same thing.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from agent import exits
 from agent.config.load import Paths, load
-from agent.errors import ConfigError, Failure
+from agent.errors import Code, ConfigError, Failure
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,10 +26,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say only what is wrong")
     parser.add_argument("--show", action="store_true", help="as indented JSON")
     options = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         config = load(Paths(options.etc, options.share))
     except ConfigError as error:
         return _refuse(error.failure, for_person=options.check or options.show)
+    except Exception as error:  # the root of a process
+        why = f"cannot read the configuration: internal error: {error!r}"[:500]
+        failure = Failure(
+            Code.CONFIG_INVALID, why, "please report it; which file was changed last?"
+        )
+        return _refuse(failure, for_person=options.check or options.show)
     if options.check:
         return _check(config)
     answer = config if options.show else {"config": config}

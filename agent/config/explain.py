@@ -32,18 +32,25 @@ WORDS = {
 Tables = Mapping[Path, Mapping[str, object]]  # in the order in which they are read
 
 
-def explain(error: ValidationError, tables: Tables, model: type[BaseModel]) -> ConfigError:
-    """The first fault in words, with the key and where it is set."""
-    first = error.errors(include_url=False)[0]
+def explain(
+    error: ValidationError,
+    tables: Tables,
+    model: type[BaseModel],
+    environment: Mapping[str, str],
+) -> ConfigError:
+    """The first fault in words, with the key and where it is set; the others by their keys."""
+    first, *others = error.errors(include_url=False)
     location = [str(part) for part in first["loc"]] or _of_several(first)
-    where, key = _locate(tables, location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    where, key = _locate(tables, location, environment)
+    if first["type"] == "missing":
+        key = ".".join(location)
+    more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "extra_forbidden":
         what = f"unknown key{_allowed(location[-1], _keys(model, location[:-1]))}"
     else:
         plain = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
         what = WORDS.get(first["type"], plain)
-    told = f"{key}: {what}" if key else what
+    told = f"{_visible(key)}: {what}" if key else what
     return ConfigError(
         Code.CONFIG_INVALID,
         f"cannot use {where}: {told}{more}",
@@ -97,13 +104,14 @@ def _keys(model: type[BaseModel], location: list[str]) -> Collection[str]:
     return tuple(getattr(inner, "model_fields", ()))
 
 
-def _locate(tables: Tables, location: list[str]) -> tuple[str, str]:
+def _locate(tables: Tables, location: list[str], environment: Mapping[str, str]) -> tuple[str, str]:
     """Where a key is set, and its name. pydantic's location goes on below what the files hold: the
     branch of a union, "[key]"; and the last one to set a key is the one that counts."""
-    if location:
-        name = "__".join((ENVIRONMENT_PREFIX + location[0].upper(), *map(str.upper, location[1:])))
-        if name in os.environ:
-            return f"the environment's {name}", ".".join(location)
+    set_here = {name.upper(): name for name in environment}
+    for depth in range(len(location), 0, -1):  # a table may be set as one variable, in JSON
+        name = "__".join((ENVIRONMENT_PREFIX + location[0], *location[1:depth])).upper()
+        if name in set_here:
+            return f"the environment's {set_here[name]}", ".".join(location)
     found: list[str] = []
     where = ""
     for file, table in tables.items():
@@ -114,6 +122,11 @@ def _locate(tables: Tables, location: list[str]) -> tuple[str, str]:
         return where, ".".join(found)
     there = " and ".join(str(file) for file in tables)
     return there or "the configuration", ".".join(location)
+
+
+def _visible(key: str) -> str:
+    """A key may hold anything; a terminal gets to see it and not to obey it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in key)
 
 
 def _prefix(table: object, location: list[str]) -> list[str]:

@@ -26,7 +26,16 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_BYTES = 64 * 1024
 MAX_LOGIC_ID = 4096  # far above any machine; as npud/devices.py
 # Places in the container that are the agent's, the driver's or the kernel's.
-RESERVED_TARGETS = ("/dev", "/proc", "/sys", "/models", "/run/deepseek", "/usr/local/Ascend/driver")
+RESERVED_TARGETS = (
+    *("/dev", "/proc", "/sys", "/models", "/run/deepseek"),
+    *("/usr/local/Ascend/driver", "/usr/local/dcmi", "/usr/local/bin/npu-smi"),
+    "/etc/ascend_install.info",
+)
+# What the agent's own sandbox hides from it (ProtectHome=, PrivateTmp= of its unit).
+HIDDEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+# Flags of `vllm serve` that the agent sets, since it has to know them too.
+OWN_FLAGS = ("--host", "--port", "--tensor-parallel-size", "-tp", "--ssl-certfile", "--ssl-keyfile")
 
 
 def _line(value: str) -> str:
@@ -53,12 +62,25 @@ def _path(value: str) -> str:
     """A path that Podman's SOURCE:TARGET can carry and that means the same to everybody."""
     if ":" in value:
         raise ValueError('":" is not allowed: Podman cuts a mount there')
-    if value.strip("/") == "" or {".", ".."} & set(value.split("/")):
-        raise ValueError('the path must name a file or folder, without "." and ".."')
+    if value.strip("/") == "" or "//" in value or {".", ".."} & set(value.split("/")):
+        raise ValueError('the path must name a file or folder, without ".", ".." and "//"')
     return value
 
 
-def _absolute(value: str) -> str:
+def _seen_by_agent(value: str) -> str:
+    for folder in HIDDEN:
+        if PurePosixPath(value).is_relative_to(folder):
+            raise ValueError(f"the agent cannot look into {folder}; use another folder")
+    return value
+
+
+def _image(value: str) -> str:
+    if IMAGE.fullmatch(value) is None:
+        raise ValueError("an image is named as registry.example/name:tag, or by its id")
+    return value
+
+
+def absolute(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError("the path must be absolute")
     return value
@@ -76,8 +98,11 @@ def _argument(value: str) -> str:
     """Podman's quadlet generator loses an empty argument and a lone ";" (seen with 5.4.2)."""
     if value in ("", ";"):
         raise ValueError('an empty argument and ";" are not allowed')
-    if value.partition("=")[0].replace("_", "-") == "--api-key":
+    flag = value.partition("=")[0].replace("_", "-")
+    if len(flag) >= len("--api") and "--api-key".startswith(flag):  # also abbreviated
         raise ValueError("it would show the key in ps and in the journal; use api_key_file")
+    if flag in OWN_FLAGS:
+        raise ValueError(f"the agent sets {flag} itself, by port, npus, tls_certificate, tls_key")
     return value
 
 
@@ -134,10 +159,16 @@ def _optional(check: Callable[[str], str]) -> Callable[[str], str]:
 Line = Annotated[str, AfterValidator(_line)]
 Name = Annotated[Line, AfterValidator(_filled)]
 Path = Annotated[Name, AfterValidator(_path)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+SeenPath = Annotated[Path, AfterValidator(_seen_by_agent)]
 OptionalPath = Annotated[
-    Line, AfterValidator(_optional(_path)), AfterValidator(_optional(_absolute))
+    Line,
+    AfterValidator(_optional(_path)),
+    AfterValidator(_optional(absolute)),
+    AfterValidator(_optional(_seen_by_agent)),
 ]
+Image = Annotated[Line, AfterValidator(_image)]
+OptionalImage = Annotated[Line, AfterValidator(_optional(_image))]
 Target = Annotated[AbsolutePath, AfterValidator(_target)]
 Argument = Annotated[Line, AfterValidator(_argument)]
 Variable = Annotated[str, AfterValidator(_variable)]

@@ -8,6 +8,7 @@ for reading only; an operator's file is never rewritten.
 
 import os
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +81,11 @@ def _settings(paths: Paths) -> SettingsModel:
     try:
         return FromFiles()
     except ValidationError as error:
-        raise explain(error, tables, SettingsModel) from error
-    except SettingsError as error:
+        raise explain(error, tables, SettingsModel, os.environ) from error
+    except (SettingsError, RecursionError) as error:
         raise ConfigError(
             Code.CONFIG_INVALID,
-            f"cannot read the environment DEEPSEEK_AGENT_*: {error}",
+            f"cannot read the environment DEEPSEEK_AGENT_*: {str(error)[:200]}",
             "correct or remove the variable in the service's environment",
         ) from error
 
@@ -103,7 +104,7 @@ def _profile(paths: Paths, name: str, settings: SettingsModel) -> Mapping[str, o
     try:
         profile = ProfileModel.model_validate(merged)
     except ValidationError as error:
-        raise explain(error, tables, ProfileModel) from error
+        raise explain(error, tables, ProfileModel, {}) from error
     data = profile.model_dump(mode="json")
     images = settings.images.model_dump(mode="json")
     if image := data.pop("image"):
@@ -138,17 +139,31 @@ def _read_tables(files: tuple[Path, ...]) -> dict[Path, TomlTable]:
     found: dict[Path, TomlTable] = {}
     for file in files:
         try:
-            with file.open("rb") as stream:
-                found[file] = tomllib.load(stream)
+            found[file] = _parse(file.read_bytes())
         except FileNotFoundError:
             continue
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        # tomllib lets two more through: of numbers with 4300 digits, and of deep nesting.
+        except (OSError, ValueError, RecursionError) as error:
             raise _unreadable(file, error) from error
     return found
 
 
+def _parse(text: bytes) -> TomlTable:
+    if text.startswith(BOM_UTF8):
+        raise ValueError("it begins with a byte order mark; save it as UTF-8 without one")
+    return tomllib.loads(text.decode())
+
+
 def _unreadable(path: Path, error: Exception) -> ConfigError:
-    why = error.strerror if isinstance(error, OSError) else str(error)
+    match error:
+        case OSError():
+            why = str(error.strerror)
+        case UnicodeDecodeError():
+            why = f"it is not UTF-8 (byte {error.start + 1})"
+        case RecursionError():
+            why = "it is nested too deep"
+        case _:
+            why = str(error)
     hint = "correct the file, then: deepseekctl config check"
     if isinstance(error, PermissionError):
         hint = f"run it as root, or let others read it: ls -ld {path}"

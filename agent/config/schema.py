@@ -9,7 +9,7 @@ import pathlib
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -25,16 +25,19 @@ from agent.config.fields import (
     Argument,
     Count,
     Flag,
+    Image,
     Line,
     Name,
     Npus,
+    OptionalImage,
     OptionalPath,
-    Path,
     Port,
     Seconds,
+    SeenPath,
     ShmSize,
     Target,
     Variable,
+    absolute,
 )
 from agent.config.values import Mode, RendererChoice
 
@@ -83,9 +86,9 @@ class ProfileModel(Strict):
     """One file of models.d: the instance has the file's name."""
 
     served_name: Name
-    model: Path
+    model: SeenPath
     products: Annotated[tuple[Literal["a2", "a3", "duo"], ...], Field(min_length=1)] = ("a2", "a3")
-    image: Line = ""  # empty: that of [images] in agent.toml for the host's NPUs
+    image: OptionalImage = ""  # empty: that of [images] in agent.toml for the host's NPUs
     listen: Address = "127.0.0.1"
     port: Port
     api_key_file: OptionalPath = ""
@@ -147,9 +150,9 @@ def _about(key: str, words: str) -> PydanticCustomError:
 class ImagesModel(Strict):
     """Images of vllm-ascend for openEuler, by line of NPUs (facts: ascend, 5)."""
 
-    a2: Name = f"{IMAGE}-openeuler"
-    a3: Name = f"{IMAGE}-a3-openeuler"
-    duo: Name = f"{IMAGE}-310p-openeuler"
+    a2: Image = f"{IMAGE}-openeuler"
+    a3: Image = f"{IMAGE}-a3-openeuler"
+    duo: Image = f"{IMAGE}-310p-openeuler"
 
 
 class LimitsModel(Strict):
@@ -160,6 +163,12 @@ class LimitsModel(Strict):
     healthy_reset_s: Seconds = 600
     start_wait_s: Annotated[StrictFloat, Field(ge=10, le=86_400)] = 1800
     recheck_held_s: Annotated[StrictFloat, Field(ge=10, le=86_400)] = 300
+
+    @model_validator(mode="after")
+    def _first_below_max(self) -> Self:
+        if self.backoff_first_s > self.backoff_max_s:
+            raise PydanticCustomError("together", "it must not be above backoff_max_s")
+        return self
 
 
 class _Environment(EnvSettingsSource):
@@ -193,7 +202,7 @@ class SettingsModel(BaseSettings):
 
     mode: Mode = Mode.ACT
     renderer: RendererChoice = RendererChoice.AUTO
-    models_dir: AbsolutePath = "/var/lib/deepseek/models"
+    models_dir: Annotated[SeenPath, AfterValidator(absolute)] = "/var/lib/deepseek/models"
     images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
 

@@ -139,8 +139,8 @@ class Config:
     broken: tuple[BrokenProfile, ...]
 
     def profile(self, name: str) -> Profile | BrokenProfile | None:
-        """The profile of that name, usable or not; None when there is none."""
-        everything: tuple[Profile | BrokenProfile, ...] = (*self.profiles, *self.broken)
+        """The profile of that name; what is broken comes first. None when there is none."""
+        everything: tuple[Profile | BrokenProfile, ...] = (*self.broken, *self.profiles)
         return next((one for one in everything if one.name == name), None)
 
 

@@ -18,7 +18,8 @@ import structlog
 from agent import __version__
 from agent.action.prepare import Prepared, Request
 from agent.action.start import Actions, Started
-from agent.config.values import Config, Mode
+from agent.config.kept import keep_last
+from agent.config.values import BrokenProfile, Config, Mode
 from agent.control.messages import (
     Asked,
     ConfigSeen,
@@ -40,7 +41,7 @@ from agent.control.record import (
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
 from agent.facts import Neighbor
-from agent.model import DriverState, Inventory, Phase
+from agent.model import HOLDING, DriverState, Inventory, Phase
 from agent.policy.instance import (
     CauseChanged,
     EngineObserved,
@@ -62,8 +63,6 @@ log = structlog.get_logger(__name__)
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
 TURN_S = 5.0
 EVENTS_KEPT = 200
-# Phases in which the NPUs of an instance's latest plan are its own.
-HOLDING = (Phase.STARTING, Phase.LOADING, Phase.SERVING, Phase.STOPPING)
 
 
 @dataclass
@@ -182,11 +181,13 @@ class Controller:
             self._note("", "config-refused", config.message)
         else:
             self.config_problem = None
-            self._take_config(config)
+            self._take_config(keep_last(config, self.config))
 
     def _take_config(self, config: Config) -> None:
         self.config = config
         now = time.monotonic()
+        for broken in config.broken:
+            self._note(broken.name, "profile-refused", broken.message)
         for profile in config.profiles:
             record = self._records.get(profile.name)
             if record is None:
@@ -255,7 +256,7 @@ class Controller:
         self._follow_probe(record)
         match decision:
             case Start():
-                self._begin(record)
+                self._begin(record, before.phase)
             case Stop():
                 self._spawn(self._worker.stop(name))
             case Nothing():
@@ -263,10 +264,18 @@ class Controller:
             case _:
                 assert_never(decision)
 
-    def _begin(self, record: Record) -> None:
-        """One action at a time for an instance: policy asks for the next when one has ended."""
+    def _begin(self, record: Record, before: Phase) -> None:
+        """One action at a time for an instance: policy asks for the next when one has ended.
+
+        Under a profile that is broken by now an engine that has died is started again, and none
+        anew: whoever starts it is told what is wrong.
+        """
         name = record.profile.name
-        if self.config.mode is Mode.OBSERVE:
+        found = self.config.profile(name)
+        if isinstance(found, BrokenProfile) and before in (Phase.IDLE, Phase.HELD):
+            refusal = Failure(Code.CONFIG_INVALID, found.message, found.hint)
+            self.put(StartDone(name, refusal, time.monotonic()))
+        elif self.config.mode is Mode.OBSERVE:
             self.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
         else:
             self._spawn(self._worker.start(name, lambda: self.request(record)))

@@ -9,7 +9,7 @@ from agent.errors import Failure
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.instance import InstanceState
 from agent.ports import Server
-from agent.render.workload import key_file
+from agent.render.workload import certificate_copy, key_file
 from agent.status.snapshot import InstanceView
 from agent.status.text import describe
 
@@ -56,7 +56,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         unit_file=record.unit_file or (record.engine.fragment_path if record.engine else ""),
         npus=record.npus,
         key_file=key_file(profile.name) if profile.api_key_file else "",
-        certificate=profile.tls_certificate,
+        certificate=server(profile).certificate,
     )
 
 
@@ -67,7 +67,8 @@ def local_address(profile: Profile) -> str:
 
 def server(profile: Profile) -> Server:
     """Where this host reaches the instance."""
-    return Server(local_address(profile), profile.port, profile.tls_certificate)
+    certificate = certificate_copy(profile.name) if profile.tls_certificate else ""
+    return Server(local_address(profile), profile.port, certificate)
 
 
 def endpoint(profile: Profile) -> str:

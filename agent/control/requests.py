@@ -23,6 +23,7 @@ class Requests:
         await self._ask(instance, WishChanged(True, again=True))
 
     async def restart(self, instance: str) -> None:
+        find_profile(self._controller.config, instance)
         record = self._known(instance)
         if not record.state.wished:
             raise AgentError(
@@ -51,10 +52,12 @@ class Requests:
         await answer
 
     def _known(self, instance: str) -> Record:
-        config, problem = self._controller.config, self._controller.config_problem
-        if problem is not None and config.profile(instance) is None:
-            raise ConfigError(problem.code, problem.message, problem.hint)
-        find_profile(config, instance)
+        """Also one whose profile is broken by now: the writer knows what may go on under it."""
         record = self._controller.record(instance)
-        assert record is not None  # noqa: S101 - there is one for each profile
-        return record
+        if record is not None:
+            return record
+        problem = self._controller.config_problem
+        if problem is not None:
+            raise ConfigError(problem.code, problem.message, problem.hint)
+        find_profile(self._controller.config, instance)
+        raise ConfigError(Code.INSTANCE_UNKNOWN, f"cannot serve {instance!r}: it is not known")

@@ -2,7 +2,6 @@
 """Reads and writes rendered unit files; runs the host's own quadlet generator over them."""
 
 import os
-import re
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,15 +9,13 @@ from pathlib import Path, PurePosixPath
 
 from agent.errors import Code, HostError
 from agent.host.process import run
+from agent.host.secrets import read_key
 
 GENERATORS = (
     "/usr/lib/systemd/system-generators/podman-system-generator",
     "/usr/libexec/podman/quadlet",
 )
 GENERATOR_DEADLINE_S = 20.0
-# RFC 6750, b64token: what an Authorization header can carry. And no env file gives any of these
-# characters a meaning (Podman 4.7.0 cut values at "#": containers/podman#20255).
-API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{16,512}={0,2}")
 
 
 class RenderedFiles:
@@ -38,15 +35,15 @@ class RenderedFiles:
             raise HostError(Code.FILE_NOT_WRITTEN, f"cannot read {path}: {error}") from error
 
     def read_key(self, path: str) -> str:
-        """The API key, without the line's end. Its text never gets into a message."""
+        return read_key(path)
+
+    def read_public(self, path: str) -> str:
+        """A file that the operator names, as text. Raises HostError."""
         try:
-            key = Path(path).read_text(encoding="utf-8").strip()
+            return Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise _no_key(path, str(why)) from error
-        if API_KEY.fullmatch(key) is None:
-            raise _no_key(path, "it must hold one line of 16 to 512 letters, digits and ._~+/-")
-        return key
+            raise HostError(Code.FILE_UNUSABLE, f"cannot read {path}: {why}") from error
 
     def write(self, path: PurePosixPath, text: str, *, private: bool = False) -> None:
         """Whole or not at all, also over a power cut: temporary file, fsync, rename, fsync."""
@@ -94,14 +91,6 @@ class RenderedFiles:
         if done.status == 0 and service in done.output:
             return None
         return (done.errors or done.output or f"exit status {done.status}").strip()[-500:]
-
-
-def _no_key(path: str, why: str) -> HostError:
-    return HostError(
-        Code.FILE_UNUSABLE,
-        f"cannot use api_key_file {path}: {why}",
-        f"umask 077; openssl rand -hex 32 > {path}",
-    )
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:

@@ -7,17 +7,16 @@ redirects; the answer's size is bounded, and so is the time for all of it.
 """
 
 import asyncio
-import ssl
 from contextlib import suppress
 
 import h11
 
 from agent.ports import Answer, Ask, NoAnswer, Server
+from agent.tls import trust_only
 
 READ_BYTES = 64 * 1024
 # /metrics of vLLM is some 100 KiB; whatever sends more is not an engine.
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
-NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, openssl/x509_vfy.h; ssl has no name for it
 
 
 class LocalHttp:
@@ -42,16 +41,6 @@ def _request(server: Server, ask: Ask) -> h11.Request:
     if ask.body:
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(ask.body)))]
     return h11.Request(method=ask.method, target=ask.path, headers=headers)
-
-
-def trust_only(certificate: str) -> ssl.SSLContext:
-    """Takes that very certificate for whatever name, also when its time is over: that is trouble of
-    its clients, and no sign of an engine that is ill."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.load_verify_locations(certificate)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | NO_CHECK_TIME
-    return context
 
 
 async def _ask(server: Server, request: h11.Request, body: bytes) -> Answer | NoAnswer:

@@ -4,7 +4,6 @@
 import os
 import platform
 import socket
-import stat
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,8 @@ from typing import Annotated
 import msgspec
 
 from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
+from agent.host.secrets import why_unusable
+from agent.ports import FileKind
 
 # containers.conf(5), helper_binaries_dir: where Podman looks for catatonit by default.
 HELPER_FOLDERS = (
@@ -78,8 +79,8 @@ class LocalMachine:
                 found.update(parse_listeners(lines))
         return sorted(found, key=lambda one: (one.port, one.address))
 
-    def file(self, path: str, secret: bool) -> FileFacts:
-        return FileFacts(path, why_unusable(path, secret))
+    def file(self, path: str, kind: FileKind) -> FileFacts:
+        return FileFacts(path, why_unusable(path, kind))
 
 
 def read_process(pid: int, proc: Path = Path("/proc")) -> ProcessFacts | None:
@@ -87,14 +88,18 @@ def read_process(pid: int, proc: Path = Path("/proc")) -> ProcessFacts | None:
     still holds what it held, and counts."""
     folder = proc / str(pid)
     try:
-        state = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+        fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        state, flags = fields[0], int(fields[6])
         threads = len(os.listdir(folder / "task"))
         cgroup = (folder / "cgroup").read_text(errors="replace")
-    except (OSError, IndexError):
+    except (OSError, IndexError, ValueError):
         return None
+    if flags & KERNEL_THREAD:
+        return None  # it has no memory of its own: the driver means a pid of another namespace
     return None if state in ("Z", "X") and threads <= 1 else ProcessFacts(pid, cgroup)
 
 
+KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h; flags are field 9 of proc(5)'s stat
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
@@ -110,23 +115,6 @@ def parse_listeners(lines: Iterator[str]) -> Iterator[Listener]:
         packed = struct.pack(f"={len(words)}I", *words)
         family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
         yield Listener(socket.inet_ntop(family, packed), int(port, 16))
-
-
-def why_unusable(path: str, secret: bool) -> str:
-    """Empty for a file that can be read; a secret one must also be root's (or the caller's own)
-    and closed to everybody else."""
-    try:
-        with open(path, "rb") as stream:
-            status = os.fstat(stream.fileno())
-    except OSError as error:
-        return str(error.strerror).lower()
-    if not stat.S_ISREG(status.st_mode):
-        return "it is no regular file"
-    if secret and status.st_uid not in (0, os.geteuid()):
-        return f"it belongs to uid {status.st_uid}, not to root"
-    if secret and status.st_mode & 0o077:
-        return f"others can read it (mode {status.st_mode & 0o777:04o}); chmod 600 {path}"
-    return ""
 
 
 def _disk_mib(folder: Path) -> int:

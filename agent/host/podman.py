@@ -16,11 +16,13 @@ from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
 
 from agent.errors import Code
+from agent.facts import parse_version
 
 # Answered from Podman's own storage; more means that it hangs on its lock.
 CALL_TIMEOUT_S = 10
 # Answered when the container has stopped: its stop timeout is 40 s (render/workload.py).
 REMOVE_TIMEOUT_S = 60
+DEVICE_PREFIX = "/dev/davinci"
 SOCKET = "unix:///run/podman/podman.sock"
 
 
@@ -41,10 +43,12 @@ def remove(client: PodmanClient, name: str) -> None:
         return
 
 
-def _version(client: PodmanClient) -> list[int]:
+def _version(client: PodmanClient) -> tuple[int, int, int]:
     text = str(client.version()["Version"])
-    numbers = text.split("-")[0].split(".")
-    return [int(part) for part in (*numbers, "0", "0")[:3]]
+    version = parse_version(text)
+    if version is None:
+        raise ValueError(f"{text!r} is no version")
+    return version
 
 
 def _image_id(client: PodmanClient, reference: str) -> str:
@@ -84,7 +88,14 @@ def _devices(client: PodmanClient, identity: str) -> list[str]:
         return []
     response.raise_for_status()
     devices = (response.json().get("HostConfig") or {}).get("Devices") or []
-    return [str(device["PathOnHost"]) for device in devices]
+    return [_path(device) for device in devices]
+
+
+def _path(device: dict[str, object]) -> str:
+    """Podman finds the name on the host by the device's numbers; where it found another device's,
+    the name inside, which is the same for whoever did not rename it."""
+    outside, inside = str(device["PathOnHost"]), str(device.get("PathInContainer", ""))
+    return inside if DEVICE_PREFIX in inside and DEVICE_PREFIX not in outside else outside
 
 
 def _explain(error: Exception) -> Mapping[str, object]:

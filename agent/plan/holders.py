@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from agent.errors import Code
 from agent.facts import ContainerFacts, Facts, ProcessFacts
 from agent.model import NpuProcess, container_name
 
@@ -16,11 +17,11 @@ CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Why an NPU is not free. `leftover`: an engine of ours whose container is gone already; it
-    ends by itself, or hangs in the driver."""
+    """Why an NPU is not free. The code tells what may come of waiting: a leftover is an engine of
+    ours whose container is gone already, and ends by itself, or hangs in the driver."""
 
     who: str
-    leftover: bool = False
+    code: Code = Code.NPU_TOO_FEW
 
 
 def find_holders(instance: str, facts: Facts) -> dict[int, Holder]:
@@ -67,7 +68,7 @@ def _judge(
             own = container.name == container_name(instance)
             return None if own else Holder(f"container {container.name}, {words}")
     if OUR_SLICE not in seen.cgroup:
-        return Holder(words)
+        return Holder(words, Code.NPU_BUSY)
     if not facts.podman_seen:
         return None  # it cannot be told whose it is, and may well be the instance's own
-    return Holder(f"{words} of an engine that is being stopped", leftover=True)
+    return Holder(f"{words} of an engine that is being stopped", Code.NPU_LEFTOVER)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from agent.config.values import Profile
 from agent.errors import Code, Failure
-from agent.facts import Facts, ModelFacts
+from agent.facts import Facts
 from agent.model import DriverState, Inventory, container_name
 
 # Every container needs these beside its davinciN (facts: ascend, section 4, as the vendor's own
@@ -53,7 +53,7 @@ def check_host(profile: Profile, facts: Facts, image: str) -> Failure | None:
     """Everything but the NPUs themselves. `image` is the reference for this host's NPUs."""
     return (
         _check_size(profile, facts)
-        or _check_disk(profile, facts, image)
+        or _check_disk(profile, facts)
         or _check_model(profile, facts)
         or _check_image(facts, image)
         or _check_files(profile, facts)
@@ -80,13 +80,13 @@ def _check_size(profile: Profile, facts: Facts) -> Failure | None:
     return None
 
 
-def _check_disk(profile: Profile, facts: Facts, image: str) -> Failure | None:
-    """Told before anybody begins to fetch what cannot fit; a disk that holds all is big enough."""
+def _check_disk(profile: Profile, facts: Facts) -> Failure | None:
+    """Told before anybody begins to fetch a model that cannot fit; a disk that holds it is big
+    enough."""
     model = facts.model(profile.model)
     if model is None or not model.disk_mib:
         return None
-    whole = model.present and (not facts.podman_seen or facts.image_id(image) != "")
-    if whole or model.disk_mib >= profile.needs.disk_gib * 1024 * 0.9:
+    if model.present or model.disk_mib >= profile.needs.disk_gib * 1024 * 0.9:
         return None
     return _too_small(profile, f"{profile.needs.disk_gib} GiB of disk", f"{model.disk_mib} MiB")
 
@@ -101,8 +101,13 @@ def _too_small(profile: Profile, needed: str, there: str) -> Failure:
 
 
 def _check_model(profile: Profile, facts: Facts) -> Failure | None:
-    absent = ModelFacts(profile.model, 0, "the facts do not tell about it", present=False)
-    model = facts.model(profile.model) or absent
+    model = facts.model(profile.model)
+    if model is None:
+        return Failure(
+            Code.MODEL_MISSING,
+            f"cannot serve {profile.model}: the facts do not tell about it",
+            "take the facts on a host that has the model: deepseekctl facts --json",
+        )
     if model.problem:
         return Failure(
             Code.MODEL_INVALID if model.present else Code.MODEL_MISSING,
@@ -142,13 +147,15 @@ def _check_port(profile: Profile, facts: Facts) -> Failure | None:
     for neighbor in facts.neighbors:
         same = neighbor.name != profile.name and neighbor.port == profile.port
         if same and _overlap(neighbor.listen, profile.listen):
-            return _port_in_use(profile, f"deepseek@{neighbor.name} has it")
+            who = f"deepseek@{neighbor.name} has it"
+            return _port_in_use(Code.PORT_TAKEN, profile, who)
     own = container_name(profile.name)
     if any(one.running and one.name == own for one in facts.podman.containers):
         return None  # it is our own that listens; it goes before the new one comes
     for listener in facts.listeners:
         if listener.port == profile.port and _overlap(listener.address, profile.listen):
-            return _port_in_use(profile, f"something else listens on {listener.address}")
+            who = f"something else listens on {listener.address}"
+            return _port_in_use(Code.PORT_IN_USE, profile, who)
     return None
 
 
@@ -161,9 +168,9 @@ def _overlap(one: str, other: str) -> bool:
     return first == second
 
 
-def _port_in_use(profile: Profile, who: str) -> Failure:
+def _port_in_use(code: Code, profile: Profile, who: str) -> Failure:
     return Failure(
-        Code.PORT_IN_USE,
+        code,
         f"cannot serve {profile.name} on port {profile.port}: {who}",
         f"choose another `port`, or see who it is: ss -ltnp sport = :{profile.port}",
     )

@@ -24,6 +24,12 @@ class Demand:
     kv_heads: int  # 0: as many as attention heads
     memory_mib: int
 
+    @property
+    def shape(self) -> str:
+        """For messages."""
+        kv_heads = f" and {self.kv_heads} key-value heads" if self.kv_heads else ""
+        return f"{self.heads} attention heads{kv_heads}"
+
     def divides(self, size: int) -> bool:
         """Whether `size` chips can share the heads, as vLLM's models assert it: attention heads
         are split evenly, and key-value heads are split or repeated evenly."""
@@ -70,17 +76,21 @@ def choose_npus(
 def _auto(
     demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
 ) -> tuple[Npu, ...] | Failure:
-    usable = [npu for npu in _sorted(inventory.npus) if _why_not(npu, holders) == ""]
+    reasons = {npu.logic_id: _why_not_free(npu, demand, holders) for npu in inventory.npus}
+    usable = [npu for npu in _sorted(inventory.npus) if not reasons[npu.logic_id]]
     for line in demand.products:  # never chips of two lines together
         free = [npu for npu in usable if product_line(npu.product) is line]
         step = 1
         if line is ProductLine.A3:
-            free, step = _whole_cards(free, inventory), 2
+            whole, step = _whole_cards(free, inventory), 2
+            halves = {npu.logic_id for npu in free} - {npu.logic_id for npu in whole}
+            reasons |= dict.fromkeys(halves, "the other die of its module is not free")
+            free = whole
         for size in range(step, len(free) + 1, step):
             chosen = _nearest(free, size)
             if demand.divides(size) and sum(npu.memory_mib for npu in chosen) >= demand.memory_mib:
                 return chosen
-    return _too_few(demand, usable, inventory, holders)
+    return _too_few(demand, reasons, inventory, holders)
 
 
 def _whole_cards(free: Iterable[Npu], inventory: Inventory) -> list[Npu]:
@@ -106,19 +116,20 @@ def _nearest(free: Sequence[Npu], size: int) -> tuple[Npu, ...]:
 
 def _too_few(
     demand: Demand,
-    usable: Sequence[Npu],
+    reasons: Mapping[int, str],
     inventory: Inventory,
     holders: Mapping[int, Holder],
 ) -> Failure:
-    free = ", ".join(f"{npu.logic_id}: {npu.memory_mib} MiB" for npu in usable) or "none"
-    reasons = ((npu.logic_id, _why_not(npu, holders)) for npu in _sorted(inventory.npus))
-    others = "; ".join(f"{number}: {why}" for number, why in reasons if why) or "none"
-    waits = any(holder.leftover for holder in holders.values())
+    told = "; ".join(
+        f"{npu.logic_id}: {reasons[npu.logic_id] or f'free, {npu.memory_mib} MiB'}"
+        for npu in _sorted(inventory.npus)
+    )
+    codes = {holder.code for holder in holders.values()}
+    passing = (code for code in (Code.NPU_LEFTOVER, Code.NPU_BUSY) if code in codes)
     return Failure(
-        Code.NPU_LEFTOVER if waits else Code.NPU_TOO_FEW,
+        next(passing, Code.NPU_TOO_FEW),
         f"cannot place the model: it needs {demand.memory_mib} MiB of NPU memory on a number of "
-        f"NPUs that divides its {demand.heads} attention heads; free and healthy: {free}; "
-        f"others: {others}",
+        f"NPUs that divides its {demand.shape}; there are: {told or 'none'}",
         "free NPUs that something else holds, or choose a smaller model; see: deepseekctl status",
     )
 
@@ -135,10 +146,9 @@ def _exactly(
         if npu is None:
             return _refuse(Code.NPU_UNKNOWN, logic_id, f"this host has {sorted(known)}")
         if why := _why_not(npu, holders):
-            holder = holders.get(logic_id)
-            waits = holder is not None and holder.leftover and npu.device_present
-            missing = Code.NPU_TOO_FEW if npu.device_present else Code.NPU_DEVICE_MISSING
-            return _refuse(Code.NPU_LEFTOVER if waits else missing, logic_id, why)
+            held = holders[logic_id].code if logic_id in holders else Code.NPU_TOO_FEW
+            code = held if npu.device_present else Code.NPU_DEVICE_MISSING
+            return _refuse(code, logic_id, why)
         if product_line(npu.product) not in demand.products:
             return _unsupported(demand.products, inventory)
     chosen = tuple(_sorted(known[logic_id] for logic_id in set(wanted)))
@@ -150,11 +160,10 @@ def _check_together(
 ) -> Failure | None:
     ids = [npu.logic_id for npu in chosen]
     if not demand.divides(len(ids)):
-        kv_heads = f" and {demand.kv_heads} key-value heads" if demand.kv_heads else ""
         return Failure(
             Code.NPU_TOO_FEW,
-            f"cannot use {len(ids)} NPUs: the model has {demand.heads} attention heads{kv_heads}, "
-            f"which {len(ids)} does not divide",
+            f"cannot use {len(ids)} NPUs: the model has {demand.shape}, which {len(ids)} does not "
+            "divide",
             "list a number of NPUs that divides the attention heads",
         )
     for npu in chosen:
@@ -184,6 +193,15 @@ def _why_not(npu: Npu, holders: Mapping[int, Holder]) -> str:
     if npu.logic_id in holders:
         return f"{holders[npu.logic_id].who} holds it"
     return "" if npu.health in USABLE else f"its health is {npu.health}"
+
+
+def _why_not_free(npu: Npu, demand: Demand, holders: Mapping[int, Holder]) -> str:
+    """The same for "auto", which does not guess about memory and product."""
+    if why := _why_not(npu, holders):
+        return why
+    if product_line(npu.product) not in demand.products:
+        return f"the model is not for {npu.product or 'a chip that the driver does not name'}"
+    return "" if npu.memory_mib else "the driver does not tell its memory"
 
 
 def _sorted(npus: Iterable[Npu]) -> list[Npu]:

@@ -13,6 +13,9 @@ from agent.errors import Code, Failure, Remedy
 from agent.model import Health, Phase, UnitActive
 from agent.policy.backoff import backoff_s
 
+# Backoff of 1, 2, 4 ... 32 s: a minute for whoever holds a port or a chip to let go of it.
+SOON_TRIES = 6
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -157,7 +160,7 @@ def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     does not."""
     state = replace(state, outdated=False, acting=True)
     failure = state.failure
-    if failure is not None and failure.remedy is not Remedy.RETRY:
+    if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         failure = None
     return _enter(state, Phase.STARTING, now, failure), Start()
 
@@ -243,7 +246,7 @@ def _on_started(
         return _stop(state, now)
     if not state.wished:
         return _enter(state, Phase.IDLE, now), NOTHING
-    if state.outdated and event.failure.remedy is not Remedy.RETRY:
+    if state.outdated and event.failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         # The news came while the old facts were being looked at: nobody will bring it again.
         return _start(state, now)
     return _fail(state, event.failure, now, limits, chance)
@@ -303,7 +306,9 @@ def _fail(
 ) -> tuple[InstanceState, Decision]:
     """Retry later, wait for an event, or hold: by who can mend it. All of them look again."""
     match failure.remedy:
-        case Remedy.RETRY:
+        case Remedy.SOON if state.failures >= SOON_TRIES:
+            return _hold(state, failure, now, limits)
+        case Remedy.RETRY | Remedy.SOON:
             failures = state.failures + 1
             wait_s = backoff_s(failures, limits, chance)
             state = replace(state, failures=failures, not_before=now + wait_s)
@@ -313,7 +318,13 @@ def _fail(
             state = replace(state, not_before=now + limits.recheck_held_s)
             return _enter(state, Phase.WAITING, now, failure), NOTHING
         case Remedy.CHANGE | Remedy.PERSON:
-            state = replace(state, not_before=now + limits.recheck_held_s)
-            return _enter(state, Phase.HELD, now, failure), NOTHING
+            return _hold(state, failure, now, limits)
         case _:
             assert_never(failure.remedy)
+
+
+def _hold(
+    state: InstanceState, failure: Failure, now: float, limits: Limits
+) -> tuple[InstanceState, Decision]:
+    state = replace(state, not_before=now + limits.recheck_held_s)
+    return _enter(state, Phase.HELD, now, failure), NOTHING

@@ -25,6 +25,7 @@ UNIT_START_TIMEOUT_S = 300
 # Read by podman as root, gone with the boot; the folder is root's alone (units/tmpfiles.d).
 KEY_FOLDER = "/run/deepseek-agent/env"
 KEY_VARIABLE = "VLLM_API_KEY"  # vllm/envs.py; unlike --api-key it is in no command line and no log
+CERTIFICATE_FOLDER = "/run/deepseek-agent/tls"
 # Where the container sees the operator's certificate and its key.
 TLS_CERTIFICATE = "/run/deepseek/tls/certificate.pem"
 TLS_KEY = "/run/deepseek/tls/key.pem"
@@ -116,6 +117,11 @@ def key_file(instance: str) -> str:
     return f"{KEY_FOLDER}/{instance}.env"
 
 
+def certificate_copy(instance: str) -> str:
+    """The certificate as the engine was started with it: it does not notice a renewed one."""
+    return f"{CERTIFICATE_FOLDER}/{instance}.pem"
+
+
 def key_text(key: str) -> str:
     """What stands in it."""
     return f"{KEY_VARIABLE}={key}\n"
@@ -156,7 +162,7 @@ def build_command(plan: Plan) -> tuple[str, ...]:
         f"--port={ENGINE_PORT}",
         f"--max-model-len={vllm.max_model_len}",
         f"--tensor-parallel-size={plan.tensor_parallel_size}",
-        f"--gpu-memory-utilization={vllm.gpu_memory_utilization:g}",
+        f"--gpu-memory-utilization={vllm.gpu_memory_utilization!r}",
         f"--dtype={vllm.dtype}",
     ]
     if vllm.enforce_eager:

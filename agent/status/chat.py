@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Asks a served model, through the same endpoint that users take, and streams its answer."""
 
+import ssl
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -8,7 +9,9 @@ import httpx
 import msgspec
 
 from agent.errors import AgentError, Code
+from agent.model import Phase
 from agent.status.snapshot import InstanceView
+from agent.tls import trust_only
 
 CONNECT_TIMEOUT_S = 5.0
 # Between two pieces of an answer; the first waits for the whole prompt to be read.
@@ -36,13 +39,15 @@ def chat(view: InstanceView, prompt: str, out: TextIO, key: str = "") -> None:
         "messages": [{"role": "user", "content": prompt}],
         "stream": True,
     }
+    if key and view.phase is not Phase.SERVING:
+        # Whoever else listens there now does not get the key.
+        raise _refused(view, "it does not serve")
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     url = f"{view.endpoint}/v1/chat/completions"
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with (
-            # The endpoint is this host's own, and a certificate is made out for other names.
-            httpx.Client(timeout=timeout, trust_env=False, verify=False) as client,
+            httpx.Client(timeout=timeout, trust_env=False, verify=_trust(view)) as client,
             client.stream("POST", url, json=request, headers=headers) as answer,
         ):
             if not answer.is_success:
@@ -56,6 +61,14 @@ def chat(view: InstanceView, prompt: str, out: TextIO, key: str = "") -> None:
     except msgspec.MsgspecError as error:
         raise _refused(view, f"the answer is not what vLLM sends: {error}") from error
     out.write("\n")
+
+
+def _trust(view: InstanceView) -> ssl.SSLContext | bool:
+    """The engine's own certificate and no other; without TLS there is nothing to check."""
+    try:
+        return trust_only(view.certificate) if view.certificate else False
+    except OSError as error:
+        raise _refused(view, f"its certificate {view.certificate}: {error}") from error
 
 
 def _pieces(lines: Iterator[str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ class InstanceView:
     unit_file: str
     npus: tuple[int, ...]  # logic ids
     key_file: str = ""  # where root finds the API key that the engine wants; empty: none
-    certificate: str = ""  # the PEM file that it shows; empty: plain HTTP
+    certificate: str = ""  # a copy of the PEM file that it shows; empty: plain HTTP
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class FakeContainer:
     running: bool = True
     unit: str = ""
     devices: tuple[str, ...] = ()
+    seen_as: str = ""  # Podman takes the devices for this one, which has the same numbers
     vanishes: bool = False  # listed, and gone when it is looked at
 
     @property
@@ -113,7 +114,10 @@ class FakePodmanApi:
                 one = self._find(name)
                 if one is None or one.vanishes:
                     return 404, json.loads(_error("no such container", 404))
-                devices = [{"PathOnHost": device} for device in one.devices]
+                devices = [
+                    {"PathOnHost": one.seen_as or device, "PathInContainer": device}
+                    for device in one.devices
+                ]
                 return 200, {"Id": one.identity, "HostConfig": {"Devices": devices}}
             case ["containers", name] if method == "DELETE":
                 await asyncio.sleep(self.remove_takes_s)

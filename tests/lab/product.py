@@ -162,6 +162,19 @@ def image_id(host: LabHost) -> str:
     return host.run(inspect).stdout.strip().removeprefix("sha256:")
 
 
+def wait_serving(host: LabHost, other_than: str = "", limit_s: float = 30) -> None:
+    """Until the agent itself says so of 8b, in another container than that one."""
+    started = time.monotonic()
+    while True:
+        told = json.loads(host.run(["deepseekctl", "status", "--json"], check=False).stdout or "{}")
+        phases = {one["name"]: one["phase"] for one in told.get("instances", [])}
+        if phases.get("8b") == "serving" and container_started_at(host) != other_than:
+            return
+        if time.monotonic() - started > limit_s:
+            raise LabError(f"8b is {phases.get('8b')} after {limit_s} s\n{describe(host)}")
+        time.sleep(ANSWER_EVERY_S)
+
+
 def container_started_at(host: LabHost) -> str:
     """Changes when the container was started anew; empty when there is none."""
     command = [

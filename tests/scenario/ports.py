@@ -18,6 +18,7 @@ from agent.facts import (
     ProcessFacts,
 )
 from agent.host.files import RenderedFiles
+from agent.ports import FileKind
 from tests.build import HEADS, IMAGE_ID, build_host
 
 
@@ -69,7 +70,7 @@ class FakeMachine:
     def listeners(self) -> Sequence[Listener]:
         return self.listening
 
-    def file(self, path: str, secret: bool) -> FileFacts:
+    def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, self.files.get(path, ""))
 
 
@@ -91,6 +92,9 @@ class RootedFiles:
 
     def read_key(self, path: str) -> str:
         return RenderedFiles().read_key(str(self.at(PurePosixPath(path))))
+
+    def read_public(self, path: str) -> str:
+        return RenderedFiles().read_public(str(self.at(PurePosixPath(path))))
 
     def remove(self, path: PurePosixPath) -> None:
         RenderedFiles().remove(self.at(path))

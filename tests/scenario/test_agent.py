@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.config.values import Mode
+from agent.config.values import BrokenProfile, Mode
 from agent.errors import AgentError, Code
 from agent.model import Phase, engine_unit, front_unit
 from tests.build import build_inventory
@@ -219,5 +219,40 @@ def test_a_refused_configuration_leaves_the_one_in_force(world: World) -> None:
         await asyncio.sleep(0.2)
         assert agent.view().phase is Phase.SERVING  # the change is taken at the next start
         assert world.acted().count(START) == 1
+
+    play(world, scenario)
+
+
+BROKEN = BrokenProfile("8b", "cannot use 8b.toml: listen: this opens the engine", "correct the key")
+
+
+def test_a_broken_profile_takes_nothing_from_what_runs(world: World) -> None:
+    """Its engine is started again when it dies, also for an attach that comes back; and it is
+    said. A person who starts it anew is told what is wrong."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await agent.requests.take_config(world.config(profiles=(), broken=(BROKEN,)))
+        assert ("8b", "profile-refused") in [
+            (event.instance, event.kind) for event in agent.controller.board.snapshot.events
+        ]
+        assert agent.controller.board.snapshot.broken == (f"8b: {BROKEN.message}",)
+        world.kill_engine()
+        await until(lambda: world.acted().count(START) == 2)
+        await agent.reach(Phase.SERVING)
+        world.attach()  # the agent's socket was away, or attach had crashed
+        await asyncio.sleep(0.1)
+        assert agent.view().phase is Phase.SERVING
+        assert world.front() == "active"
+        with pytest.raises(AgentError, match="this opens the engine"):
+            await agent.requests.restart("8b")
+        world.stop()
+        await agent.reach(Phase.IDLE)
+        world.start()
+        await until(lambda: world.front() == "failed")
+        assert world.lines["8b"][-1]["exit"] == 78
+        assert "this opens the engine" in str(world.lines["8b"][-1]["status"])
+        assert world.acted().count(START) == 2
 
     play(world, scenario)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Several instances on one host: each has its own NPUs, and its own trouble."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import Code
-from agent.model import Phase, engine_unit
-from tests.build import build_inventory
+from agent.model import NpuProcess, Phase, engine_unit
+from tests.build import build_container, build_inventory, build_npu
 from tests.fakes.bus import PrivateBus
 from tests.fakes.systemd import Job
 from tests.scenario.world import Agent, World, play, until
@@ -66,5 +67,41 @@ def test_one_that_fails_does_not_disturb_the_other(tmp_path: Path, bus: PrivateB
         await until(lambda: agent.view("14b").failures >= 3)
         assert agent.view("8b").phase is Phase.SERVING
         assert world.acted().count(START) == before
+
+    play(World(tmp_path, bus, profiles=("8b", "14b")), scenario)
+
+
+def test_the_end_of_a_process_that_held_the_npu_is_noticed(tmp_path: Path, bus: PrivateBus) -> None:
+    """Held by a container, an NPU is waited for until something changes; npud tells of its end."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        foreign = build_container("foreign", "/dev/davinci0")
+        world.podman.containers["foreign"] = foreign
+        world.start("8b")
+        await agent.reach(Phase.HELD, "8b")
+        del world.podman.containers["foreign"]
+        agent.see(build_inventory([build_npu(0)], sequence=2))
+        await agent.reach(Phase.SERVING, "8b")
+
+    world = World(tmp_path, bus)
+    process = NpuProcess(4711, "python", 30_000)
+    world.inventory = build_inventory([build_npu(0, processes=(process,))])
+    play(world, scenario)
+
+
+def test_npus_are_taken_before_the_start_that_takes_them_has_ended(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    """systemd has said "done", and the writer has not taken note of it: the next plan knows."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        record = agent.controller.record("8b")
+        assert record is not None
+        agent.controller._worker.claims["14b"] = (3,)
+        other = agent.controller.record("14b")
+        assert other is not None
+        other.state = replace(other.state, phase=Phase.STARTING)
+        (neighbor,) = agent.controller.request(record).neighbors
+        assert (neighbor.name, neighbor.npus) == ("14b", (3,))
 
     play(World(tmp_path, bus, profiles=("8b", "14b")), scenario)

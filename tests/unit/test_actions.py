@@ -2,21 +2,31 @@
 """Starting and stopping one engine, over doubles of the ports: what is asked, in which order."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.action.prepare import Prepared, Request
+from agent.action.facts import read_facts
+from agent.action.prepare import Request
 from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started
 from agent.config.values import RendererChoice
+from agent.control.record import server
 from agent.errors import Code, Failure, HostError, HostUnavailable, Remedy
-from agent.facts import Listener, Neighbor
+from agent.facts import Listener, ModelFacts, Neighbor
 from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus
 from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
 from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
-from tests.build import build_container, build_front, build_host, build_inventory, build_profile
+from tests.build import (
+    build_container,
+    build_front,
+    build_host,
+    build_inventory,
+    build_profile,
+    build_survey,
+)
 from tests.scenario.ports import FakeMachine, FakePodman, RootedFiles
 
 UNIT = "deepseek-vllm-8b.service"
@@ -294,8 +304,33 @@ def test_npus_of_others_are_not_taken(world: World) -> None:
 
 def test_a_port_of_somebody_else_is_not_tried(world: World) -> None:
     world.machine.listening = (Listener("0.0.0.0", 2023),)  # noqa: S104
-    assert world.failure().code is Code.PORT_IN_USE
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (Code.PORT_IN_USE, Remedy.SOON)
     assert world.units.acts() == []
+
+
+def test_a_disk_that_hangs_is_not_waited_for(world: World) -> None:
+    """The look goes on in its thread; the agent says so and tries again."""
+    released = threading.Event()
+
+    class Hanging(FakeMachine):
+        def model(self, directory: str) -> ModelFacts:
+            released.wait(5)
+            return super().model(directory)
+
+    async def look() -> Failure:
+        profile, host = world.request.profile, build_host()
+        survey = build_survey(host, profile)
+        try:
+            await read_facts([profile], build_inventory(), (), survey, Hanging(), deadline_s=0.1)
+        except HostError as error:
+            return error.failure
+        finally:
+            released.set()
+        raise AssertionError("it waited")
+
+    failure = asyncio.run(look())
+    assert (failure.code, failure.remedy) == (Code.DISK_SILENT, Remedy.RETRY)
 
 
 # --- the API key ---------------------------------------------------------------------------------
@@ -346,6 +381,24 @@ def test_a_key_that_cannot_be_used_holds_and_is_not_told(world: World, text: str
     assert world.units.acts() == []
 
 
+def test_the_certificate_that_will_be_shown_is_kept(world: World) -> None:
+    """Clients on this host go by it: a file that is renewed later is not what the engine shows."""
+    files = {"/etc/c.pem": "first", "/etc/k.pem": "key"}
+    for name, text in files.items():
+        world.files.write(PurePosixPath(name), text)
+    profile = replace(world.request.profile, tls_certificate="/etc/c.pem", tls_key="/etc/k.pem")
+    world.request = replace(world.request, profile=profile)
+    assert isinstance(world.start(), Started)
+    copy = PurePosixPath("/run/deepseek-agent/tls/8b.pem")
+    world.files.write(PurePosixPath("/etc/c.pem"), "renewed")
+    assert world.files.read(copy) == "first"
+    assert server(profile).certificate == str(copy)
+    world.units.active = UnitActive.INACTIVE
+    world.request = replace(world.request, profile=build_profile())
+    world.start()
+    assert world.files.read(copy) is None
+
+
 def test_a_key_file_that_others_can_read_holds(world: World) -> None:
     with_key(world)
     world.machine.files[str(KEY_FILE)] = "others can read it"
@@ -380,13 +433,3 @@ def test_a_stop_that_times_out_and_is_down_all_the_same(world: World) -> None:
 def test_trouble_while_stopping_is_a_value(world: World) -> None:
     world.units.broken["stop"] = UNAVAILABLE
     assert asyncio.run(world.actions().stop("8b")) == UNAVAILABLE.failure
-
-
-def test_prepare_changes_nothing(world: World, tmp_path: Path) -> None:
-    prepared = asyncio.run(world.actions().prepare(world.request))
-    assert isinstance(prepared, Prepared)
-    assert prepared.file.path == PurePosixPath(QUADLET)
-    assert world.units.calls == []
-    assert list(tmp_path.iterdir()) == []
-    world.podman.broken = HostUnavailable(Code.PODMAN_UNAVAILABLE, "no")
-    assert isinstance(asyncio.run(world.actions().prepare(world.request)), Failure)

@@ -101,6 +101,7 @@ BAD = Failure(Code.CONFIG_INVALID, "cannot use the file")
             if phase not in (Phase.IDLE, Phase.SERVING)
         ),
         (build_snapshot(build_view(), config_problem=BAD), NOT_SERVING),
+        (build_snapshot(build_view(), broken=("7b: cannot use it",)), NOT_SERVING),
     ],
 )
 def test_status_tells_by_its_exit_status(ctl: Ctl, snapshot: Snapshot, status: int) -> None:
@@ -182,12 +183,12 @@ def test_an_agent_that_hangs_up(ctl: Ctl, agent_socket: FakeAgent) -> None:
 def test_a_refusal_is_told_with_its_hint(ctl: Ctl, code: Code, http: int, status: int) -> None:
     _, ended, output, errors = ctl.ask(["restart", "8b"], refusal(code), http)
     assert (ended, output) == (status, "")
-    assert errors == "deepseekctl: cannot do it: why\n  hint: do this\n"
+    assert errors == f"deepseekctl: cannot do it: why [{code}]\n  hint: do this\n"
 
 
 def test_a_refusal_without_a_hint(ctl: Ctl) -> None:
     errors = ctl.ask(["restart", "8b"], refusal(Code.INTERNAL, hint=""), 500)[3]
-    assert errors == "deepseekctl: cannot do it: why\n"
+    assert errors == "deepseekctl: cannot do it: why [internal-error]\n"
 
 
 @pytest.mark.parametrize("body", [b"", b"Internal Server Error", b"[]", b'{"error": "x"}'])
@@ -255,12 +256,12 @@ def test_version(ctl: Ctl) -> None:
 
 
 @pytest.mark.parametrize("verb", ["render", "facts"])
-def test_previews_are_another_process(ctl: Ctl, agent_socket: FakeAgent, verb: str) -> None:
+def test_previews_are_another_process(verb: str) -> None:
     """Whatever stands before the verb, and although no agent answers."""
-    agent_socket.close()
-    ended, output, errors = ctl.run(verb, "--help")
-    assert (ended, errors) == (0, "")
-    assert f"usage: deepseekctl {verb}" in output
+    for socket in (("--socket", "/x"), ("--socket=/x",), ()):
+        command = (sys.executable, "-m", "agent.cli", *socket, verb, "--help")
+        done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=True)
+        assert f"usage: deepseekctl {verb}" in done.stdout
 
 
 def test_config_runs_the_code_of_the_agent(ctl: Ctl) -> None:
@@ -287,14 +288,13 @@ def test_a_name_cannot_leave_its_place_in_the_request(ctl: Ctl, name: str) -> No
     assert request.endswith("/restart HTTP/1.1")
 
 
-KEYED = build_view(endpoint="http://127.0.0.1:9", key_file="/nonexistent/8b.env")
-
-
-def test_chat_without_the_key_that_it_needs(ctl: Ctl) -> None:
-    _, ended, _, errors = ctl.ask(["chat", "8b", "hello"], encode(build_snapshot(KEYED)))
+def test_the_key_does_not_go_to_whoever_listens_meanwhile(ctl: Ctl) -> None:
+    view = build_view(Phase.IDLE, endpoint="http://127.0.0.1:9", status="not started")
+    process = ctl.start("chat", "8b", "hello", VLLM_API_KEY="the-key")
+    ctl.agent.accept().answer(200, encode(build_snapshot(view)))
+    ended, _, errors = finish(process)
     assert ended == REFUSED
-    assert "cannot read the API key of 8b in /nonexistent/8b.env" in errors
-    assert "VLLM_API_KEY" in errors
+    assert "cannot chat with 8b at http://127.0.0.1:9: it does not serve" in errors
 
 
 def test_logs_shows_both_units(ctl: Ctl, tmp_path: Path) -> None:

@@ -306,6 +306,8 @@ def test_reading_changes_no_file(paths: Paths) -> None:
         ("[limits]\nstart_wait_s = -1", "limits.start_wait_s: "),
         ("[limits]\nstart_wait_s = true", "limits.start_wait_s: "),
         ('[limits]\nstart_wait_s = "60"', "limits.start_wait_s: "),
+        ("[limits]\nbackoff_first_s = 200\nbackoff_max_s = 1", "limits"),
+        ('models_dir = "/home/x"', "models_dir: the agent cannot look into /home"),
         ('[images]\na4 = "x"', "images.a4: unknown key"),
         ('[images]\na2 = ""', "images.a2: "),
         ('models_dir = "/a/../b"', "models_dir: "),
@@ -390,6 +392,67 @@ def test_a_variable_that_means_nothing(
 ) -> None:
     monkeypatch.setenv(name, "1")
     assert f"cannot use the environment's {name}: unknown variable" in refusal(paths)
+
+
+def test_a_variable_is_not_blamed_for_a_profile(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPSEEK_AGENT_RENDERER", "auto")
+    write(paths.etc / "models.d/8b.toml", 'renderer = "unit"')
+    assert broken(read(paths), "8b").message.startswith(f"cannot use {paths.etc}/models.d/8b.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("deepseek_agent_mode", "dance"),
+        ("DEEPSEEK_AGENT_LIMITS", '{"backoff_max_s": 0}'),
+        ("DEEPSEEK_AGENT_LIMITS", '{"x": 1}'),
+    ],
+)
+def test_a_variable_is_blamed_for_what_is_in_it(
+    paths: Paths, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(paths.etc / "agent.toml", 'mode = "act"\n[limits]\nstart_wait_s = 60')
+    monkeypatch.setenv(name, value)
+    assert refusal(paths).startswith(f"cannot use the environment's {name}: ")
+
+
+DEEP = "x = " + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"port = " + b"9" * 5000, "Exceeds the limit"),
+        (DEEP.encode(), "it is nested too deep"),
+        (b"\xef\xbb\xbfport = 1", "it begins with a byte order mark"),
+        (b"port = 1 # \xff", "it is not UTF-8 (byte 12)"),
+        (b"\x00", "Invalid"),
+    ],
+)
+def test_one_wrong_file_takes_no_other_with_it(paths: Paths, text: bytes, why: str) -> None:
+    write(paths.etc / "models.d/own.toml", "")
+    (paths.etc / "models.d/own.toml").write_bytes(text)
+    config = read(paths)
+    assert why in broken(config, "own").message
+    assert usable(config, "8b").port == 2023
+
+
+def test_an_unknown_key_does_not_reach_the_terminal(paths: Paths) -> None:
+    write(paths.etc / "agent.toml", '"\\u001b[31mx" = 1')
+    message = refusal(paths)
+    assert "\x1b" not in message
+    assert "\\x1b[31mx: unknown key" in message
+
+
+def test_names_of_files_need_not_be_text(paths: Paths) -> None:
+    (paths.etc / "models.d").mkdir(parents=True)
+    (Path(os.fsdecode(os.fsencode(paths.etc) + b"/models.d/\xff.toml"))).write_text(MINIMAL)
+    for arguments in ((), ("--check",)):
+        done = run(paths, *arguments, PYTHONIOENCODING="utf-8:strict")
+        assert "Traceback" not in done.stderr
+        assert "does not fit" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("value", ["soon", "true", '"60"'])
@@ -501,12 +564,25 @@ def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
         ("model = '../../etc'", "model: "),
         ("model = '/srv/..'", "model: "),
         ("model = '.'", "model: "),
+        ("model = '/root/m'", "model: the agent cannot look into /root"),
+        ("model = '/home/m/8b'", "model: the agent cannot look into /home"),
+        ("api_key_file = '/tmp/key'", "api_key_file: the agent cannot look into /tmp"),
+        ("tls_key = '/var/tmp/key'", "tls_key: the agent cannot look into /var/tmp"),
+        ("model = '/srv//m'", "model: the path must name"),
+        ("image = 'a b'", "image: an image is named as"),
+        ("image = '-v=/:/host'", "image: an image is named as"),
+        ("[vllm]\nextra_args = ['--port=9']", "vllm.extra_args.0: the agent sets --port itself"),
+        ("[vllm]\nextra_args = ['--ssl_keyfile', 'x']", "vllm.extra_args.0: the agent sets --ssl"),
+        ("[vllm]\nextra_args = ['-tp', '2']", "vllm.extra_args.0: the agent sets -tp itself"),
+        ("[vllm]\nextra_args = ['--api-ke=x']", "vllm.extra_args.0: it would show the key"),
+        ("[[mounts]]\nsource = '/a'\ntarget = '//dev'", "mounts.0.target: "),
+        ("[[mounts]]\nsource = '/a'\ntarget = '/usr/local/dcmi'", "mounts.0.target: /usr/local/dc"),
+        ("[[mounts]]\nsource = '/a'", "mounts.0.target: it is required"),
         ("api_key_file = 'key'", "api_key_file: the path must be absolute"),
         ("tls_key = '/k'", "tls_key: tls_certificate and tls_key go together"),
         ("[environment]\nVLLM_API_KEY = 'secret'", "environment.VLLM_API_KEY"),
         ("[vllm]\nextra_args = ['--api-key', 'secret']", "vllm.extra_args.0: "),
         ("[vllm]\nextra_args = ['--api_key=secret']", "vllm.extra_args.0: "),
-        ("[[mounts]]\nsource = '/a'", "mounts.0"),
         ("[[mounts]]\nsource = 'a'\ntarget = '/b'", "mounts.0.source: "),
         ("[[mounts]]\nsource = '/a'\ntarget = '/a:b'", "mounts.0.target: "),
         ("[[mounts]]\nsource = '/a'\ntarget = '/models/x'", "mounts.0.target: /models in the con"),
@@ -565,11 +641,12 @@ def test_a_name_that_can_be_an_instance(paths: Paths, name: str) -> None:
 # --- the process ---------------------------------------------------------------------------------
 
 
-def run(paths: Paths, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(paths: Paths, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     folders = ("--etc", str(paths.etc), "--share", str(paths.share))
     return subprocess.run(
         (sys.executable, "-m", "agent.config", *arguments, *folders),
         cwd=TREE,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,

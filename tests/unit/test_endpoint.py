@@ -2,16 +2,22 @@
 """The agent's own HTTP client, and what it makes of an engine: against real servers on loopback."""
 
 import asyncio
+import io
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.errors import AgentError
 from agent.health.endpoint import canary, wait_until_healthy
 from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
 from agent.model import Health
 from agent.ports import Answer, Ask, NoAnswer, Server
+from agent.status.chat import chat
+from tests.build import build_view
+from tests.fakes.engine.certificate import make_certificate
 from tests.fakes.engine.runner import RunningEngine
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -118,3 +124,37 @@ def test_a_canary_for_an_unknown_model_is_unhealthy(tmp_path: Path) -> None:
         engine.wait_ready()
         asked = canary(LocalHttp(), Server("127.0.0.1", port_of(engine)), "another-model")
         assert asyncio.run(asked) is Health.UNHEALTHY
+
+
+def test_the_canary_and_chat_have_the_key(tmp_path: Path) -> None:
+    key = "0123456789abcdef"
+    with RunningEngine(tmp_path, key=key) as engine:
+        engine.wait_ready()
+        here = Server("127.0.0.1", port_of(engine))
+        assert asyncio.run(canary(LocalHttp(), here, "m")) is Health.UNHEALTHY
+        assert asyncio.run(canary(LocalHttp(), here, "m", key)) is Health.HEALTHY
+        waiting = wait_until_healthy(LocalHttp(), here, "m", key)
+        assert asyncio.run(asyncio.wait_for(waiting, 5)) is Health.HEALTHY
+        view = build_view(endpoint=f"http://127.0.0.1:{port_of(engine)}", served_name="m")
+        out = io.StringIO()
+        chat(view, "openEuler?", out, key)
+        assert "openEuler" in out.getvalue()
+        with pytest.raises(AgentError, match="HTTP 401"):
+            chat(view, "openEuler?", out)
+
+
+def test_chat_trusts_the_engines_own_certificate_alone(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    own, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
+    with RunningEngine(tmp_path, certificate=own) as engine:
+        engine.wait_ready()
+        view = build_view(
+            endpoint=f"https://127.0.0.1:{port_of(engine)}",
+            served_name="m",
+            certificate=str(own.certfile),
+        )
+        chat(view, "openEuler?", out := io.StringIO())
+        assert "openEuler" in out.getvalue()
+        for wrong in (str(other.certfile), str(tmp_path / "none")):
+            with pytest.raises(AgentError, match="cannot chat with 8b"):
+                chat(replace(view, certificate=wrong), "openEuler?", out)

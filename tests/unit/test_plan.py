@@ -155,13 +155,15 @@ def test_auto_does_not_depend_on_the_order_of_the_inventory() -> None:
 def test_auto_says_what_it_looked_at() -> None:
     npus = [build_npu(0), build_npu(1), build_npu(2, memory_mib=1000)]
     answer = choose("auto", build_inventory(npus), {0}, 32, 100_000)
-    refused(answer, Code.NPU_TOO_FEW, "100000 MiB", "32 attention heads", "1: 65536", "2: 1000")
+    refused(answer, Code.NPU_TOO_FEW, "100000 MiB", "32 attention heads", "1: free, 65536")
     assert isinstance(answer, Failure)
-    assert "0: 65536" not in answer.message
+    assert "0: something else holds it; 1: " in answer.message
 
 
 def test_no_free_npu_at_all() -> None:
-    refused(choose("auto", build_inventory(2), {0, 1}, 32, 1), Code.NPU_TOO_FEW, "none")
+    answer = choose("auto", build_inventory(2), {0, 1}, 32, 1)
+    refused(answer, Code.NPU_TOO_FEW, "0: something else holds it; 1: something else holds it")
+    refused(choose("auto", build_inventory(0), (), 32, 1), Code.NPU_TOO_FEW, "there are: none")
 
 
 def test_a_driver_that_does_not_tell_the_memory_is_not_trusted() -> None:
@@ -267,19 +269,25 @@ def neighbor(*npus: int, **changes: Any) -> Neighbor:
     return replace(Neighbor("7b", npus, "127.0.0.1", 2024), **changes)
 
 
+IN_X = "0::/machine.slice/libpod-" + "c" * 64
 OURS = "0::/deepseek.slice/deepseek-vllm-7b.service/libpod-payload-" + "d" * 64
 
 
 @pytest.mark.parametrize(
-    ("cgroup", "containers", "who", "leftover"),
+    ("cgroup", "containers", "who", "code"),
     [
-        ("0::/user.slice/session-1.scope", (), "process 4711 (python)", False),
-        ("0::/machine.slice/libpod-" + "c" * 64, (build_container("x"),), "container x", False),
-        (OURS, (), "process 4711 (python) of an engine that is being stopped", True),
+        ("0::/user.slice/session-1.scope", (), "process 4711 (python)", Code.NPU_BUSY),
+        (
+            "0::/machine.slice/libpod-" + "c" * 64,
+            (build_container("x"),),
+            "container x",
+            Code.NPU_TOO_FEW,
+        ),
+        (OURS, (), "process 4711 (python) of an engine that is being stopped", Code.NPU_LEFTOVER),
     ],
 )
 def test_a_process_that_holds_memory_holds_the_npu(
-    cgroup: str, containers: tuple[ContainerFacts, ...], who: str, leftover: bool
+    cgroup: str, containers: tuple[ContainerFacts, ...], who: str, code: Code
 ) -> None:
     """Also in a privileged container, which has no list of devices."""
     busy = build_npu(0, processes=(NpuProcess(4711, "python", 30_000),))
@@ -290,9 +298,8 @@ def test_a_process_that_holds_memory_holds_the_npu(
     )
     (holder,) = find_holders("8b", facts).values()
     assert holder.who.startswith(who)
-    assert holder.leftover is leftover
+    assert holder.code is code
     assert chosen(build_plan(build_profile(), facts)) == [1]
-    code = Code.NPU_LEFTOVER if leftover else Code.NPU_TOO_FEW
     refused(build_plan(build_profile(npus=(0,)), facts), code, "NPU 0", "process 4711")
     only = replace(facts, inventory=build_inventory([busy]))
     refused(build_plan(build_profile(), only), code, "0: ", "process 4711")
@@ -374,6 +381,13 @@ def test_a_module_with_one_die_gone_is_not_used() -> None:
     assert chosen(plan(inventory=build_inventory(npus), containers=(held,))) == [4, 5]
 
 
+def test_halves_of_modules_do_not_make_a_pair() -> None:
+    """With one die of every module ill no two of the others may serve; and that is said."""
+    npus = [*dies(0, 2), *dies(1, 3, health=NpuHealth.CRITICAL)]
+    answer = plan(inventory=build_inventory(npus))
+    refused(answer, Code.NPU_TOO_FEW, "0: the other die of its module is not free", "1: its health")
+
+
 def test_a_list_on_a3_names_whole_modules() -> None:
     inventory = build_inventory(dies(*range(4)))
     answer = plan(build_profile(npus=(1, 2)), inventory=inventory)
@@ -389,6 +403,7 @@ DUO = build_profile(products=(ProductLine.DUO,), needs={"npu_memory_gib": 32})
     [
         (range(8), 32, [0]),
         ((1, 2, 3), 32, [1]),  # the card that is broken into already
+        ((0, 1, 3), 32, [3]),  # also when it is not the first
         ((1, 2, 3), 80, [2, 3]),  # two chips of one card
         ((0, 2, 4, 5), 80, [4, 5]),
         ((0, 2), 80, [0, 2]),
@@ -472,8 +487,9 @@ def test_a_port_that_somebody_else_has(listen: str, address: str, clash: bool) -
             "deepseek@7b has it",
         ),
     ):
+        code = Code.PORT_TAKEN if "deepseek@" in who else Code.PORT_IN_USE
         if clash:
-            refused(answer, Code.PORT_IN_USE, "port 2023", who)
+            refused(answer, code, "port 2023", who)
         else:
             assert isinstance(answer, Plan)
 
@@ -543,7 +559,7 @@ def test_a_host_that_is_just_big_enough(host: HostFacts) -> None:
     ("present", "image_id", "disk_mib", "refusal"),
     [
         (False, IMAGE_ID, 50_000, True),
-        (True, "", 50_000, True),
+        (True, "", 50_000, False),  # images are elsewhere
         (True, IMAGE_ID, 50_000, False),  # all is there: it fits
         (False, IMAGE_ID, 60_000, False),
         (False, IMAGE_ID, 0, False),  # nobody knows
@@ -558,7 +574,7 @@ def test_a_disk_that_cannot_hold_what_is_missing(
     if refusal:
         refused(answer, Code.HOST_TOO_SMALL, "60 GiB of disk", "50000 MiB")
     else:
-        assert isinstance(answer, Plan) or answer.code is Code.MODEL_MISSING
+        assert isinstance(answer, Plan) or answer.code is not Code.HOST_TOO_SMALL
 
 
 def test_facts_that_do_not_tell_about_the_model() -> None:
@@ -569,6 +585,22 @@ def test_an_image_that_nobody_could_ask_for_is_named() -> None:
     answer = plan(image_id="", podman_seen=False)
     assert isinstance(answer, Plan)
     assert answer.image == build_profile().images.a2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"memory_mib": 0}, "0: the driver does not tell its memory"),
+        ({"product": ""}, "0: the model is not for a chip that the driver does not name"),
+        ({"product": "310P3"}, "0: the model is not for 310P3"),
+        ({"health": NpuHealth.ALARM}, "0: its health is alarm"),
+        ({"device_present": False}, "0: /dev/davinci0 does not exist"),
+        ({"memory_mib": 1000}, "0: free, 1000 MiB"),
+    ],
+)
+def test_auto_says_of_each_chip_why_not(changes: dict[str, Any], words: str) -> None:
+    npus = [build_npu(0, **changes), build_npu(1, memory_mib=2000)]
+    refused(plan(inventory=build_inventory(npus)), Code.NPU_TOO_FEW, words, "8 key-value heads")
 
 
 def test_a_list_with_too_little_memory() -> None:

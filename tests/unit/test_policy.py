@@ -15,6 +15,7 @@ from agent.errors import Code, Failure, Remedy
 from agent.model import Health, Phase, UnitActive
 from agent.policy.backoff import backoff_s
 from agent.policy.instance import (
+    SOON_TRIES,
     CauseChanged,
     Decision,
     EngineObserved,
@@ -35,9 +36,10 @@ from tests.build import LIMITS
 
 RETRY = Failure(Code.ENGINE_DIED, "cannot: it died")
 EVENT = Failure(Code.DRIVER_ABSENT, "cannot: no driver")
+SOON = Failure(Code.PORT_IN_USE, "cannot: somebody listens")
 CHANGE = Failure(Code.IMAGE_MISSING, "cannot: no image")
 PERSON = Failure(Code.CONFIG_INVALID, "cannot: bad key")
-FAILURES = (RETRY, EVENT, CHANGE, PERSON)
+FAILURES = (RETRY, SOON, EVENT, CHANGE, PERSON)
 
 EVENTS: tuple[Event, ...] = (
     WishChanged(False),
@@ -467,6 +469,29 @@ def test_a_replay_gives_the_same(history: list[tuple[Event, float, float]]) -> N
 def test_every_failure_leads_to_its_phase(code: Code) -> None:
     failure = Failure(code, "cannot")
     state, _ = step(in_phase(S), StartEnded(failure))
-    wanted = {Remedy.RETRY: B, Remedy.EVENT: W, Remedy.CHANGE: H, Remedy.PERSON: H}
+    wanted = {
+        Remedy.RETRY: B,
+        Remedy.SOON: B,
+        Remedy.EVENT: W,
+        Remedy.CHANGE: H,
+        Remedy.PERSON: H,
+    }
     assert state.phase is wanted[failure.remedy]
     assert state.not_before > 200.0
+
+
+def test_what_may_pass_soon_is_tried_for_a_minute_and_then_held() -> None:
+    """A conflict of moments while an engine is started again must not end the wish."""
+    state, waited = in_phase(S, failures=0), []
+    for _ in range(SOON_TRIES):
+        state, _ = step(replace(state, phase=S, acting=True), StartEnded(SOON))
+        assert state.phase is B
+        waited.append(state.not_before - 200.0)
+    assert 30.0 < sum(waited) < 90.0
+    state, _ = step(replace(state, phase=S, acting=True), StartEnded(SOON))
+    assert (state.phase, state.not_before) == (H, 200.0 + LIMITS.recheck_held_s)
+    # Each later look is one try, and other trouble is still tried for ever.
+    again, _ = step(replace(state, phase=S, acting=True), StartEnded(SOON))
+    assert again.phase is H
+    other, _ = step(replace(state, phase=S, acting=True), StartEnded(RETRY))
+    assert other.phase is B

@@ -12,9 +12,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.facts import Facts, ModelFacts
-from agent.model import DriverState, Inventory, NpuHealth
-from tests.build import build_facts, build_npu
+from agent.config.values import Config, Mode, RendererChoice
+from agent.facts import Facts, ModelFacts, Neighbor
+from agent.model import DriverState, Inventory, NpuHealth, Phase
+from agent.preview import neighbors_in, with_model
+from tests.build import (
+    LIMITS,
+    build_facts,
+    build_npu,
+    build_profile,
+    build_snapshot,
+    build_view,
+)
 
 TREE = Path(__file__).resolve().parents[2]
 PERSON, HELD, LATER = 78, 69, 75
@@ -116,7 +125,7 @@ def test_a_refusal_has_its_exit_status(facts: Facts, status: int, words: str) ->
         (["../8b", "--facts=atlas-800i-a2"], "a name fits [a-z0-9]"),
         (
             ["8b", "--facts=/nonexistent/x.json"],
-            "cannot read the facts in /nonexistent/x.json: No such",
+            "cannot read the facts in '/nonexistent/x.json': No such",
         ),
         (["8b", "--facts=atlas-9000"], "examples: atlas-300i-duo, atlas-800i-a2, atlas-800i-a3"),
         (
@@ -132,12 +141,99 @@ def test_what_cannot_be_rendered_at_all(arguments: list[str], words: str) -> Non
     assert "Traceback" not in errors
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"host": 1}'])
-def test_facts_that_are_none(text: str) -> None:
-    ended, _, errors = run("render", "8b", "--facts=-", text=text)
-    assert ended == PERSON
-    assert "cannot read the facts in -" in errors
+ADDRESS = ({"address": "foo", "port": 1},)
+NEIGHBOR = ({"name": "x", "npus": [], "listen": "", "port": 1},)
+
+
+def changed(**changes: object) -> str:
+    return json.dumps(json.loads(encode(build_facts())) | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "Input data was truncated"),
+        ("{", "Input data was truncated"),
+        ("[]", "Expected `object`"),
+        ('{"host": 1}', "Expected `object`, got `int`"),
+        ('{"x": ' + "[" * 100_000, "recursion"),
+        (changed(listeners=ADDRESS), "'foo' does not appear to be"),
+        (changed(neighbors=NEIGHBOR), "'' does not appear to be"),
+        (changed(schema=2), "schema 2 is not known here"),
+        (changed(models=[{"directory": "/x", "attention_heads": -1}]), "fewer than no heads"),
+        (
+            encode(build_facts()).replace("/dev/davinci3", "/dev/sda"),
+            "'/dev/sda' is not the device of NPU 3",
+        ),
+    ],
+)
+def test_facts_that_are_none(text: str, words: str) -> None:
+    ended, output, errors = run("render", "8b", "--facts=-", text=text)
+    assert (ended, output) == (PERSON, "")
+    assert errors.startswith("deepseekctl: cannot read the facts in '-'")
+    assert words in errors
     assert "Traceback" not in errors
+
+
+def test_facts_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_bytes(encode(build_facts()).encode().replace(b"aarch64", b"\xff\xff"))
+    ended, _, errors = run("render", "8b", f"--facts={path}")
+    assert (ended, "Traceback" in errors) == (PERSON, False)
+
+
+@pytest.mark.parametrize("text", ["", "4", "4.9x", "4.9.4.7", "٤.٩", "9" * 5000 + ".1", "v4.9"])
+def test_a_version_that_is_none(text: str) -> None:
+    ended, _, errors = render(build_facts(), f"--podman-version={text}")
+    assert ended == PERSON
+    assert "for a version of Podman" in errors
+    assert len(errors) < 300
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    facts = f"{sys.executable} -m agent.preview facts --json --share=etc"
+    command = f"{facts} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=TREE, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() in ("141", "0")  # 0: it was all taken before the reader left
+    assert "Traceback" not in done.stderr
+
+
+def test_a_quadlet_where_there_is_none_is_remarked_upon() -> None:
+    ended, _, errors = render(build_facts(), "--renderer=quadlet", "--cgroup=v1")
+    assert ended == 0
+    assert "that host has no quadlet" in errors
+    assert render(build_facts(), "--renderer=quadlet")[2] == ""
+
+
+def test_a_model_that_the_facts_do_not_know_is_looked_for_here(tmp_path: Path) -> None:
+    etc, model = tmp_path / "etc", tmp_path / "models/mine"
+    (etc / "models.d").mkdir(parents=True)
+    text = 'served_name = "m"\nmodel = "mine"\nport = 1\n'
+    (etc / "models.d/mine.toml").write_text(text)
+    (etc / "agent.toml").write_text('models_dir = "/srv/models"')
+    ended, _, errors = run("render", "mine", "--facts=atlas-800i-a2", etc=etc)
+    assert ended == HELD
+    assert "the facts do not tell about it" in errors
+    assert "on a host that has the model" in errors
+    profile = build_profile(name="mine", model=str(model))
+    model.mkdir(parents=True)
+    (model / "config.json").write_text('{"num_attention_heads": 12}')
+    (model / "a.safetensors").touch()
+    facts = with_model(build_facts(), profile)
+    assert [one.attention_heads for one in facts.models] == [32, 12]
+    assert with_model(facts, profile) is facts
+
+
+def test_neighbors_are_those_that_are_up() -> None:
+    """From the agent's status, with the address of their profile."""
+    up, down = build_profile(name="up", listen="::1", port=1), build_profile(name="down")
+    config = Config(Mode.ACT, RendererChoice.AUTO, LIMITS, (up, down), ())
+    snapshot = build_snapshot(
+        build_view(Phase.LOADING, name="up", npus=(4, 5)), build_view(Phase.HELD, name="down")
+    )
+    assert neighbors_in(snapshot, config) == (Neighbor("up", (4, 5), "::1", 1),)
 
 
 def test_a_broken_configuration_is_told_first(tmp_path: Path) -> None:
@@ -174,7 +270,8 @@ def test_each_example_renders_what_fits_on_it(example: str) -> None:
 def test_facts_of_this_host() -> None:
     """Also where there is neither an agent nor Podman; nothing is invented."""
     ended, output, errors = run("facts", "--json")
-    assert (ended, errors) == (0, "")
+    assert ended == 0
+    assert errors == "" or errors.startswith("deepseekctl: Podman was not asked: cannot ask Podman")
     facts = msgspec.json.decode(output, type=Facts)
     assert facts.schema == 1
     assert facts.host.cpu_cores == os.cpu_count()
@@ -201,3 +298,23 @@ def test_what_facts_writes_is_what_render_reads() -> None:
     told = json.loads(encode(facts))
     assert set(told) == {field.name for field in dataclasses.fields(Facts)}
     assert set(told["models"][0]) == {field.name for field in dataclasses.fields(ModelFacts)}
+
+
+def test_podman_does_not_write_into_the_callers_home(tmp_path: Path) -> None:
+    """Podman 5.4 makes folders there, even for --version."""
+    home = tmp_path / "home"
+    home.mkdir()
+    podman = tmp_path / "podman"
+    podman.write_text('#!/bin/sh\nmkdir "$HOME/.config" || exit 1\necho podman version 4.9.4-dev\n')
+    podman.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.preview", "facts", "--json", f"--share={TREE / 'etc'}"],
+        cwd=TREE,
+        env={**os.environ, "HOME": str(home), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    facts = msgspec.json.decode(done.stdout, type=Facts)
+    assert facts.podman_seen or facts.host.podman_version == (4, 9, 4)
+    assert list(home.iterdir()) == []

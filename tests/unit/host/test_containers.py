@@ -68,6 +68,16 @@ def test_versions(api: FakePodmanApi, version: str, parsed: tuple[int, int, int]
     assert asked(api, podman(api).survey([IMAGE])).version == parsed
 
 
+def test_devices_with_the_numbers_of_others_go_by_their_names(api: FakePodmanApi) -> None:
+    api.containers = [
+        FakeContainer("one", devices=("/dev/davinci3", "/dev/fuse"), seen_as="/dev/null"),
+        FakeContainer("two", devices=("/dev/davinci0",), seen_as="/dev/davinci5"),
+    ]
+    one, two = asked(api, podman(api).survey([])).containers
+    assert one.devices == ("/dev/davinci3", "/dev/null")
+    assert two.devices == ("/dev/davinci5",)  # renamed inside
+
+
 def test_several_images_and_none(api: FakePodmanApi) -> None:
     seen = asked(api, podman(api).survey([IMAGE, "localhost/other"]))
     assert [one.image_id for one in seen.images] == [IMAGE_ID, ""]

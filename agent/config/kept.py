@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Which profiles are in force when the files say something that cannot be used. Pure.
+
+An engine that serves is not left alone because of a typing error, or because a newer version of
+ours refuses what an older one took: it stays under the profile that was last in force.
+"""
+
+from dataclasses import replace
+
+from agent.config.values import NO_CONFIG, BrokenProfile, Config
+from agent.errors import Failure
+
+
+def keep_last(read: Config | Failure, last: Config | None) -> Config:
+    """`read`, with the profiles of `last` for those that are broken now. They are listed under both
+    `profiles` and `broken`: what runs goes on, and nothing is started anew under them."""
+    if isinstance(read, Failure):
+        last = last or NO_CONFIG
+        names = (profile.name for profile in last.profiles)
+        return replace(
+            last, broken=tuple(BrokenProfile(name, read.message, read.hint) for name in names)
+        )
+    broken = {one.name for one in read.broken}
+    kept = (one for one in (last.profiles if last else ()) if one.name in broken)
+    return replace(read, profiles=(*read.profiles, *kept))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Profiles that cannot be used any more: what was in force stays so for what runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.config.kept import keep_last
+from agent.config.values import (
+    NO_CONFIG,
+    BrokenProfile,
+    Config,
+    Mode,
+    RendererChoice,
+    find_profile,
+)
+from agent.errors import Code, ConfigError, Failure
+from agent.host.config import read_last, write_last
+from tests.build import LIMITS, build_profile
+
+OLD = build_profile(listen="0.0.0.0")  # noqa: S104 - as it was allowed once
+OTHER = build_profile(name="7b", port=2024)
+LAST = Config(Mode.ACT, RendererChoice.AUTO, LIMITS, (OTHER, OLD), ())
+BROKEN = BrokenProfile("8b", "cannot use 8b.toml: listen: this opens", "correct the key")
+READ = Config(Mode.OBSERVE, RendererChoice.UNIT, LIMITS, (OTHER,), (BROKEN,))
+
+
+def test_what_is_broken_stays_as_it_was() -> None:
+    config = keep_last(READ, LAST)
+    assert config.profiles == (OTHER, OLD)
+    assert (config.mode, config.renderer) == (READ.mode, READ.renderer)
+    assert config.broken == (BROKEN,)
+    with pytest.raises(ConfigError, match="this opens"):
+        find_profile(config, "8b")  # nothing is started anew under it
+    assert find_profile(config, "7b") == OTHER
+
+
+def test_what_can_be_used_is_not_kept_as_it_was() -> None:
+    changed = replace(OTHER, port=3000)
+    assert keep_last(replace(READ, profiles=(changed,)), LAST).profiles == (changed, OLD)
+    assert keep_last(replace(READ, broken=()), LAST).profiles == (OTHER,)  # 8b is gone
+
+
+def test_without_a_word_of_the_files_all_stays_as_it_was() -> None:
+    config = keep_last(Failure(Code.CONFIG_INVALID, "cannot use agent.toml: x", "mend"), LAST)
+    assert (config.mode, config.profiles) == (LAST.mode, LAST.profiles)
+    assert [one.name for one in config.broken] == ["7b", "8b"]
+    with pytest.raises(ConfigError, match=r"agent\.toml"):
+        find_profile(config, "7b")
+
+
+def test_with_nothing_before_there_is_nothing_to_keep() -> None:
+    assert keep_last(READ, None) == READ
+    assert keep_last(Failure(Code.CONFIG_INVALID, "x"), None) == NO_CONFIG
+
+
+def test_it_outlives_the_agent(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    assert read_last(path) is None
+    write_last(path, LAST)
+    assert read_last(path) == LAST
+    assert path.stat().st_mode & 0o777 == 0o600
+    before = path.stat().st_ino
+    write_last(path, LAST)
+    assert path.stat().st_ino == before  # the same is not written again
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"mode": "act"}', "\xff"])
+def test_what_cannot_be_read_is_as_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(text.encode("latin-1"))
+    assert read_last(path) is None
