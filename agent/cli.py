@@ -2,8 +2,8 @@
 """deepseekctl: what a person asks of the agent.
 
 Exit status: 0 well, 1 an instance that is wished does not serve or a file of the configuration
-cannot be used, 2 wrong usage, 3 the agent cannot
-be reached, 4 it refused, 78 the configuration cannot be used.
+cannot be used, 2 wrong usage, 3 the agent cannot be reached, 4 it refused, 78 the configuration
+cannot be used.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from agent.model import Inventory
 
+SCHEMA = 1  # of `Facts` as JSON
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[-+~][!-~]*)?")
 
 
@@ -122,7 +123,7 @@ class Facts:
     neighbors: tuple[Neighbor, ...] = ()
     # False: nobody could ask Podman (not root). Then images and containers are not judged.
     podman_seen: bool = True
-    schema: int = 1
+    schema: int = SCHEMA
 
     def model(self, directory: str) -> ModelFacts | None:
         return next((one for one in self.models if one.directory == directory), None)

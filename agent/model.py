@@ -62,6 +62,11 @@ class DriverState(StrEnum):
     UNKNOWN = "unknown"  # no answer yet, the probe hangs, or an answer nobody understands
 
 
+# /dev/davinciN is the chip of logic id N.
+DEVICE_PREFIX = "/dev/davinci"
+MAX_LOGIC_ID = 4096  # far above any machine
+
+
 @dataclass(frozen=True, slots=True)
 class NpuProcess:
     """A process that holds memory on a chip, by the driver's account."""

@@ -19,10 +19,11 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from agent import exits
+from agent.action.facts import images_of
 from agent.action.facts import read_facts as read_here
 from agent.config.values import Config, Profile, RendererChoice, find_profile
 from agent.errors import AgentError, Code, ConfigError, Failure, Remedy, remedy
-from agent.facts import Facts, Neighbor, PodmanSurvey, parse_version
+from agent.facts import SCHEMA, Facts, Neighbor, PodmanSurvey, parse_version
 from agent.host.config import read_config
 from agent.host.containers import Podman
 from agent.host.machine import LocalMachine
@@ -40,7 +41,6 @@ from agent.terminal import run_command
 
 NPU_SOCKET = "/run/deepseek-agent/npu.sock"
 ETC, SHARE = "/etc/deepseek-agent", "/usr/share/deepseek-agent"
-SCHEMA = 1
 NO_PODMAN = (0, 0, 0)
 PODMAN_DEADLINE_S = 10.0
 
@@ -239,9 +239,8 @@ async def _survey(profiles: Sequence[Profile], inventory: Inventory) -> PodmanSu
     """Podman's answer, or why there is none."""
     if os.geteuid() != 0:
         return Failure(Code.NOT_PERMITTED, "cannot ask Podman: only root may")
-    references = sorted({profile.image_for(inventory) for profile in profiles})
     try:
-        return await Podman().survey(references)
+        return await Podman().survey(images_of(profiles, inventory))
     except AgentError as error:
         return error.failure
 

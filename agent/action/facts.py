@@ -2,7 +2,7 @@
 """Gathers what planning has to know, through the ports. Touches nothing; raises what they raise."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from agent.config.values import Profile
 from agent.errors import Code, HostUnavailable
@@ -16,21 +16,24 @@ LOOK_DEADLINE_S = 20.0
 
 
 async def gather_facts(
-    profiles: Iterable[Profile],
+    profiles: Sequence[Profile],
     inventory: Inventory,
     neighbors: Iterable[Neighbor],
     podman: ContainerEngine,
     machine: Machine,
 ) -> Facts:
     """The facts for plans of `profiles`."""
-    wanted = tuple(profiles)
-    references = sorted({profile.image_for(inventory) for profile in wanted})
-    survey = await podman.survey(references)
-    return await read_facts(wanted, inventory, neighbors, survey, machine)
+    survey = await podman.survey(images_of(profiles, inventory))
+    return await read_facts(profiles, inventory, neighbors, survey, machine)
+
+
+def images_of(profiles: Iterable[Profile], inventory: Inventory) -> list[str]:
+    """The references that these profiles have on a host with these NPUs."""
+    return sorted({profile.image_for(inventory) for profile in profiles})
 
 
 async def read_facts(
-    profiles: Iterable[Profile],
+    profiles: Sequence[Profile],
     inventory: Inventory,
     neighbors: Iterable[Neighbor],
     survey: PodmanSurvey,
@@ -52,18 +55,16 @@ async def read_facts(
 
 
 def _read_facts(
-    profiles: Iterable[Profile],
+    profiles: Sequence[Profile],
     inventory: Inventory,
     neighbors: Iterable[Neighbor],
     survey: PodmanSurvey,
     machine: Machine,
 ) -> Facts:
-    """All but Podman's part."""
-    wanted = tuple(profiles)
     pids = {process.pid for npu in inventory.npus for process in npu.processes}
     files = {
         (path, kind)
-        for one in wanted
+        for one in profiles
         for path, kind in (
             (one.api_key_file, FileKind.API_KEY),
             (one.tls_key, FileKind.PRIVATE),
@@ -75,7 +76,7 @@ def _read_facts(
         host=machine.facts(survey.version, DRIVER_PATHS),
         podman=survey,
         inventory=inventory,
-        models=tuple(machine.model(path) for path in sorted({one.model for one in wanted})),
+        models=tuple(machine.model(path) for path in sorted({one.model for one in profiles})),
         files=tuple(machine.file(path, kind) for path, kind in sorted(files)),
         processes=tuple(machine.processes(sorted(pids))),
         listeners=tuple(machine.listeners()),

@@ -40,7 +40,7 @@ def explain(
 ) -> ConfigError:
     """The first fault in words, with the key and where it is set; the others by their keys."""
     first, *others = error.errors(include_url=False)
-    location = [str(part) for part in first["loc"]] or _of_several(first)
+    location = [*(str(part) for part in first["loc"]), *_of_several(first)]
     where, key = _locate(tables, location, environment)
     if first["type"] == "missing":
         key = ".".join(location)
@@ -59,7 +59,7 @@ def explain(
 
 
 def _of_several(fault: ErrorDetails) -> list[str]:
-    """The key at which a fault of several keys is told (`schema`)."""
+    """The key, below the table, at which a fault of several keys is told (`schema`)."""
     key = fault.get("ctx", {}).get("key")
     return [str(key)] if key else []
 

@@ -15,6 +15,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
 
+from agent.model import MAX_LOGIC_ID
+
 Flag = StrictBool
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Count = Annotated[StrictInt, Field(ge=1, le=65536)]
@@ -24,7 +26,6 @@ SHM_SIZE = re.compile(r"[1-9][0-9]{0,5}[mg]")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Linux takes no argument of 128 KiB and more, options in front of a value included (execve(2)).
 MAX_BYTES = 64 * 1024
-MAX_LOGIC_ID = 4096  # far above any machine; as npud/devices.py
 # Places in the container that are the agent's, the driver's or the kernel's.
 RESERVED_TARGETS = (
     *("/dev", "/proc", "/sys", "/models", "/run/deepseek"),
@@ -80,7 +81,7 @@ def _image(value: str) -> str:
     return value
 
 
-def absolute(value: str) -> str:
+def _absolute(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError("the path must be absolute")
     return value
@@ -159,12 +160,13 @@ def _optional(check: Callable[[str], str]) -> Callable[[str], str]:
 Line = Annotated[str, AfterValidator(_line)]
 Name = Annotated[Line, AfterValidator(_filled)]
 Path = Annotated[Name, AfterValidator(_path)]
-AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 SeenPath = Annotated[Path, AfterValidator(_seen_by_agent)]
+SeenFolder = Annotated[SeenPath, AfterValidator(_absolute)]
 OptionalPath = Annotated[
     Line,
     AfterValidator(_optional(_path)),
-    AfterValidator(_optional(absolute)),
+    AfterValidator(_optional(_absolute)),
     AfterValidator(_optional(_seen_by_agent)),
 ]
 Image = Annotated[Line, AfterValidator(_image)]

@@ -9,7 +9,7 @@ import pathlib
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -33,11 +33,11 @@ from agent.config.fields import (
     OptionalPath,
     Port,
     Seconds,
+    SeenFolder,
     SeenPath,
     ShmSize,
     Target,
     Variable,
-    absolute,
 )
 from agent.config.values import Mode, RendererChoice
 
@@ -167,7 +167,7 @@ class LimitsModel(Strict):
     @model_validator(mode="after")
     def _first_below_max(self) -> Self:
         if self.backoff_first_s > self.backoff_max_s:
-            raise PydanticCustomError("together", "it must not be above backoff_max_s")
+            raise _about("backoff_first_s", "it must not be above backoff_max_s")
         return self
 
 
@@ -202,7 +202,7 @@ class SettingsModel(BaseSettings):
 
     mode: Mode = Mode.ACT
     renderer: RendererChoice = RendererChoice.AUTO
-    models_dir: Annotated[SeenPath, AfterValidator(absolute)] = "/var/lib/deepseek/models"
+    models_dir: SeenFolder = "/var/lib/deepseek/models"
     images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
 

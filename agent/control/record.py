@@ -9,7 +9,7 @@ from agent.errors import Failure
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.instance import InstanceState
 from agent.ports import Server
-from agent.render.workload import certificate_copy, key_file
+from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView
 from agent.status.text import describe
 
@@ -73,13 +73,8 @@ def server(profile: Profile) -> Server:
 
 def endpoint(profile: Profile) -> str:
     """The same as a URL, without the path."""
-    host = local_address(profile)
     scheme = "https" if profile.tls_certificate else "http"
-    return (
-        f"{scheme}://[{host}]:{profile.port}"
-        if ":" in host
-        else f"{scheme}://{host}:{profile.port}"
-    )
+    return f"{scheme}://{bracketed(local_address(profile))}:{profile.port}"
 
 
 def usable(inventory: Inventory) -> object:

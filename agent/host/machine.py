@@ -16,6 +16,8 @@ from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
 from agent.host.secrets import why_unusable
 from agent.ports import FileKind
 
+KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h; flags are field 9 of proc(5)'s stat
+LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 # containers.conf(5), helper_binaries_dir: where Podman looks for catatonit by default.
 HELPER_FOLDERS = (
     "/usr/local/libexec/podman",
@@ -97,10 +99,6 @@ def read_process(pid: int, proc: Path = Path("/proc")) -> ProcessFacts | None:
     if flags & KERNEL_THREAD:
         return None  # it has no memory of its own: the driver means a pid of another namespace
     return None if state in ("Z", "X") and threads <= 1 else ProcessFacts(pid, cgroup)
-
-
-KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h; flags are field 9 of proc(5)'s stat
-LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 
 
 def parse_listeners(lines: Iterator[str]) -> Iterator[Listener]:

@@ -17,12 +17,12 @@ from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
 
 from agent.errors import Code
 from agent.facts import parse_version
+from agent.model import DEVICE_PREFIX
 
 # Answered from Podman's own storage; more means that it hangs on its lock.
 CALL_TIMEOUT_S = 10
 # Answered when the container has stopped: its stop timeout is 40 s (render/workload.py).
 REMOVE_TIMEOUT_S = 60
-DEVICE_PREFIX = "/dev/davinci"
 SOCKET = "unix:///run/podman/podman.sock"
 
 

@@ -9,9 +9,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.model import MAX_LOGIC_ID
+
 MANAGERS = ("davinci_manager", "devmm_svm", "hisi_hdc")  # a container needs all three
 CHIP = "davinci"
-MAX_LOGIC_ID = 4096
 
 IsDevice = Callable[[os.stat_result], bool]
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from agent.errors import Code
 from agent.facts import ContainerFacts, Facts, ProcessFacts
-from agent.model import NpuProcess, container_name
+from agent.model import DEVICE_PREFIX, NpuProcess, container_name
 
-DEVICE_PREFIX = "/dev/davinci"
 # Every payload of ours is below this slice (units/deepseek.slice), whatever the renderer.
 OUR_SLICE = "/deepseek.slice/"
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")

@@ -99,7 +99,7 @@ def build_workload(plan: Plan) -> Workload:
         mounts=build_mounts(plan),
         environment=build_environment(profile),
         environment_file=key_file(plan.instance) if profile.api_key_file else "",
-        publish=f"{_bracketed(profile.listen)}:{profile.port}:{ENGINE_PORT}",
+        publish=f"{bracketed(profile.listen)}:{profile.port}:{ENGINE_PORT}",
         shm_size=profile.shm_size,
         label_instance=plan.instance,
         host_paths=tuple(mount.source for mount in build_operator_mounts(profile)),
@@ -186,5 +186,6 @@ def build_environment(profile: Profile) -> tuple[tuple[str, str], ...]:
     return tuple(sorted({**ours, **profile.environment}.items()))
 
 
-def _bracketed(address: str) -> str:
+def bracketed(address: str) -> str:
+    """An address as it stands before ":PORT"."""
     return f"[{address}]" if ":" in address else address

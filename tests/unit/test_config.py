@@ -306,7 +306,10 @@ def test_reading_changes_no_file(paths: Paths) -> None:
         ("[limits]\nstart_wait_s = -1", "limits.start_wait_s: "),
         ("[limits]\nstart_wait_s = true", "limits.start_wait_s: "),
         ('[limits]\nstart_wait_s = "60"', "limits.start_wait_s: "),
-        ("[limits]\nbackoff_first_s = 200\nbackoff_max_s = 1", "limits"),
+        (
+            "[limits]\nbackoff_first_s = 200\nbackoff_max_s = 1",
+            "limits.backoff_first_s: it must not",
+        ),
         ('models_dir = "/home/x"', "models_dir: the agent cannot look into /home"),
         ('[images]\na4 = "x"', "images.a4: unknown key"),
         ('[images]\na2 = ""', "images.a2: "),
