@@ -25,7 +25,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "notify": (),
     "journal": (),
     "ports": ("model", "errors", "facts"),
-    "config": ("model", "errors", "exits"),
+    "config": ("model", "errors", "exits", "terminal"),
     "plan": ("model", "errors", "facts", "config.values"),
     "render": ("model", "errors", "facts", "config.values", "plan"),
     "policy": ("model", "errors", "exits", "config.values"),

@@ -7,7 +7,6 @@ this, so that both understand the same thing.
 """
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from agent import exits
 from agent.config.load import Paths, load
 from agent.errors import Code, ConfigError, Failure
+from agent.terminal import run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,9 +26,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say only what is wrong")
     parser.add_argument("--show", action="store_true", help="as indented JSON")
     options = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         config = load(Paths(options.etc, options.share))
     except ConfigError as error:
@@ -81,4 +78,4 @@ def _notes(config: Mapping[str, object]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main, lambda code: exits.PERSON))
