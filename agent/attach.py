@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     pause_s = 0.1
     while True:
         try:
-            for line in stream(arguments[0]):
+            for line in stream(arguments[0], resumed=bool(told.phase)):
                 pause_s = 0.1
                 leave = take(line, told)
                 if leave is not None:
@@ -147,15 +147,16 @@ class Line:
         self.leave = None if leave is None else int(leave)
 
 
-def stream(instance: str, path: str = SOCKET) -> Iterator[Line]:
-    """The lines of the attach stream, until the agent ends it. Raises Lost or Refused."""
+def stream(instance: str, path: str = SOCKET, resumed: bool = False) -> Iterator[Line]:
+    """The lines of the attach stream, until the agent ends it. Raises Lost or Refused. `resumed`:
+    an agent has been heard before, so nothing begins with this."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(CONNECT_DEADLINE_S)
             connection.connect(path)
             # HTTP/1.0, so that the body comes plain, without chunks, until the end.
-            request = f"GET /v1/instances/{instance}/attach HTTP/1.0\r\nHost: agent\r\n\r\n"
-            connection.sendall(request.encode())
+            target = f"/v1/instances/{instance}/attach?resumed={resumed:d}"
+            connection.sendall(f"GET {target} HTTP/1.0\r\nHost: agent\r\n\r\n".encode())
             connection.settimeout(SILENCE_S)
             with connection.makefile("rb") as answer:
                 yield from _read(answer)

@@ -104,7 +104,7 @@ def _status(options: argparse.Namespace) -> int:
         print(raw.decode() if options.json else show(snapshot, time.time()), flush=True)
         if not options.watch:
             serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
-            whole = snapshot.config_problem is None and not snapshot.broken
+            whole = not (snapshot.config_problem or snapshot.broken or snapshot.systemd_problem)
             return 0 if serving and whole else EXIT_NOT_SERVING
         time.sleep(WATCH_EVERY_S)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """agentd, the composition root: builds everything, connects it, runs it.
 
-Nobody imports this module. It ends only by SIGTERM, or when the system bus is lost: systemd starts
-it anew at once, and a new agent adopts what runs (dbus-next cannot reconnect).
+Nobody imports this module. It ends only by SIGTERM, or when a task of it fails, which none should:
+systemd starts it anew at once, and a new agent adopts what runs.
 """
 
 import argparse
@@ -10,31 +10,37 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from agent import __version__, journal
+from agent.action.healing import HealingPodman
 from agent.action.start import Actions
 from agent.config.kept import keep_last
 from agent.config.values import Config, Profile
 from agent.control.controller import Controller
-from agent.control.messages import InventorySeen, UnitsSeen
+from agent.control.memory import Memory, decode_memory, encode_memory
+from agent.control.messages import FileTrouble, InventorySeen
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
+from agent.control.watcher import UnitWatcher
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
-from agent.host.config import read_config, read_last, write_last
+from agent.host.config import decode_last, encode_last, read_config
 from agent.host.containers import Podman
 from agent.host.files import RenderedFiles
 from agent.host.http import LocalHttp
+from agent.host.kept import KeptFile
 from agent.host.listener import take_listener
-from agent.host.machine import LocalMachine
+from agent.host.machine import LocalMachine, read_boot_id
 from agent.host.npu import NpuFollower
+from agent.host.payloads import ProcPayloads
 from agent.host.systemd import Systemd
-from agent.model import Health, Phase, engine_unit, front_unit
+from agent.model import Health, Phase
 from agent.notify import notify, watchdog_interval_s
 from agent.status.peer import SocketServer
 from agent.status.server import build_app
@@ -43,7 +49,9 @@ from agent.status.snapshot import Snapshot
 log = structlog.get_logger(__name__)
 
 RUN = Path("/run/deepseek-agent")
-LAST_CONFIG = "config.json"
+CONFIG = "config.json"  # what was last in force
+MEMORY = "state.json"
+FIRST_LOOK_DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +91,67 @@ def _parse(argv: Sequence[str] | None) -> Options:
 
 
 async def _run(options: Options) -> int:
-    config = await _read(options)
+    read = await _read(options)
+    config_file, memory_file = (KeptFile(options.state / name) for name in (CONFIG, MEMORY))
+    last, memory = config_file.load(decode_last), memory_file.load(decode_memory)
     units = Systemd()
-    watcher = UnitWatcher(units)
-    await units.connect(watcher.on_change)
-    controller = _compose(config, read_last(options.state / LAST_CONFIG), units)
-    _save(options, controller)
-    await watcher.look_at_all(controller)
+    controller = _compose(
+        read,
+        None if isinstance(last, Failure) else last,
+        memory if isinstance(memory, Memory) else Memory(),
+        units,
+        lambda kept: memory_file.offer(encode_memory(kept)),
+    )
+    for trouble in (last, memory):
+        if isinstance(trouble, Failure):
+            controller.put(FileTrouble(trouble))
+    config_file.offer(encode_last(controller.config))
+    watcher = UnitWatcher(units, controller.put, controller.names)
+    requests = Requests(controller)
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
     )
-    requests = Requests(controller)
-    app = build_app(controller.board, requests)
-    server = SocketServer(app)
-    await server.start(take_listener(options.socket))
-    notify("READY=1")
-    log.info("started", version=__version__)
-    try:
-        return await _until_done(
-            asyncio.create_task(controller.run()),
-            asyncio.create_task(follower.run()),
-            asyncio.create_task(watcher.run(controller)),
-            asyncio.create_task(_reload_on_hangup(options, requests, watcher, controller)),
-            asyncio.create_task(_lose_bus(units)),
+    server = SocketServer(build_app(controller.board, requests))
+
+    async def reload() -> None:
+        """A bad configuration leaves the one in force, and says so."""
+        await requests.take_config(await _read(options))
+        config_file.offer(encode_last(controller.config))
+        watcher.look_anew()
+
+    def tell(failure: Failure | None) -> None:
+        controller.put(FileTrouble(failure))
+
+    tasks = [
+        asyncio.create_task(work)
+        for work in (
+            controller.run(),
+            units.keep(watcher.on_change, watcher.on_systemd),
+            watcher.run(),
+            follower.run(),
+            config_file.run(tell),
+            memory_file.run(tell),
+            _on_hangup(reload),
         )
+    ]
+    try:
+        await _first_look(watcher)
+        await server.start(take_listener(options.socket))
+        notify("READY=1")
+        log.info("started", version=__version__)
+        return await _until_done(tasks)
     finally:
         controller.board.close()
         await server.close()
+        units.close()
+
+
+async def _first_look(watcher: UnitWatcher) -> None:
+    """For a moment: then who asks first is told how it is, and not to ask again. Without a bus
+    the agent answers all the same."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_DEADLINE_S):
+            await watcher.began.wait()
 
 
 async def _read(options: Options) -> Config | Failure:
@@ -121,25 +163,32 @@ async def _read(options: Options) -> Config | Failure:
         return error.failure
 
 
-def _save(options: Options, controller: Controller) -> None:
-    """What is in force outlives the agent, for profiles that cannot be used at its next start."""
-    try:
-        write_last(options.state / LAST_CONFIG, controller.config)
-    except OSError as error:
-        log.warning("config-not-kept", reason=str(error))
-
-
-def _compose(config: Config | Failure, last: Config | None, units: Systemd) -> Controller:
+def _compose(
+    config: Config | Failure,
+    last: Config | None,
+    memory: Memory,
+    units: Systemd,
+    keep: Callable[[Memory], None],
+) -> Controller:
     http = LocalHttp()
-    actions = Actions(units, Podman(), RenderedFiles(), LocalMachine())
+    podman = HealingPodman(Podman(), units)
+    actions = Actions(units, podman, RenderedFiles(), LocalMachine(), ProcPayloads())
 
     async def probe(profile: Profile) -> Health:
         key = actions.running_key(profile.name)
         return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
-    problem = config if isinstance(config, Failure) else None
-    in_force = keep_last(config, last)
-    return Controller(in_force, actions, units, probe, Pulse(), config_problem=problem)
+    return Controller(
+        keep_last(config, last),
+        actions,
+        units,
+        probe,
+        Pulse(),
+        keep,
+        memory,
+        read_boot_id(),
+        config_problem=config if isinstance(config, Failure) else None,
+    )
 
 
 class Pulse:
@@ -170,66 +219,17 @@ def _summary(snapshot: Snapshot) -> str:
     return "; ".join([npus, *(f"{one.name}: {one.phase}" for one in wished)])
 
 
-class UnitWatcher:
-    """Asks systemd for the units that it reported a change of; many reports make one question."""
-
-    def __init__(self, units: Systemd) -> None:
-        self._units = units
-        self._instances: dict[str, str] = {}  # unit -> instance
-        self._changed: set[str] = set()
-        self._wake = asyncio.Event()
-
-    def on_change(self, unit: str) -> None:
-        """From the bus; "" when all may have changed."""
-        self._changed |= {self._instances[unit]} if unit else set(self._instances.values())
-        self._wake.set()
-
-    async def look_at_all(self, controller: Controller) -> None:
-        """Watches the units of all profiles, and reports how they are."""
-        for profile in controller.config.profiles:
-            for unit in (front_unit(profile.name), engine_unit(profile.name)):
-                self._instances[unit] = profile.name
-                await self._units.watch(unit)
-            await self._look(profile.name, controller)
-
-    async def run(self, controller: Controller) -> None:
-        """Ends only by cancellation, or with the bus."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            changed, self._changed = self._changed, set()
-            for instance in sorted(changed):
-                await self._look(instance, controller)
-
-    async def _look(self, instance: str, controller: Controller) -> None:
-        asked_at = time.monotonic()
-        # In this order: a stop begins at the front, so an engine that it took down is never seen
-        # beside a front that still wishes.
-        engine = await self._units.status(engine_unit(instance))
-        front = await self._units.status(front_unit(instance))
-        controller.put(UnitsSeen(instance, front, engine, asked_at))
-
-
-async def _reload_on_hangup(
-    options: Options, requests: Requests, watcher: UnitWatcher, controller: Controller
-) -> None:
-    """SIGHUP: a bad configuration leaves the one in force, and says so."""
+async def _on_hangup(reload: Callable[[], Awaitable[None]]) -> None:
+    """SIGHUP: systemctl reload."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while True:
         await hangup.wait()
         hangup.clear()
-        await requests.take_config(await _read(options))
-        _save(options, controller)
-        await watcher.look_at_all(controller)
+        await reload()
 
 
-async def _lose_bus(units: Systemd) -> None:
-    await units.wait_lost()
-    log.error("the system bus is gone; leaving, to be started anew")
-
-
-async def _until_done(*tasks: "asyncio.Task[None]") -> int:
+async def _until_done(tasks: Sequence["asyncio.Task[None]"]) -> int:
     """SIGTERM ends with 0; a task that ends by itself is trouble, and ends all with 1."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

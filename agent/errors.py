@@ -47,14 +47,19 @@ class Code(StrEnum):
     PORT_IN_USE = "port-in-use"
     FILE_UNUSABLE = "file-unusable"
     PODMAN_UNAVAILABLE = "podman-unavailable"
+    PODMAN_SILENT = "podman-silent"
     PODMAN_UNSUPPORTED = "podman-unsupported"
     SYSTEMD_UNAVAILABLE = "systemd-unavailable"
     UNIT_NOT_LOADED = "unit-not-loaded"
     UNIT_REFUSED = "unit-refused"
+    UNIT_MASKED = "unit-masked"
+    UNIT_SHADOWED = "unit-shadowed"
     UNIT_START_FAILED = "unit-start-failed"
     UNIT_STOP_FAILED = "unit-stop-failed"
     ENGINE_DIED = "engine-died"
+    PAYLOAD_LEFT = "payload-left"
     FILE_NOT_WRITTEN = "file-not-written"
+    STATE_DAMAGED = "state-damaged"
     DISK_SILENT = "disk-silent"
     NOT_PERMITTED = "not-permitted"
     NOT_WISHED = "not-wished"
@@ -69,7 +74,13 @@ def remedy(code: Code) -> Remedy:
     match code:
         case Code.CONFIG_INVALID | Code.INSTANCE_UNKNOWN:
             return Remedy.PERSON
-        case Code.DRIVER_ABSENT | Code.DRIVER_FAILED | Code.NPUD_SILENT | Code.NPU_DEVICE_MISSING:
+        case (
+            Code.DRIVER_ABSENT
+            | Code.DRIVER_FAILED
+            | Code.NPUD_SILENT
+            | Code.NPU_DEVICE_MISSING
+            | Code.SYSTEMD_UNAVAILABLE
+        ):
             return Remedy.EVENT
         case Code.NPU_BUSY | Code.PORT_IN_USE:
             return Remedy.SOON
@@ -84,19 +95,23 @@ def remedy(code: Code) -> Remedy:
             | Code.PORT_TAKEN
             | Code.FILE_UNUSABLE
             | Code.PODMAN_UNSUPPORTED
+            | Code.UNIT_MASKED
+            | Code.UNIT_SHADOWED
             | Code.OBSERVING
         ):
             return Remedy.CHANGE
         case (
             Code.NPU_LEFTOVER
             | Code.PODMAN_UNAVAILABLE
-            | Code.SYSTEMD_UNAVAILABLE
+            | Code.PODMAN_SILENT
             | Code.UNIT_NOT_LOADED
             | Code.UNIT_REFUSED
             | Code.UNIT_START_FAILED
             | Code.UNIT_STOP_FAILED
             | Code.ENGINE_DIED
+            | Code.PAYLOAD_LEFT
             | Code.FILE_NOT_WRITTEN
+            | Code.STATE_DAMAGED
             | Code.DISK_SILENT
             | Code.NOT_PERMITTED
             | Code.NOT_WISHED
@@ -115,6 +130,7 @@ HTTP_STATUS: dict[Code, int] = {
     Code.NOT_PERMITTED: 403,
     Code.INSTANCE_UNKNOWN: 404,
     Code.NOT_WISHED: 409,
+    Code.SYSTEMD_UNAVAILABLE: 503,
     Code.CONFIG_INVALID: 422,
 }
 

@@ -67,6 +67,15 @@ class ContainerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadFacts:
+    """A process of a container of ours."""
+
+    pid: int
+    started: int  # in clock ticks since the boot: tells it from a later one of the same number
+    container_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodmanSurvey:
     """One look at Podman: its version, the images asked for, and all containers."""
 

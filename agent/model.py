@@ -166,10 +166,12 @@ class UnitStatus:
     sub_state: str
     result: str  # of the service: "success", "exit-code", "signal", "watchdog", "oom-kill", ...
     exit_status: int  # ExecMainStatus
-    fragment_path: str
+    fragment_path: str  # the unit file that systemd has read
+    source_path: str  # what a generator made that of; empty when none did
     need_daemon_reload: bool
     unit_file_state: str  # "enabled", "disabled", "generated", ...
     invocation_id: str  # changes with every start of the unit
+    stop_asked: bool = False  # it went down by a stop that somebody asked for
 
 
 # --- instances -----------------------------------------------------------------------------------

@@ -11,7 +11,15 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, PodmanSurvey, ProcessFacts
+from agent.facts import (
+    FileFacts,
+    HostFacts,
+    Listener,
+    ModelFacts,
+    PayloadFacts,
+    PodmanSurvey,
+    ProcessFacts,
+)
 from agent.model import JobResult, UnitStatus
 
 
@@ -42,6 +50,18 @@ class ContainerEngine(Protocol):
 
     async def remove(self, container: str) -> None:
         """Removes a container by force; one that is not there is no error."""
+        ...
+
+
+class Payloads(Protocol):
+    """Processes of our containers, as the kernel knows them."""
+
+    def find(self) -> Sequence[PayloadFacts]: ...
+
+    def is_alive(self, payload: PayloadFacts) -> bool: ...
+
+    def kill(self, payload: PayloadFacts) -> None:
+        """SIGKILL; one that has ended is no error."""
         ...
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from agent.config.values import Images, Limits, Needs, Profile, VllmOptions
@@ -142,7 +143,8 @@ def build_facts(
 
 
 def build_container(name: str, *devices: str, running: bool = True) -> ContainerFacts:
-    return ContainerFacts(name, "c" * 64, running, f"{name}.service", devices)
+    identity = sha256(name.encode()).hexdigest()
+    return ContainerFacts(name, identity, running, f"{name}.service", devices)
 
 
 def make_plan(
@@ -172,6 +174,7 @@ def build_front(
         result=result,
         exit_status=exit_status,
         fragment_path="/usr/lib/systemd/system/deepseek@.service",
+        source_path="",
         need_daemon_reload=False,
         unit_file_state=unit_file_state,
         invocation_id="",

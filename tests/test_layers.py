@@ -86,7 +86,7 @@ READS_FILES = (
     "config.__main__",
 )
 ONLY_IN = {
-    "dbus_next": ("host.systemd",),
+    "dbus_next": ("host.bus",),
     "podman": ("host.podman",),
     "pydantic": ("config.schema", "config.fields", "config.explain", "config.load"),
     "pydantic_core": ("config.schema", "config.explain"),
@@ -308,7 +308,7 @@ def test_the_checker_lets_pass_what_is_allowed(tmp_path: Path) -> None:
         "from .. import model as m\nfrom agent.config.values import Profile\nfrom . import npus",
         "plan__npus": "from agent.model import Npu",
         "config__load": "import tomllib, pydantic\nfrom pathlib import Path\nimport os",
-        "host__systemd": "import asyncio\nimport dbus_next",
+        "host__bus": "import asyncio\nimport dbus_next",
         "daemon": "import agent.host.systemd, asyncio, structlog",
     }
     assert check_toy(tmp_path, **sources) == []

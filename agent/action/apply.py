@@ -7,6 +7,7 @@ never vanishes or changes under a running unit (design, section 3).
 
 from dataclasses import replace
 
+from agent.action.restore import is_shadowed, shadowed
 from agent.config.values import RendererChoice
 from agent.errors import Code, HostError
 from agent.plan.plan import Plan
@@ -32,7 +33,7 @@ async def apply(
         files.remove(path)
     if changed or stale or await _is_outdated(file, units):
         await units.reload()
-        await _verify(file, units)
+    await _verify(file, units)
     return file
 
 
@@ -44,6 +45,14 @@ async def _is_outdated(file: RenderedFile, units: UnitManager) -> bool:
 
 async def _verify(file: RenderedFile, units: UnitManager) -> None:
     status = await units.status(file.unit)
+    if status.load_state == "masked":
+        raise HostError(
+            Code.UNIT_MASKED,
+            f"cannot start {file.unit}: it is masked",
+            f"systemctl unmask {file.unit}",
+        )
+    if is_shadowed(status, str(file.path)):
+        raise shadowed(status, str(file.path))
     if status.load_state != "loaded":
         raise HostError(
             Code.UNIT_NOT_LOADED,

@@ -9,22 +9,10 @@ from agent.errors import Code, HostUnavailable
 from agent.facts import Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory
 from agent.plan.plan import DRIVER_PATHS
-from agent.ports import ContainerEngine, FileKind, Machine
+from agent.ports import FileKind, Machine
 
 # Names and a small file of each model, from a cold disk.
 LOOK_DEADLINE_S = 20.0
-
-
-async def gather_facts(
-    profiles: Sequence[Profile],
-    inventory: Inventory,
-    neighbors: Iterable[Neighbor],
-    podman: ContainerEngine,
-    machine: Machine,
-) -> Facts:
-    """The facts for plans of `profiles`."""
-    survey = await podman.survey(images_of(profiles, inventory))
-    return await read_facts(profiles, inventory, neighbors, survey, machine)
 
 
 def images_of(profiles: Iterable[Profile], inventory: Inventory) -> list[str]:

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Gathers the facts for one instance and turns them into a plan and its unit file.
 
+What an earlier engine has left behind is found first: it would seem to hold NPUs and the port.
+
 Touches nothing. Raises what the ports raise.
 """
 
+import asyncio
 from dataclasses import dataclass
 
-from agent.action.facts import gather_facts
+from agent.action.facts import images_of, read_facts
 from agent.config.values import Profile, RendererChoice
 from agent.errors import Failure
 from agent.facts import Neighbor, PodmanSurvey
 from agent.model import Inventory
 from agent.plan.holders import npus_of
+from agent.plan.leftovers import Leftovers, find_leftovers
 from agent.plan.needs import check_driver
 from agent.plan.plan import Plan, build_plan
-from agent.ports import ContainerEngine, Machine
+from agent.ports import ContainerEngine, Machine, Payloads
 from agent.render.render import RenderedFile, render
 
 
@@ -34,23 +38,26 @@ class Prepared:
 
     plan: Plan
     file: RenderedFile
-    survey: PodmanSurvey
 
 
 async def prepare(
-    request: Request, podman: ContainerEngine, machine: Machine
-) -> Prepared | Failure:
-    """Plan and unit file, or why there can be none."""
+    request: Request, podman: ContainerEngine, machine: Machine, payloads: Payloads
+) -> Prepared | Leftovers | Failure:
+    """Plan and unit file, or what has to be cleared first, or why there can be none."""
     waiting = check_driver(request.inventory)
     if waiting is not None:
         return waiting  # without asking Podman: at boot this may go on for minutes
-    facts = await gather_facts(
-        (request.profile,), request.inventory, request.neighbors, podman, machine
-    )
-    plan = build_plan(request.profile, facts)
+    profile = request.profile
+    alive = await asyncio.to_thread(payloads.find)
+    survey = await podman.survey(images_of((profile,), request.inventory))
+    leftovers = find_leftovers(profile.name, alive, survey)
+    if leftovers:
+        return leftovers
+    facts = await read_facts((profile,), request.inventory, request.neighbors, survey, machine)
+    plan = build_plan(profile, facts)
     if isinstance(plan, Failure):
         return plan
-    return Prepared(plan, render(plan, request.renderer), facts.podman)
+    return Prepared(plan, render(plan, request.renderer))
 
 
 def npus_of_container(survey: PodmanSurvey, name: str) -> tuple[int, ...]:

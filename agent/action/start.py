@@ -4,17 +4,20 @@
 Only this and `apply` change the machine; whether and when is decided in `policy`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.action.apply import apply
+from agent.action.leftovers import clear_leftovers
 from agent.action.prepare import Prepared, Request, prepare
+from agent.action.running import Running, forget_running, save_running
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
-from agent.model import JobResult, UnitStatus, container_name, engine_unit
-from agent.ports import ContainerEngine, Machine, UnitFiles, UnitManager
-from agent.render.render import RenderedFile
+from agent.model import JobResult, UnitStatus, engine_unit
+from agent.plan.leftovers import Leftovers, find_leftovers
+from agent.ports import ContainerEngine, Machine, Payloads, UnitFiles, UnitManager
 from agent.render.workload import (
     UNIT_START_TIMEOUT_S,
     UNIT_STOP_TIMEOUT_S,
@@ -24,6 +27,8 @@ from agent.render.workload import (
     parse_key,
 )
 
+# Each finds nothing any more, unless somebody makes new ones.
+CLEARINGS = 2
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
 START_JOB_DEADLINE_S = UNIT_START_TIMEOUT_S + 30
 # ExecStop= and ExecStopPost= may each use the whole of TimeoutStopSec.
@@ -32,10 +37,21 @@ STOP_JOB_DEADLINE_S = 2 * UNIT_STOP_TIMEOUT_S + 30
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What runs now. `prepared` is None when it ran already and was left alone."""
+    """What runs now. `running` is None when it ran already and was left alone."""
 
-    prepared: Prepared | None
-    file: RenderedFile | None
+    running: Running | None
+    refused: str = ""  # what the quadlet generator said, when a plain unit was used for it
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a start needs of the others: its turn to plan, and what holds by then."""
+
+    planning: asyncio.Lock  # one plan at a time: the next one sees the NPUs that this one takes
+    request: Callable[[], Request]
+    claim: Callable[[tuple[int, ...]], None]  # these NPUs are the instance's from now on
+    # Asked last: False when the front unit has to come up first, and then nothing is started now.
+    front_is_up: Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +62,28 @@ class Actions:
     podman: ContainerEngine
     files: UnitFiles
     machine: Machine
+    payloads: Payloads
 
-    async def start(
-        self, request: Request, before_start: Callable[[], Awaitable[bool]]
-    ) -> Started | Failure:
-        """Plan, render, apply, start. `before_start` is asked last: False when the front unit has
-        to come up first, and then nothing is started now."""
+    async def start(self, instance: str, turn: Turn) -> Started | Failure:
+        """Clear, plan, render, apply, start."""
         try:
-            return await self._start(request, before_start)
+            return await self._start(instance, turn)
         except AgentError as error:
             return error.failure
+
+    async def sweep(self, instance: str) -> Failure | None:
+        """Clears what the engine has left behind, now that nobody wants it; nothing is touched
+        while its unit is up."""
+        try:
+            alive = await asyncio.to_thread(self.payloads.find)
+            survey = await self.podman.survey(())
+            if (await self.units.status(engine_unit(instance))).active.is_down():
+                found = find_leftovers(instance, alive, survey)
+                await clear_leftovers(found, self.podman, self.payloads)
+                forget_running(self.files, instance)
+        except AgentError as error:
+            return error.failure
+        return None
 
     def running_key(self, instance: str) -> str:
         """The API key that the engine was started with; empty when it has none."""
@@ -80,32 +108,50 @@ class Actions:
             f"systemctl status {unit}; a process that hangs in the driver needs a reboot",
         )
 
-    async def _start(
-        self, request: Request, before_start: Callable[[], Awaitable[bool]]
-    ) -> Started | Failure:
-        unit = engine_unit(request.profile.name)
+    async def _start(self, instance: str, turn: Turn) -> Started | Failure:
+        unit = engine_unit(instance)
         active = (await self.units.status(unit)).active
         if active.is_up():
-            return Started(None, None)
+            return Started(None)
         if not active.is_down():
             # While it stops its file may not change, and its container is systemd's to remove.
             return Failure(Code.UNIT_REFUSED, f"cannot start {unit} yet: it is {active}")
-        prepared = await prepare(request, self.podman, self.machine)
+        prepared = await self._prepare(turn)
         if isinstance(prepared, Failure):
             return prepared
-        if not await before_start():
+        if not await turn.front_is_up():
             return Failure(
                 Code.NOT_WISHED,
                 "cannot start the engine yet: its front unit is being started first",
             )
-        await self._clear_leftover(prepared)
-        self._hand_over(request.profile)
-        file = await apply(prepared.plan, prepared.file, self.files, self.units)
+        plan = prepared.plan
+        self._hand_over(plan.profile)
+        file = await apply(plan, prepared.file, self.files, self.units)
+        npus = tuple(npu.logic_id for npu in plan.npus)
+        running = Running(plan.profile, npus, str(file.path), file.text)
+        save_running(self.files, running)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
         if result is JobResult.DONE:
-            return Started(prepared, file)
+            return Started(running, file.refused)
         return _explain(result, await self.units.status(unit))
+
+    async def _prepare(self, turn: Turn) -> Prepared | Failure:
+        for _ in range(CLEARINGS + 1):
+            async with turn.planning:
+                request = turn.request()
+                found = await prepare(request, self.podman, self.machine, self.payloads)
+                if isinstance(found, Prepared):
+                    turn.claim(tuple(npu.logic_id for npu in found.plan.npus))
+                if not isinstance(found, Leftovers):
+                    return found
+            # Outside of the lock: it may take as long as a stop.
+            await clear_leftovers(found, self.podman, self.payloads)
+        return Failure(
+            Code.PAYLOAD_LEFT,
+            "cannot start it: what earlier engines left comes back each time",
+            "who else starts containers with its unit's label? see: podman ps --all",
+        )
 
     def _hand_over(self, profile: Profile) -> None:
         """What the engine and its clients are told in files: the key, in one of root's alone, and
@@ -122,12 +168,6 @@ class Actions:
             self.files.write(certificate, self.files.read_public(profile.tls_certificate))
         else:
             self.files.remove(certificate)
-
-    async def _clear_leftover(self, prepared: Prepared) -> None:
-        """The unit is down; a container of its name still in Podman would keep its NPUs."""
-        name = container_name(prepared.plan.instance)
-        if any(one.name == name for one in prepared.survey.containers):
-            await self.podman.remove(name)
 
 
 def _explain(result: JobResult, status: UnitStatus) -> Failure:

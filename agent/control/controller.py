@@ -8,36 +8,35 @@ what came of them back into the queue. Nobody else changes the state.
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-import structlog
-
 from agent import __version__
-from agent.action.prepare import Prepared, Request
+from agent.action.prepare import Request
+from agent.action.running import Running, load_running
 from agent.action.start import Actions, Started
 from agent.config.kept import keep_last
-from agent.config.values import BrokenProfile, Config, Mode
+from agent.config.values import BrokenProfile, Config, Mode, Profile
+from agent.control.events import EventLog
+from agent.control.memory import Memory, recall, remember
 from agent.control.messages import (
     Asked,
     ConfigSeen,
+    FileChecked,
+    FileTrouble,
     Happened,
     InventorySeen,
     Message,
     NpusFound,
     StartDone,
+    Swept,
+    SystemdSeen,
     UnitsSeen,
 )
-from agent.control.record import (
-    REVIVE_EVERY_S,
-    Record,
-    build_view,
-    processes,
-    say_inventory,
-    usable,
-)
+from agent.control.record import Record, build_view, processes, say_inventory, usable
+from agent.control.tasks import Tasks
+from agent.control.upkeep import Upkeep
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
 from agent.facts import Neighbor
@@ -46,7 +45,6 @@ from agent.policy.instance import (
     CauseChanged,
     EngineObserved,
     Event,
-    InstanceState,
     Nothing,
     Start,
     StartEnded,
@@ -55,14 +53,14 @@ from agent.policy.instance import (
     WishChanged,
     decide,
 )
-from agent.policy.wish import has_crashed, is_wished
-from agent.status.snapshot import SCHEMA, Board, EventView, Snapshot
-
-log = structlog.get_logger(__name__)
+from agent.policy.wish import is_wished
+from agent.status.snapshot import SCHEMA, Board, Snapshot
 
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
 TURN_S = 5.0
-EVENTS_KEPT = 200
+NOT_ASKED_YET = Failure(
+    Code.SYSTEMD_UNAVAILABLE, "cannot tell yet: systemd has not been asked", "try again"
+)
 
 
 @dataclass
@@ -74,6 +72,9 @@ class Controller:
     fronts: Fronts
     probe: Probe
     turned: Callable[[Snapshot], None]
+    keep: Callable[[Memory], None]  # called on every turn with what shall outlive the agent
+    memory: Memory  # what the agent before this one has kept
+    boot_id: str
     config_problem: Failure | None = None  # of the files, when `config` is not what they say
     started_at: float = field(default_factory=time.time)
     inventory: Inventory = field(
@@ -83,9 +84,12 @@ class Controller:
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self._records: dict[str, Record] = {}
-        self._events: deque[EventView] = deque(maxlen=EVENTS_KEPT)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._events = EventLog()
+        self._tasks = Tasks(lambda error: self._events.note("", Code.INTERNAL, repr(error)))
         self._worker = Worker(self.actions, self.fronts, self.probe, self.put)
+        self._upkeep = Upkeep(self._worker, self._tasks, self._events)
+        # Until systemd has been asked nothing is known, and nothing is done.
+        self.systemd_problem: Failure | None = NOT_ASKED_YET
         self._take_config(self.config)
         self.board = Board(self._snapshot())
 
@@ -96,6 +100,10 @@ class Controller:
     def record(self, instance: str) -> Record | None:
         """For reading only."""
         return self._records.get(instance)
+
+    def names(self) -> list[str]:
+        """Of all instances."""
+        return list(self._records)
 
     def request(self, record: Record) -> Request:
         """How `record` would be started now."""
@@ -117,9 +125,7 @@ class Controller:
             while True:
                 await self._turn()
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._tasks.end()
 
     async def _turn(self) -> None:
         message: Message | None = None
@@ -132,24 +138,25 @@ class Controller:
             self._handle(message)
         for name, record in self._records.items():
             self._feed(name, Tick())
-            self._revive(record)
+            if self._may_act():
+                self._upkeep.turn(record)
         self.board.put(self._snapshot())
         self.turned(self.board.snapshot)
+        now, wall = time.monotonic(), time.time()
+        self.keep(remember(self._records.values(), self.boot_id, now, wall))
+
+    def _may_act(self) -> bool:
+        return self.config.mode is Mode.ACT and self.systemd_problem is None
 
     def _idle_s(self) -> float:
         """Until the next thing that has its time."""
         now = time.monotonic()
-        due = [
-            record.state.not_before - now
-            for record in self._records.values()
-            if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
-        ]
-        due += [
-            record.revived_at + REVIVE_EVERY_S - now
-            for record in self._records.values()
-            if record.front is not None and has_crashed(record.front)
-        ]
-        return max(0.0, min([TURN_S, *due]))
+        due = [TURN_S]
+        for record in self._records.values():
+            if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD):
+                due.append(record.state.not_before - now)
+            due += self._upkeep.due_s(record, now)
+        return max(0.0, min(due))
 
     # --- taking messages in ----------------------------------------------------------------------
 
@@ -157,6 +164,8 @@ class Controller:
         match message:
             case UnitsSeen():
                 self._take_units(message)
+            case SystemdSeen():
+                self._take_systemd(message.problem)
             case InventorySeen():
                 self._take_inventory(message.inventory)
             case ConfigSeen():
@@ -169,16 +178,40 @@ class Controller:
             case NpusFound():
                 if message.instance in self._records:
                     self._records[message.instance].npus = message.npus
+            case Swept():
+                self._upkeep.take_swept(self._records[message.instance], message)
+            case FileChecked():
+                self._upkeep.take_file_check(self._records[message.instance], message)
+            case FileTrouble():
+                self._take_trouble(message.failure)
             case Asked():
                 self._feed(message.instance, message.event)
                 _done(message.answer)
             case _:
                 assert_never(message)
 
+    def _take_systemd(self, problem: Failure | None) -> None:
+        before, self.systemd_problem = self.systemd_problem, problem
+        if before == problem or (before is NOT_ASKED_YET and problem is None):
+            return
+        if problem is not None:
+            if before is None or before is NOT_ASKED_YET:
+                self._events.note("", problem.code, problem.message)
+            return
+        self._events.note("", "systemd-answers", "")
+        for name in self._records:
+            self._feed(name, CauseChanged())
+
+    def _take_trouble(self, failure: Failure | None) -> None:
+        if failure is None:
+            self._events.note("", "file-written", "the files of the agent are written again")
+        else:
+            self._events.note("", failure.code, failure.message)
+
     def _take_reload(self, config: Config | Failure) -> None:
         if isinstance(config, Failure):
             self.config_problem = config
-            self._note("", "config-refused", config.message)
+            self._events.note("", "config-refused", config.message)
         else:
             self.config_problem = None
             self._take_config(keep_last(config, self.config))
@@ -187,19 +220,31 @@ class Controller:
         self.config = config
         now = time.monotonic()
         for broken in config.broken:
-            self._note(broken.name, "profile-refused", broken.message)
+            self._events.note(broken.name, "profile-refused", broken.message)
         for profile in config.profiles:
             record = self._records.get(profile.name)
             if record is None:
-                self._records[profile.name] = Record(profile, InstanceState(since=now), time.time())
+                self._records[profile.name] = self._new_record(profile, now)
             elif record.profile != profile:
                 record.profile = profile
                 self._feed(profile.name, CauseChanged())
+
+    def _new_record(self, profile: Profile, now: float) -> Record:
+        """With what is remembered of it, and what was written down when its engine was started."""
+        known = self.memory.of(profile.name)
+        same_boot = self.memory.boot_id == self.boot_id
+        state = recall(known, same_boot, self.config.limits, now, time.time())
+        record = Record(profile, state, time.time(), restarts=known.restarts)
+        record.running = load_running(self.actions.files, profile.name)
+        if record.running is not None:
+            record.npus = record.running.npus
+        return record
 
     def _take_units(self, seen: UnitsSeen) -> None:
         record = self._records.get(seen.instance)
         if record is None:
             return
+        first = record.engine is None
         record.front, record.engine = seen.front, seen.engine
         wish = WishChanged(is_wished(seen.front))
         detail = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
@@ -210,12 +255,13 @@ class Controller:
             events.remove(events[0] if wish.wished else events[1])  # older than our own start
         for event in events:
             self._feed(seen.instance, event)
-        self._revive(record)
+        if first and not wish.wished and seen.engine.load_state == "loaded":
+            self._upkeep.went_idle(record)  # it ran once; nobody may have been there at its end
 
     def _take_inventory(self, inventory: Inventory) -> None:
         before, self.inventory = self.inventory, inventory
         if usable(before) != usable(inventory):
-            self._note("", "npus", say_inventory(inventory))
+            self._events.note("", "npus", say_inventory(inventory))
         elif processes(before) == processes(inventory):
             return
         for name in self._records:
@@ -230,12 +276,11 @@ class Controller:
         match done.outcome:
             case Failure():
                 failure = done.outcome
-            case Started(prepared=Prepared() as prepared, file=file):
-                record.npus = tuple(npu.logic_id for npu in prepared.plan.npus)
-                if file is not None:
-                    record.unit_file = str(file.path)
-                    if file.refused:
-                        self._note(done.instance, "quadlet-refused", file.refused)
+            case Started(running=Running() as running):
+                record.running, record.npus = running, running.npus
+                record.restarts += record.state.failures > 0
+                if done.outcome.refused:
+                    self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
             case Started():
                 pass
         self._feed(done.instance, StartEnded(failure))
@@ -252,13 +297,15 @@ class Controller:
         record.state, decision = decide(before, event, now, self.config.limits, chance)
         if record.state.phase is not before.phase:
             record.since = time.time()
-            self._tell(record, before)
+            self._events.tell(name, before.phase, record.state)
+            if record.state.phase is Phase.IDLE:
+                self._upkeep.went_idle(record)
         self._follow_probe(record)
         match decision:
             case Start():
                 self._begin(record, before.phase)
             case Stop():
-                self._spawn(self._worker.stop(name))
+                self._tasks.spawn(self._worker.stop(name))
             case Nothing():
                 pass
             case _:
@@ -278,62 +325,20 @@ class Controller:
         elif self.config.mode is Mode.OBSERVE:
             self.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
         else:
-            self._spawn(self._worker.start(name, lambda: self.request(record)))
-
-    def _revive(self, record: Record) -> None:
-        """A front unit that crashed is started again; what runs behind it is left alone."""
-        if record.front is None or not has_crashed(record.front):
-            return
-        now = time.monotonic()
-        if now - record.revived_at >= REVIVE_EVERY_S and self.config.mode is Mode.ACT:
-            record.revived_at = now
-            self._note(record.profile.name, "front-revived", "the front unit had crashed")
-            self._spawn(self._worker.revive(record.profile.name))
-
-    # --- probes ----------------------------------------------------------------------------------
+            self._tasks.spawn(self._worker.start(name, lambda: self.request(record)))
 
     def _follow_probe(self, record: Record) -> None:
         """A probe runs exactly while the instance loads."""
         loading = record.state.phase is Phase.LOADING
         if loading and record.probe is None:
-            record.probe = self._spawn(self._worker.watch(record.profile))
+            record.probe = self._tasks.spawn(self._worker.watch(record.in_force))
             if not record.npus:
-                self._spawn(self._worker.find_npus(record.profile))
+                self._tasks.spawn(self._worker.find_npus(record.profile))
         elif not loading and record.probe is not None:
             record.probe.cancel()
             record.probe = None
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._reap)
-        return task
-
-    def _reap(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("internal-error", error=repr(error), exc_info=error)
-            self._note("", Code.INTERNAL, repr(error))
-
     # --- telling ---------------------------------------------------------------------------------
-
-    def _tell(self, record: Record, before: InstanceState) -> None:
-        """A new phase. Looking again while nothing has changed is no news: it may go on for days,
-        and would push out what is."""
-        state = record.state
-        waits = (Phase.WAITING, Phase.HELD)
-        if state.phase is Phase.STARTING and before.phase in waits:
-            return
-        if state.phase in waits and state.failure == record.told:
-            return
-        record.told = state.failure if state.phase in waits else None
-        stuck = state.phase in (*waits, Phase.BACKOFF)
-        text = state.failure.message if stuck and state.failure else ""
-        self._note(record.profile.name, state.phase, text)
-
-    def _note(self, instance: str, kind: str, message: str) -> None:
-        self._events.append(EventView(time.time(), instance, kind, message))
-        log.info(str(kind), instance=instance, reason=message)
 
     def _snapshot(self) -> Snapshot:
         now, wall = time.monotonic(), time.time()
@@ -349,7 +354,8 @@ class Controller:
             ),
             config_problem=self.config_problem,
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
-            events=tuple(self._events),
+            events=self._events.latest,
+            systemd_problem=self.systemd_problem,
         )
 
 

@@ -29,6 +29,13 @@ class InventorySeen:
 
 
 @dataclass(frozen=True, slots=True)
+class SystemdSeen:
+    """Why systemd cannot be asked now; None when it can."""
+
+    problem: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigSeen:
     """The configuration was read again: what is in force from now on, or why it stays as it was."""
 
@@ -62,6 +69,30 @@ class NpusFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Swept:
+    """What an engine had left behind has been cleared, or not."""
+
+    instance: str
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileChecked:
+    """The unit file of a running engine has been looked at."""
+
+    instance: str
+    mended: str  # what was wrong with it; empty when nothing was
+    failure: Failure | None  # why it could not be mended
+
+
+@dataclass(frozen=True, slots=True)
+class FileTrouble:
+    """A file of the agent's own cannot be written or was damaged; None: it can be written again."""
+
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A request from the socket, answered when it has been taken."""
 
@@ -70,4 +101,16 @@ class Asked:
     answer: "asyncio.Future[None]"
 
 
-Message = UnitsSeen | InventorySeen | ConfigSeen | Happened | StartDone | NpusFound | Asked
+Message = (
+    UnitsSeen
+    | SystemdSeen
+    | InventorySeen
+    | ConfigSeen
+    | Happened
+    | StartDone
+    | NpusFound
+    | Swept
+    | FileChecked
+    | FileTrouble
+    | Asked
+)

@@ -2,10 +2,10 @@
 """What the writer knows of one instance, and how that is shown."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from agent.action.running import Running
 from agent.config.values import Profile
-from agent.errors import Failure
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.instance import InstanceState
 from agent.ports import Server
@@ -13,8 +13,26 @@ from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView
 from agent.status.text import describe
 
-# A front unit that crashes again and again is not started faster than this.
-REVIVE_EVERY_S = 5.0
+# Phases in which an engine runs, as far as is known.
+RUNS = (Phase.LOADING, Phase.SERVING, Phase.STOPPING)
+
+
+@dataclass
+class Sweep:
+    """Clearing what an engine left behind."""
+
+    tries: int = 0  # left; none is due at 0
+    not_before: float = 0.0  # monotonic
+    under_way: bool = False
+
+
+@dataclass
+class FileCheck:
+    """Looking after the unit file of a running engine."""
+
+    checked_at: float = 0.0  # monotonic
+    under_way: bool = False
+    told: str = ""  # what cannot be mended, as it was noted
 
 
 @dataclass
@@ -26,17 +44,26 @@ class Record:
     since: float  # wall clock of state.since
     front: UnitStatus | None = None
     engine: UnitStatus | None = None
-    unit_file: str = ""
+    running: Running | None = None  # what the engine was started with
     npus: tuple[int, ...] = ()
     probe: "asyncio.Task[None] | None" = None
     started_at: float = 0.0  # monotonic, when the latest start ended
-    told: Failure | None = None  # why it waits or is held, when that was noted as an event
-    revived_at: float = -REVIVE_EVERY_S
+    revived_at: float = float("-inf")  # monotonic
+    restarts: int = 0  # engines started in place of one that had failed, ever
+    sweep: Sweep = field(default_factory=Sweep)
+    file: FileCheck = field(default_factory=FileCheck)
+
+    @property
+    def in_force(self) -> Profile:
+        """That of the engine which runs, and otherwise that of the next one."""
+        if self.running is not None and self.state.phase in RUNS:
+            return self.running.profile
+        return self.profile
 
 
 def build_view(record: Record, inventory: Inventory, now: float, wall: float) -> InstanceView:
     """How `record` is shown; `now` is monotonic, `wall` seconds since the epoch."""
-    state, profile = record.state, record.profile
+    state, profile, running = record.state, record.in_force, record.running
     waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
     wait_s = max(0.0, state.not_before - now)
     return InstanceView(
@@ -53,10 +80,12 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         model=profile.model,
         image=profile.image_for(inventory),
         unit=engine_unit(profile.name),
-        unit_file=record.unit_file or (record.engine.fragment_path if record.engine else ""),
+        unit_file=running.path if running is not None else "",
         npus=record.npus,
         key_file=key_file(profile.name) if profile.api_key_file else "",
         certificate=server(profile).certificate,
+        restarts=record.restarts,
+        restart_pending=profile != record.profile,
     )
 
 

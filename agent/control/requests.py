@@ -7,7 +7,7 @@ from agent.config.values import Config, Mode, find_profile
 from agent.control.controller import Controller, observing
 from agent.control.messages import Asked, ConfigSeen
 from agent.control.record import Record
-from agent.errors import AgentError, Code, ConfigError, Failure
+from agent.errors import AgentError, Code, ConfigError, Failure, HostUnavailable
 from agent.model import front_unit
 from agent.policy.instance import Event, RestartRequested, WishChanged
 
@@ -18,9 +18,10 @@ class Requests:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
 
-    async def attach(self, instance: str) -> None:
-        """The front unit's main process is here, so the instance is wished."""
-        await self._ask(instance, WishChanged(True, again=True))
+    async def attach(self, instance: str, resumed: bool) -> None:
+        """The front unit's main process is here, so the instance is wished. `resumed`: it was here
+        before, and only the agent is new: that is no reason to hurry."""
+        await self._ask(instance, WishChanged(True, again=not resumed))
 
     async def restart(self, instance: str) -> None:
         find_profile(self._controller.config, instance)
@@ -53,6 +54,10 @@ class Requests:
 
     def _known(self, instance: str) -> Record:
         """Also one whose profile is broken by now: the writer knows what may go on under it."""
+        blind = self._controller.systemd_problem
+        if blind is not None:
+            # Whether it runs is not known, so there is nothing to say about it and nothing to do.
+            raise HostUnavailable(blind.code, blind.message, blind.hint)
         record = self._controller.record(instance)
         if record is not None:
             return record

@@ -12,9 +12,19 @@ from typing import Protocol
 import structlog
 
 from agent.action.prepare import Request, npus_of_container
-from agent.action.start import Actions, Started
+from agent.action.restore import restore_file
+from agent.action.running import Running
+from agent.action.start import Actions, Started, Turn
 from agent.config.values import Profile
-from agent.control.messages import Happened, Message, NpusFound, StartDone, UnitsSeen
+from agent.control.messages import (
+    FileChecked,
+    Happened,
+    Message,
+    NpusFound,
+    StartDone,
+    Swept,
+    UnitsSeen,
+)
 from agent.errors import AgentError, Code, Failure
 from agent.model import Health, container_name, engine_unit, front_unit
 from agent.policy.instance import Probed, StopEnded
@@ -45,17 +55,23 @@ class Worker:
         self._fronts = fronts
         self._probe = probe
         self._put = put
-        self._starting = asyncio.Lock()
+        self._planning = asyncio.Lock()
+        self._busy: dict[str, asyncio.Lock] = {}
         self.claims: dict[str, tuple[int, ...]] = {}  # NPUs of the latest start, by instance
 
     async def start(self, name: str, request: Callable[[], Request]) -> None:
-        """`request` is asked when it is this instance's turn."""
+        """`request` is asked when it is this instance's turn to plan."""
+
+        def claim(npus: tuple[int, ...]) -> None:
+            self.claims[name] = npus
+
+        turn = Turn(self._planning, request, claim, lambda: self._front_is_up(name))
         outcome: Started | Failure
         try:
-            outcome = await self._start(name, request)
+            async with self._alone(name):
+                outcome = await self.actions.start(name, turn)
         except Exception as error:  # the root of a task
-            log.exception("internal-error", instance=name)
-            outcome = Failure(Code.INTERNAL, f"cannot start {name}: internal error: {error!r}")
+            outcome = _internal(name, "start", error)
         self._put(StartDone(name, outcome, time.monotonic()))
         if isinstance(outcome, Started):
             await self._look_again(name)
@@ -65,9 +81,29 @@ class Worker:
         try:
             failure = await self.actions.stop(name)
         except Exception as error:  # the root of a task
-            log.exception("internal-error", instance=name)
-            failure = Failure(Code.INTERNAL, f"cannot stop {name}: internal error: {error!r}")
+            failure = _internal(name, "stop", error)
         self._put(Happened(name, StopEnded(failure)))
+
+    async def sweep(self, name: str) -> None:
+        """Clears what an engine that nobody wants any more has left behind."""
+        failure: Failure | None
+        try:
+            async with self._alone(name):
+                failure = await self.actions.sweep(name)
+        except Exception as error:  # the root of a task
+            failure = _internal(name, "clear after", error)
+        self._put(Swept(name, failure))
+
+    async def check_file(self, name: str, running: Running) -> None:
+        """Restores the unit file of a running engine where that is needed."""
+        mended, failure = "", None
+        try:
+            mended = await restore_file(running, self.actions.files, self.actions.units)
+        except AgentError as error:
+            failure = error.failure
+        except Exception as error:  # the root of a task
+            failure = _internal(name, "look after", error)
+        self._put(FileChecked(name, mended, failure))
 
     async def revive(self, name: str) -> None:
         """Starts a front unit that crashed; StartUnit, since a restart would reach the engine."""
@@ -75,6 +111,13 @@ class Worker:
             await self._fronts.dispatch_start(front_unit(name))
         except AgentError as error:
             log.warning("front-not-revived", instance=name, reason=error.failure.message)
+
+    async def forget_crash(self, name: str) -> None:
+        """Of a front unit that was killed while it was being stopped."""
+        try:
+            await self.actions.units.reset_failed(front_unit(name))
+        except AgentError as error:
+            log.warning("front-not-reset", instance=name, reason=error.failure.message)
 
     async def watch(self, profile: Profile) -> None:
         """Until the engine answers; ended by cancellation when nobody wants to know any more."""
@@ -99,14 +142,9 @@ class Worker:
         if found:
             self._put(NpusFound(profile.name, found))
 
-    async def _start(self, name: str, request: Callable[[], Request]) -> Started | Failure:
-        """One start at a time: the next plan then sees the NPUs that this one took."""
-        async with self._starting:
-            outcome = await self.actions.start(request(), lambda: self._front_is_up(name))
-            if isinstance(outcome, Started) and outcome.prepared is not None:
-                npus = outcome.prepared.plan.npus
-                self.claims[name] = tuple(npu.logic_id for npu in npus)
-        return outcome
+    def _alone(self, name: str) -> asyncio.Lock:
+        """A start and the clearing after a stop would get in each other's way."""
+        return self._busy.setdefault(name, asyncio.Lock())
 
     async def _look_again(self, name: str) -> None:
         """What died between systemd's "done" and our taking note of it is not reported again."""
@@ -128,3 +166,8 @@ class Worker:
         if is_wished(status):
             await self._fronts.dispatch_start(front_unit(name))
         return False
+
+
+def _internal(name: str, what: str, error: Exception) -> Failure:
+    log.exception("internal-error", instance=name)
+    return Failure(Code.INTERNAL, f"cannot {what} {name}: internal error: {error!r}")

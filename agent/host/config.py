@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Gets the configuration from the short-lived process that validates it (`agent.config`)."""
 
-from contextlib import suppress
-from pathlib import Path
-
 import msgspec
 
 from agent.config.values import Config
 from agent.errors import Code, ConfigError
-from agent.host.files import write_atomically
 from agent.host.process import run_module
 
 MODULE = "agent.config"
@@ -27,25 +23,21 @@ class _Answer(msgspec.Struct):
     error: _Error | None = None
 
 
-def read_last(path: Path) -> Config | None:
-    """What was in force when `write_last` was called; None when there is nothing that can be read.
-
-    A version with other fields cannot read it either. Then a profile that it refuses is not in
-    force at all, which the status shows.
-    """
+def decode_last(text: str) -> Config | None:
+    """What `encode_last` has kept. None when another version wrote it, with other fields: then a
+    profile that this one refuses is not in force at all, which the status shows. Raises ValueError
+    for what no version writes."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Config)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(text, type=Config)
+    except msgspec.ValidationError:
         return None
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
 
 
-def write_last(path: Path, config: Config) -> None:
-    """Keeps it for the next start. Raises OSError."""
-    text = msgspec.json.encode(config).decode()
-    with suppress(OSError):
-        if path.read_text(encoding="utf-8") == text:
-            return
-    write_atomically(path, text, mode=0o600)
+def encode_last(config: Config) -> str:
+    """What is in force outlives the agent, for profiles that cannot be used at its next start."""
+    return msgspec.json.encode(config).decode()
 
 
 async def read_config(arguments: tuple[str, ...] = ()) -> Config:

@@ -60,7 +60,7 @@ class Podman:
         except msgspec.MsgspecError as error:
             why = done.errors.strip()[-300:] or f"exit status {done.status}"
             raise HostUnavailable(
-                Code.PODMAN_UNAVAILABLE,
+                Code.PODMAN_UNAVAILABLE if done.status is not None else Code.PODMAN_SILENT,
                 f"cannot ask Podman: {why}",
                 "see: systemctl status podman.socket podman.service",
             ) from error

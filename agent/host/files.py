@@ -96,7 +96,10 @@ class RenderedFiles:
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replaces `path` by a file with `text`; readers see the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # One name: what a power cut leaves is overwritten by the next write, so nothing piles up.
+    temporary = path.with_name(f".{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)

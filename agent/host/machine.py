@@ -124,6 +124,14 @@ def _disk_mib(folder: Path) -> int:
     return 0
 
 
+def read_boot_id() -> str:
+    """Another one with each boot; empty when it cannot be told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def cgroup_version(root: Path = Path("/sys/fs/cgroup")) -> int:
     """2 when the unified hierarchy is mounted there, else 1 (also for systemd's hybrid mode,
     in which Podman uses the v1 controllers)."""

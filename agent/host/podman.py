@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
+from requests.exceptions import Timeout
 
 from agent.errors import Code
 from agent.facts import parse_version
@@ -101,9 +102,11 @@ def _path(device: dict[str, object]) -> str:
 def _explain(error: Exception) -> Mapping[str, object]:
     """podman-py has two roots, and tells a missing socket from a timeout only in `__cause__`."""
     cause = error.__cause__ or error
+    silent = isinstance(cause, Timeout | TimeoutError)
+    why = "it does not answer" if silent else f"{type(cause).__name__}: {cause}"
     return {
-        "code": Code.PODMAN_UNAVAILABLE.value,
-        "message": f"cannot ask Podman: {type(cause).__name__}: {cause}",
+        "code": (Code.PODMAN_SILENT if silent else Code.PODMAN_UNAVAILABLE).value,
+        "message": f"cannot ask Podman: {why}",
         "hint": "see: systemctl status podman.socket podman.service",
     }
 

@@ -1,27 +1,20 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""systemd over D-Bus; the only importer of dbus_next.
+"""systemd over D-Bus, on a connection that is kept.
 
 In: verbs of `ports.UnitManager`. Out: our own values, `HostError` for a refusal, `HostUnavailable`
-when nobody answers. Low-level messages only: high-level proxies introspect whole units.
-
-What dbus-next 0.2.3 does not do for us (facts: podman-systemd, 4): a call after the connection is
-lost hangs for ever, so every call has a deadline and looks at `connected` first; there is no
-reconnect, so `wait_lost` ends and the daemon is started anew.
+when nobody answers. When the bus goes away `keep` makes a new connection; nothing is lost by that,
+since everything is looked at again.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dbus_next import BusType, Message, MessageType, Variant
-from dbus_next.aio import MessageBus
-
-from agent.errors import Code, HostError, HostUnavailable
+from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
+from agent.host.bus import BUS, CALL_DEADLINE_S, Bus, CallRefused, Signal
+from agent.host.jobs import Jobs
 from agent.model import JobResult, UnitActive, UnitStatus
 
-BUS = "org.freedesktop.DBus"
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 MANAGER_PATH = "/org/freedesktop/systemd1"
@@ -29,71 +22,33 @@ UNIT = "org.freedesktop.systemd1.Unit"
 SERVICE = "org.freedesktop.systemd1.Service"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 
-# PID 1 answers in milliseconds; during a daemon-reload on a busy host it takes seconds.
-CALL_DEADLINE_S = 15.0
 # Generators run during a reload, quadlet's among them.
 RELOAD_DEADLINE_S = 60.0
+# A bus that is stopped or hangs is noticed within the sum of both.
+PING_EVERY_S = 2.0
+PING_DEADLINE_S = 2.5
+# After so many in vain the fault may be in our connection.
+PINGS_IN_VAIN = 10
+RECONNECT_EVERY_S = 1.0
 
 NO_SUCH_UNIT = (
     "org.freedesktop.systemd1.NoSuchUnit",
     "org.freedesktop.DBus.Error.FileNotFound",
 )
 
+# The bus says that the addressee is not there.
+NOBODY = (
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.NoReply",
+    "org.freedesktop.DBus.Error.Disconnected",
+)
+GONE = "cannot ask systemd: the system bus is gone"
+
+CLD_EXITED = 1  # <signal.h>
+STOP_WAS_ASKED = 3  # what units/front-stopped ends with
 
 Kind = TypeVar("Kind")
-
-
-@dataclass
-class _Jobs:
-    """Results by job path. A job may end before its path is known to us, so what ended is kept
-    while a dispatch is under way (and only then: other people's jobs are none of our business)."""
-
-    dispatching: int = 0
-    ended: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, list[asyncio.Future[str]]] = field(default_factory=dict)
-
-    @contextmanager
-    def dispatch(self) -> Iterator[None]:
-        """While a job is being asked for."""
-        self.dispatching += 1
-        try:
-            yield
-        finally:
-            self.dispatching -= 1
-            if not self.dispatching:
-                self.ended.clear()
-
-    def waiter(self, job: str) -> "asyncio.Future[str]":
-        """Has, or will have, the result of `job`; to be taken inside `dispatch`."""
-        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        if job in self.ended:
-            waiter.set_result(self.ended[job])
-        else:
-            # systemd answers a second request with the job that is queued already.
-            self.waiting.setdefault(job, []).append(waiter)
-        return waiter
-
-    def forget(self, job: str, waiter: "asyncio.Future[str]") -> None:
-        """It has been waited for long enough."""
-        waiters = self.waiting.get(job, [])
-        if waiter in waiters:
-            waiters.remove(waiter)
-        if not waiters:
-            self.waiting.pop(job, None)
-
-    def lose(self) -> None:
-        """The bus is gone: nobody will say how these ended."""
-        for waiter in [one for waiters in self.waiting.values() for one in waiters]:
-            if not waiter.done():
-                waiter.set_exception(_unavailable("wait for a job", ConnectionError("no bus")))
-        self.waiting.clear()
-
-    def on_removed(self, job: str, result: str) -> None:
-        for waiter in self.waiting.pop(job, []):
-            if not waiter.done():
-                waiter.set_result(result)
-        if self.dispatching:
-            self.ended[job] = result
 
 
 class Systemd:
@@ -101,8 +56,8 @@ class Systemd:
 
     def __init__(self, address: str | None = None) -> None:
         """`address` is for tests; by default the system bus."""
-        self._address = address
-        self._jobs = _Jobs()
+        self._bus = Bus(address)
+        self._jobs = Jobs()
         self._on_change: Callable[[str], None] = lambda unit: None
         self._paths: dict[str, str] = {}  # object path -> unit
 
@@ -110,38 +65,69 @@ class Systemd:
         """Connects and subscribes; `on_change` is called with the name of a watched unit when
         something about it changed (what it is has to be asked), or "" after a daemon-reload."""
         self._on_change = on_change
+        await self._bus.connect(self._on_signal)
         try:
-            # The constructor already opens the socket.
-            self._bus = MessageBus(bus_address=self._address, bus_type=BusType.SYSTEM)
-            async with asyncio.timeout(CALL_DEADLINE_S):
-                await self._bus.connect()
-        except (OSError, EOFError, TimeoutError, ValueError) as error:
-            raise _unavailable("connect to the system bus", error) from error
-        self._bus.add_message_handler(self._on_message)
-        await self._match(f"interface='{MANAGER}',member='JobRemoved'")
-        await self._match(f"interface='{MANAGER}',member='Reloading'")
-        await self._manager("Subscribe")
+            await self._match(SYSTEMD, f"interface='{MANAGER}',member='JobRemoved'")
+            await self._match(SYSTEMD, f"interface='{MANAGER}',member='Reloading'")
+            await self._match(BUS, f"member='NameOwnerChanged',arg0='{SYSTEMD}'")
+            for path in self._paths:
+                await self._match(SYSTEMD, f"interface='{PROPERTIES}',path='{path}'")
+            await self._manager("Subscribe")
+        except AgentError:
+            self._bus.close()  # half a connection would look like a whole one
+            raise
+
+    async def keep(
+        self, on_change: Callable[[str], None], tell: Callable[[Failure | None], None]
+    ) -> None:
+        """Keeps the connection, from `connect` on or before it; ends only by cancellation. `tell`
+        hears why systemd cannot be asked now, and None whenever it can again."""
+        while True:
+            try:
+                if not self._bus.connected:
+                    await self.connect(on_change)
+                    tell(None)
+                await self._until_lost(tell)
+            except AgentError as error:
+                tell(error.failure)
+                await asyncio.sleep(RECONNECT_EVERY_S)
+            finally:
+                self._jobs.lose()
+
+    async def _until_lost(self, tell: Callable[[Failure | None], None]) -> None:
+        """Raises HostUnavailable when the connection is gone, or not worth keeping."""
+        lost = asyncio.create_task(self._bus.wait_lost())
+        in_vain = 0
+        try:
+            while in_vain < PINGS_IN_VAIN:
+                await asyncio.wait({lost}, timeout=PING_EVERY_S)
+                if lost.done():
+                    raise HostUnavailable(Code.SYSTEMD_UNAVAILABLE, GONE, "systemctl status dbus")
+                try:
+                    await self._bus.ping(PING_DEADLINE_S)
+                except HostUnavailable as error:
+                    in_vain += 1
+                    tell(error.failure)
+                else:
+                    if in_vain:
+                        tell(None)
+                    in_vain = 0
+        finally:
+            lost.cancel()
+        self._bus.close()
 
     async def watch(self, unit: str) -> None:
         """Reports changes of `unit` from now on."""
         path = unit_path(unit)
         if path not in self._paths:
             self._paths[path] = unit
-            await self._match(f"interface='{PROPERTIES}',path='{path}'")
+            if self._bus.connected:
+                await self._match(SYSTEMD, f"interface='{PROPERTIES}',path='{path}'")
 
-    async def wait_lost(self) -> None:
-        """Returns when the connection to the bus is gone."""
-        # dbus-next raises whatever ended its reader: EOFError, OSError, ...
-        with suppress(EOFError, OSError):
-            await self._bus.wait_for_disconnect()
-        # dbus-next 0.2.3 leaves the descriptor open.
-        self._bus._stream.close()
-        self._bus._sock.close()
+    def close(self) -> None:
+        """Ends the connection."""
+        self._bus.close()
         self._jobs.lose()
-
-    async def close(self) -> None:
-        """Ends the connection; `wait_lost` returns then."""
-        self._bus.disconnect()
 
     async def status(self, unit: str) -> UnitStatus:
         (path,) = await self._manager("LoadUnit", "s", [unit])
@@ -154,11 +140,12 @@ class Systemd:
             sub_state=_text(unit_properties, "SubState"),
             result=_text(service, "Result"),
             exit_status=_number(service, "ExecMainStatus"),
-            fragment_path=_text(unit_properties, "FragmentPath")
-            or _text(unit_properties, "SourcePath"),
+            fragment_path=_text(unit_properties, "FragmentPath"),
+            source_path=_text(unit_properties, "SourcePath"),
             need_daemon_reload=_text(unit_properties, "NeedDaemonReload") == "True",
             unit_file_state=_text(unit_properties, "UnitFileState"),
             invocation_id=_text(unit_properties, "InvocationID"),
+            stop_asked=_stop_was_asked(service),
         )
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
@@ -195,13 +182,12 @@ class Systemd:
         finally:
             self._jobs.forget(str(path), waiter)
 
-    async def _properties(self, path: str, interface: str) -> dict[str, Variant]:
-        (properties,) = await self._call(SYSTEMD, path, PROPERTIES, "GetAll", "s", [interface])
+    async def _properties(self, path: str, interface: str) -> dict[str, object]:
+        (properties,) = await self._call(path, PROPERTIES, "GetAll", "s", [interface])
         return _expect(properties, dict)
 
-    async def _match(self, rule: str) -> None:
-        rule = f"type='signal',sender='{SYSTEMD}',{rule}"
-        await self._call(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", "s", [rule])
+    async def _match(self, sender: str, rule: str) -> None:
+        await self._bus.match(f"type='signal',sender='{sender}',{rule}")
 
     async def _manager(
         self,
@@ -210,51 +196,35 @@ class Systemd:
         body: Sequence[object] = (),
         deadline_s: float = CALL_DEADLINE_S,
     ) -> list[object]:
-        return await self._call(SYSTEMD, MANAGER_PATH, MANAGER, method, signature, body, deadline_s)
+        return await self._call(MANAGER_PATH, MANAGER, method, signature, body, deadline_s)
 
     async def _call(
         self,
-        destination: str,
         path: str,
         interface: str,
         member: str,
-        signature: str = "",
-        body: Sequence[object] = (),
+        signature: str,
+        body: Sequence[object],
         deadline_s: float = CALL_DEADLINE_S,
     ) -> list[object]:
-        what = f"call {member}"
-        if not self._bus.connected:
-            raise _unavailable(what, ConnectionError("not connected to the system bus"))
-        message = Message(
-            destination=destination,
-            path=path,
-            interface=interface,
-            member=member,
-            signature=signature,
-            body=list(body),
-        )
         try:
-            async with asyncio.timeout(deadline_s):
-                reply = await self._bus.call(message)
-        except (OSError, EOFError, TimeoutError) as error:
-            raise _unavailable(what, error) from error
-        if reply is None:
-            raise _unavailable(what, ConnectionError("no reply"))
-        if reply.message_type is MessageType.ERROR:
-            raise _refused(what, body, reply)
-        answer: list[object] = reply.body
-        return answer
+            return await self._bus.call(
+                SYSTEMD, path, interface, member, signature, body, deadline_s
+            )
+        except CallRefused as refusal:
+            raise _refused(member, body, refusal) from refusal
 
-    def _on_message(self, message: Message) -> None:
-        if message.message_type is not MessageType.SIGNAL:
-            return
-        match message.member:
+    def _on_signal(self, signal: Signal) -> None:
+        match signal.member:
             case "JobRemoved":
-                self._jobs.on_removed(str(message.body[1]), str(message.body[3]))
-            case "PropertiesChanged" if message.path in self._paths:
-                self._on_change(self._paths[message.path])
-            case "Reloading" if message.body and message.body[0] is False:
+                self._jobs.on_removed(str(signal.body[1]), str(signal.body[3]))
+            case "PropertiesChanged" if signal.path in self._paths:
+                self._on_change(self._paths[signal.path])
+            case "Reloading" if signal.body and signal.body[0] is False:
                 self._on_change("")
+            case "NameOwnerChanged" if signal.body[0] == SYSTEMD and signal.body[2]:
+                # It has connected anew, and knows of no subscription.
+                asyncio.get_running_loop().call_soon(self._bus.close)
 
 
 def unit_path(unit: str) -> str:
@@ -276,25 +246,28 @@ def _expect(value: object, kind: type[Kind]) -> Kind:
     return value
 
 
-def _unavailable(what: str, error: BaseException) -> HostUnavailable:
-    cause = str(error) or type(error).__name__
-    return HostUnavailable(
-        Code.SYSTEMD_UNAVAILABLE, f"cannot {what}: {cause}", "see: systemctl status dbus"
-    )
-
-
-def _refused(what: str, body: Sequence[object], reply: Message) -> HostError:
-    text = str(reply.body[0]) if reply.body else reply.error_name
-    code = Code.UNIT_NOT_LOADED if reply.error_name in NO_SUCH_UNIT else Code.UNIT_REFUSED
+def _refused(member: str, body: Sequence[object], refusal: CallRefused) -> HostError:
     subject = f" for {body[0]}" if body and isinstance(body[0], str) else ""
-    return HostError(code, f"cannot {what}{subject}: {text}")
+    if refusal.name in NOBODY:
+        why = f"cannot call {member}{subject}: systemd is not on the bus: {refusal}"
+        return HostUnavailable(Code.SYSTEMD_UNAVAILABLE, why, "systemctl status dbus")
+    code = Code.UNIT_NOT_LOADED if refusal.name in NO_SUCH_UNIT else Code.UNIT_REFUSED
+    return HostError(code, f"cannot call {member}{subject}: {refusal}")
 
 
-def _text(properties: dict[str, Variant], key: str) -> str:
-    value = properties[key].value if key in properties else ""
+def _text(properties: dict[str, object], key: str) -> str:
+    value = properties.get(key, "")
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _number(properties: dict[str, Variant], key: str) -> int:
-    value = properties[key].value if key in properties else 0
+def _number(properties: dict[str, object], key: str) -> int:
+    value = properties.get(key, 0)
     return value if isinstance(value, int) else 0
+
+
+def _stop_was_asked(service: dict[str, object]) -> bool:
+    """By the exit status of ExecStopPost= (units/front-stopped): (path, argv, ignore, four times,
+    pid, si_code, status), org.freedesktop.systemd1(5)."""
+    commands = service.get("ExecStopPost", [])
+    ends = [tuple(one[-2:]) for one in commands] if isinstance(commands, list) else []
+    return (CLD_EXITED, STOP_WAS_ASKED) in ends

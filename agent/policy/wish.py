@@ -22,14 +22,24 @@ def is_wished(front: UnitStatus) -> bool:
         case UnitActive.FAILED | UnitActive.DEACTIVATING:
             # On its way down the result is known already: after a crash of attach, or when it left
             # because the agent holds, ExecStopPost= runs and nobody has withdrawn the wish.
-            return front.result in CRASHES or _is_held(front)
+            return _crashed(front) or _is_held(front)
         case UnitActive.INACTIVE | UnitActive.UNKNOWN:
             return False
 
 
 def has_crashed(front: UnitStatus) -> bool:
     """True when the front unit has to be started again although nothing else changed."""
-    return front.active is UnitActive.FAILED and front.result in CRASHES
+    return front.active is UnitActive.FAILED and _crashed(front)
+
+
+def was_killed_in_stop(front: UnitStatus) -> bool:
+    """True when it only looks like a crash: attach was killed while a stop was under way. systemd
+    should forget it, lest it be taken for a crash when it no longer tells the two apart."""
+    return front.active is UnitActive.FAILED and front.result in CRASHES and front.stop_asked
+
+
+def _crashed(front: UnitStatus) -> bool:
+    return front.result in CRASHES and not front.stop_asked
 
 
 def _is_held(front: UnitStatus) -> bool:

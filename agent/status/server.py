@@ -30,8 +30,9 @@ ATTACH_LINE_S = 5.0
 class Control(Protocol):
     """What the API asks of the writer. Each raises AgentError when it refuses."""
 
-    async def attach(self, instance: str) -> None:
-        """attach has connected: its front unit wishes the instance now."""
+    async def attach(self, instance: str, resumed: bool) -> None:
+        """attach has connected: its front unit wishes the instance now. `resumed`: not for the
+        first time."""
         ...
 
     async def restart(self, instance: str) -> None: ...
@@ -73,7 +74,7 @@ def build_app(board: Board, control: Control) -> Starlette:
 
     async def attach(request: Request) -> Response:
         name = request.path_params["name"]
-        await control.attach(name)
+        await control.attach(name, request.query_params.get("resumed") == "1")
         lines = _attach_lines(board, name, control.start_wait_s())
         return StreamingResponse(lines, media_type="application/x-ndjson")
 

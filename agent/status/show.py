@@ -22,6 +22,8 @@ def _lines(snapshot: Snapshot, now: float) -> Iterator[str]:
     if snapshot.config_problem is not None:
         yield from _failure(snapshot.config_problem, "configuration not in force: ")
     yield from (f"profile not usable: {line}" for line in snapshot.broken)
+    if snapshot.systemd_problem is not None:
+        yield from _failure(snapshot.systemd_problem, "units not seen: ")
     yield ""
     for instance in snapshot.instances:
         yield from _instance(instance, now)
@@ -53,6 +55,11 @@ def _instance(view: InstanceView, now: float) -> Iterator[str]:
         yield from (f"    {line}" for line in _failure(view.failure, "reason    "))
     if view.failures:
         yield f"    failures  {view.failures} in a row"
+    if view.restarts:
+        yield f"    restarts  {view.restarts} after a failure"
+    if view.restart_pending:
+        yield "    note      its configuration has changed since it was started"
+        yield f"              in force with: deepseekctl restart {view.name}"
 
 
 def _failure(failure: Failure, title: str) -> Iterator[str]:

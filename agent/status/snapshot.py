@@ -44,6 +44,8 @@ class InstanceView:
     npus: tuple[int, ...]  # logic ids
     key_file: str = ""  # where root finds the API key that the engine wants; empty: none
     certificate: str = ""  # a copy of the PEM file that it shows; empty: plain HTTP
+    restarts: int = 0  # engines started in place of one that had failed, ever
+    restart_pending: bool = False  # the configuration has changed since its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Snapshot:
     config_problem: Failure | None  # why the files on disk are not in force
     broken: tuple[str, ...]  # profiles that cannot be used, and why
     events: tuple[EventView, ...]
+    systemd_problem: Failure | None = None  # why units are not seen now: what is said may be old
 
     def instance(self, name: str) -> InstanceView | None:
         return next((one for one in self.instances if one.name == name), None)

@@ -26,17 +26,36 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class PrivateBus:
     """A bus daemon that runs until `drop`."""
 
     address: str
     process: "subprocess.Popen[str]"
+    argv: tuple[str, ...]
 
     def drop(self) -> None:
         """The bus dies, as by SIGKILL: its clients see the end of the stream."""
         self.process.kill()
         self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def restart(self) -> None:
+        """It dies, and another one takes its place at the same path."""
+        self.drop()
+        self.process = spawn(self.argv)
+        self.address = read_address(self.process)
+
+
+def spawn(argv: tuple[str, ...]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def read_address(process: "subprocess.Popen[str]") -> str:
+    """Printed when it listens; without the guid, which changes with every start."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip().partition(",guid=")[0]
 
 
 @contextlib.contextmanager
@@ -48,16 +67,10 @@ def private_bus() -> Iterator[PrivateBus]:
     with tempfile.TemporaryDirectory(prefix="deepseek-bus-") as folder:
         config = Path(folder) / "bus.conf"
         config.write_text(CONFIG.format(socket=Path(folder) / "bus"), encoding="utf-8")
-        process = subprocess.Popen(
-            (daemon, f"--config-file={config}", "--nofork", "--print-address"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
+        argv = (daemon, f"--config-file={config}", "--nofork", "--print-address")
+        process = spawn(argv)
+        bus = PrivateBus(read_address(process), process, argv)
         try:
-            yield PrivateBus(process.stdout.readline().strip(), process)
+            yield bus
         finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+            bus.drop()

@@ -39,6 +39,7 @@ class FakeUnit:
     needs_reload: bool = False
     file_state: str = "static"
     invocation: bytes = b""
+    stopped_with: int | None = None  # how ExecStopPost= ended; None: it has not run
 
 
 @dataclass
@@ -265,4 +266,12 @@ def _unit(unit: FakeUnit) -> dict[str, Variant]:
 
 
 def _service(unit: FakeUnit) -> dict[str, Variant]:
-    return {"Result": Variant("s", unit.result), "ExecMainStatus": Variant("i", unit.exit_status)}
+    ran, status = unit.stopped_with is not None, unit.stopped_with or 0
+    path = "/usr/libexec/deepseek-agent/front-stopped"
+    # Four times, pid, si_code (1: CLD_EXITED), status.
+    ended = [1, 1, 2, 2, 77, 1, status] if ran else [0, 0, 0, 0, 0, 0, 0]
+    return {
+        "Result": Variant("s", unit.result),
+        "ExecMainStatus": Variant("i", unit.exit_status),
+        "ExecStopPost": Variant("a(sasbttttuii)", [[path, [path, "8b"], True, *ended]]),
+    }

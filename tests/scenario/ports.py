@@ -14,6 +14,7 @@ from agent.facts import (
     ImageFacts,
     Listener,
     ModelFacts,
+    PayloadFacts,
     PodmanSurvey,
     ProcessFacts,
 )
@@ -44,8 +45,11 @@ class FakePodman:
         return PodmanSurvey(self.version, facts, seen)
 
     async def remove(self, container: str) -> None:
-        self.removed.append(container)
-        self.containers.pop(container, None)
+        """By its id, as Podman takes it beside the name."""
+        for one in list(self.containers.values()):
+            if container in (one.name, one.container_id):
+                self.removed.append(one.name)
+                del self.containers[one.name]
 
 
 @dataclass
@@ -72,6 +76,26 @@ class FakeMachine:
 
     def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, self.files.get(path, ""))
+
+
+@dataclass
+class FakePayloads:
+    """`ports.Payloads`: processes that end when they are killed, but for those that hang."""
+
+    running: list[PayloadFacts] = field(default_factory=list)
+    hanging: set[int] = field(default_factory=set)
+    killed: list[int] = field(default_factory=list)
+
+    def find(self) -> Sequence[PayloadFacts]:
+        return list(self.running)
+
+    def is_alive(self, payload: PayloadFacts) -> bool:
+        return payload in self.running
+
+    def kill(self, payload: PayloadFacts) -> None:
+        self.killed.append(payload.pid)
+        if payload in self.running and payload.pid not in self.hanging:
+            self.running.remove(payload)
 
 
 @dataclass

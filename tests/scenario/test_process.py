@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.errors import Code
 from agent.model import Phase, engine_unit, front_unit
 from agent.status.client import AgentClient
 from agent.status.snapshot import Snapshot
@@ -36,6 +37,7 @@ class Daemon:
     notices: socket.socket
     systemd: FakeSystemd
     npud: FakeNpud
+    heard: list[str] = field(default_factory=list)
 
     async def status(self) -> Snapshot:
         def ask() -> Snapshot:
@@ -52,15 +54,24 @@ class Daemon:
         assert one is not None
         return one.phase
 
+    async def reach(self, condition: Callable[[Snapshot], bool], within_s: float = 8.0) -> Snapshot:
+        """Until the status is so."""
+        deadline = time.monotonic() + within_s
+        while not condition(seen := await self.status()):
+            assert time.monotonic() < deadline, seen
+            await asyncio.sleep(0.05)
+        return seen
+
     async def told(self, word: str, within_s: float = 6.0) -> str:
-        """Waits for what systemd is to be told."""
+        """Waits for what systemd is to be told, or has been."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             with contextlib.suppress(BlockingIOError):
-                notice = self.notices.recv(4096).decode()
-                if word in notice:
-                    return notice
+                self.heard.append(self.notices.recv(4096).decode())
                 continue
+            found = [notice for notice in self.heard if word in notice]
+            if found:
+                return found[-1]
             assert self.child.returncode is None, f"it ended with {self.child.returncode}"
             await asyncio.sleep(0.01)
         raise AssertionError(f"systemd was not told {word}")
@@ -73,17 +84,21 @@ def write_config(folder: Path, port: str = "2023") -> None:
 
 
 @contextlib.asynccontextmanager
-async def daemon(folder: Path, bus: PrivateBus, descriptors: int = 256) -> AsyncIterator[Daemon]:
+async def daemon(
+    folder: Path, bus: PrivateBus, descriptors: int = 256, bus_is_up: bool = True
+) -> AsyncIterator[Daemon]:
     systemd, npud = FakeSystemd(), FakeNpud(folder / "npu.sock")
     systemd.add(FRONT, file_state="enabled")
     systemd.add(ENGINE, load="not-found")
     npud.inventory = build_inventory()
     await systemd.connect(bus.address)
+    if not bus_is_up:
+        bus.drop()
     await npud.start()
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.bind(str(folder / "notify"))
     notices.setblocking(False)
-    arguments = [f"--{name}={folder}/{name}" for name in ("etc", "share")]
+    arguments = [f"--{name}={folder}/{name}" for name in ("etc", "share", "state")]
     arguments += [f"--socket={folder}/agent.sock", f"--npu-socket={folder}/npu.sock"]
 
     def limit() -> None:
@@ -157,13 +172,36 @@ def test_sigterm_beside_an_attach_that_stays(tmp_path: Path, bus: PrivateBus) ->
 
 
 def test_the_bus_goes_away(tmp_path: Path, bus: PrivateBus) -> None:
-    """systemd starts a new one; dbus-next cannot connect anew."""
+    """The agent stays, says so, and goes on when the bus is back."""
     write_config(tmp_path)
 
     async def scenario() -> None:
         async with daemon(tmp_path, bus) as one:
-            bus.drop()
-            assert await ended(one) == 1
+            await one.systemd.close()
+            bus.restart()
+            lost = await one.reach(lambda seen: seen.systemd_problem is not None)
+            assert lost.systemd_problem is not None
+            assert lost.systemd_problem.code is Code.SYSTEMD_UNAVAILABLE
+            await one.systemd.connect(bus.address)
+            await one.reach(lambda seen: seen.systemd_problem is None)
+            one.systemd.change(FRONT, "activating")  # it is watched again
+            await one.reach(lambda seen: seen.instances[0].phase is not Phase.IDLE)
+            assert one.child.returncode is None
+
+    asyncio.run(scenario())
+
+
+def test_it_begins_without_a_bus(tmp_path: Path, bus: PrivateBus) -> None:
+    """It answers all the same: nothing is known, and nothing is done."""
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus, bus_is_up=False) as one:
+            assert (await one.status()).systemd_problem is not None
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "agent.sock")
+            writer.write(b"GET /v1/instances/8b/attach HTTP/1.0\r\n\r\n")
+            assert (await reader.readline()).split()[1] == b"503"  # which attach takes as: later
+            writer.close()
 
     asyncio.run(scenario())
 

@@ -121,7 +121,7 @@ def test_started_again_after_a_stop(world: World) -> None:
             world.systemd.jobs[FRONT] = Job(ends=False)
         assert world.acted().count(START) == 3
         assert world.acted().count(("Reload", "")) == 1
-        assert len(world.files.written) == 1
+        assert world.files.written.count("/run/containers/systemd/deepseek-vllm-8b.container") == 1
 
     play(world, scenario)
 
@@ -356,7 +356,7 @@ def test_the_wish_is_withdrawn_while_it_starts(world: World, moment: str) -> Non
 def test_an_unknown_instance(world: World) -> None:
     async def scenario(world: World, agent: Agent) -> None:
         with pytest.raises(AgentError) as raised:
-            await agent.requests.attach("9z")
+            await agent.requests.attach("9z", resumed=False)
         assert raised.value.failure.code is Code.INSTANCE_UNKNOWN
         assert "there are: 8b" in raised.value.failure.message
 

@@ -18,10 +18,11 @@ from agent import exits
 from agent.action.start import Actions
 from agent.config.values import Config, Mode, Profile, RendererChoice
 from agent.control.controller import Controller
+from agent.control.memory import Memory
 from agent.control.messages import InventorySeen
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
-from agent.daemon import UnitWatcher
+from agent.control.watcher import UnitWatcher
 from agent.health.endpoint import wait_until_healthy
 from agent.host.http import LocalHttp
 from agent.host.systemd import Systemd
@@ -34,9 +35,10 @@ from tests.build import LIMITS, build_container, build_inventory, build_profile
 from tests.fakes.bus import PrivateBus
 from tests.fakes.systemd import FakeSystemd, Job
 from tests.scenario.endpoint import Endpoint
-from tests.scenario.ports import FakeMachine, FakePodman, RootedFiles
+from tests.scenario.ports import FakeMachine, FakePayloads, FakePodman, RootedFiles
 
 ACTING = ("StartUnit", "StopUnit", "ResetFailedUnit", "Reload")
+BOOT = "0d7e5a52-7b1a-4f0e-8a3c-3b1f3f6f2a11"
 QUICK = replace(LIMITS, backoff_first_s=0.05, backoff_max_s=0.2)
 
 
@@ -50,6 +52,8 @@ class World:
     systemd: FakeSystemd = field(default_factory=FakeSystemd)
     podman: FakePodman = field(default_factory=FakePodman)
     machine: FakeMachine = field(default_factory=FakeMachine)
+    payloads: FakePayloads = field(default_factory=FakePayloads)
+    memory: Memory = field(default_factory=Memory)
     inventory: Inventory = field(default_factory=build_inventory)
     loads: bool = True  # an engine's port opens when its container has started
     mode: Mode = Mode.ACT
@@ -83,6 +87,10 @@ class World:
 
     def profile(self, name: str) -> Profile:
         return build_profile(name=name, served_name=name, port=self.endpoints[name].port)
+
+    def keep(self, memory: Memory) -> None:
+        """What an agent leaves for the next one."""
+        self.memory = memory
 
     def acted(self) -> list[tuple[str, str]]:
         """What changes something, of all that was asked of systemd."""
@@ -228,18 +236,24 @@ class Agent:
     @classmethod
     async def begin(cls, world: World) -> "Agent":
         units = Systemd(world.bus.address)
-        watcher = UnitWatcher(units)
-        await units.connect(watcher.on_change)
         http = LocalHttp()
 
         async def probe(profile: Profile) -> Health:
             key = actions.running_key(profile.name)
             return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
-        actions = Actions(units, world.podman, world.files, world.machine)
-        controller = Controller(world.config(), actions, units, probe, lambda snapshot: None)
-        await watcher.look_at_all(controller)
-        controller.put(InventorySeen(world.inventory))
+        actions = Actions(units, world.podman, world.files, world.machine, world.payloads)
+        controller = Controller(
+            world.config(),
+            actions,
+            units,
+            probe,
+            lambda snapshot: None,
+            world.keep,
+            world.memory,
+            BOOT,
+        )
+        watcher = UnitWatcher(units, controller.put, controller.names)
         requests = Requests(controller)
         server = SocketServer(build_app(controller.board, requests))
         world.socket.unlink(missing_ok=True)
@@ -250,8 +264,11 @@ class Agent:
         await server.start(listener)
         tasks = [
             asyncio.create_task(controller.run()),
-            asyncio.create_task(watcher.run(controller)),
+            asyncio.create_task(watcher.run()),
+            asyncio.create_task(units.keep(watcher.on_change, watcher.on_systemd)),
         ]
+        await watcher.began.wait()
+        controller.put(InventorySeen(world.inventory))
         await until(lambda: controller.inventory is world.inventory)
         return cls(world, controller, requests, units, server, listener, tasks)
 
@@ -263,11 +280,7 @@ class Agent:
         self.controller.board.close()
         await self.server.close()
         self.listener.close()
-        await self.units.close()
-        with contextlib.suppress(EOFError, OSError):
-            await self.units.wait_lost()
-        self.units._bus._stream.close()
-        self.units._bus._sock.close()
+        self.units.close()
 
     def view(self, name: str = "8b") -> InstanceView:
         found = self.controller.board.snapshot.instance(name)

@@ -11,12 +11,13 @@ import pytest
 
 from agent.action.facts import read_facts
 from agent.action.prepare import Request
-from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started
+from agent.action.running import FOLDER, Running, load_running
+from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started, Turn
 from agent.config.values import RendererChoice
 from agent.control.record import server
 from agent.errors import Code, Failure, HostError, HostUnavailable, Remedy
-from agent.facts import Listener, ModelFacts, Neighbor
-from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus
+from agent.facts import Listener, ModelFacts, Neighbor, PayloadFacts
+from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus, engine_unit
 from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
 from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
 from tests.build import (
@@ -27,12 +28,13 @@ from tests.build import (
     build_profile,
     build_survey,
 )
-from tests.scenario.ports import FakeMachine, FakePodman, RootedFiles
+from tests.scenario.ports import FakeMachine, FakePayloads, FakePodman, RootedFiles
 
 UNIT = "deepseek-vllm-8b.service"
 NAME = "deepseek-vllm-8b"
 QUADLET = RUN_QUADLET / f"{NAME}.container"
 PLAIN = RUN_UNIT / UNIT
+RUNNING = str(FOLDER / "8b.json")
 UNAVAILABLE = HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot call x: no reply")
 
 
@@ -48,6 +50,7 @@ class FakeUnits:
     loaded: bool = False
     stays: str = ""  # a load state that no reload changes
     needs_reload: bool = False
+    fragment: str = ""  # of another file than ours
     calls: list[str] = field(default_factory=list)
     broken: dict[str, HostError] = field(default_factory=dict)
 
@@ -58,8 +61,13 @@ class FakeUnits:
             build_front(self.active, result="exit-code", exit_status=125),
             name=unit,
             load_state=load,
+            fragment_path=self.fragment or self._place(),
             need_daemon_reload=self.needs_reload,
         )
+
+    def _place(self) -> str:
+        found = (path for path in (QUADLET, PLAIN) if self.files.read(path) is not None)
+        return str(next(found, ""))
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
         self._take("start")
@@ -98,13 +106,27 @@ class World:
     units: FakeUnits
     podman: FakePodman
     machine: FakeMachine
+    payloads: FakePayloads
     request: Request
+    claimed: list[tuple[int, ...]] = field(default_factory=list)
 
     def actions(self) -> Actions:
-        return Actions(self.units, self.podman, self.files, self.machine)
+        return Actions(self.units, self.podman, self.files, self.machine, self.payloads)
 
-    def start(self, before: Callable[[], Awaitable[bool]] | None = None) -> Started | Failure:
-        return asyncio.run(self.actions().start(self.request, before or _yes))
+    def start(self, front_is_up: Callable[[], Awaitable[bool]] | None = None) -> Started | Failure:
+        async def whole() -> Started | Failure:
+            lock, up = asyncio.Lock(), front_is_up or _yes
+            turn = Turn(lock, lambda: self.request, self.claimed.append, up)
+            return await self.actions().start(self.request.profile.name, turn)
+
+        return asyncio.run(whole())
+
+    def running(self) -> Running:
+        """What was started."""
+        outcome = self.start()
+        assert isinstance(outcome, Started)
+        assert outcome.running is not None
+        return outcome.running
 
     def failure(self) -> Failure:
         outcome = self.start()
@@ -124,18 +146,17 @@ async def _no() -> bool:
 def world(tmp_path: Path) -> World:
     files = RootedFiles(tmp_path)
     request = Request(build_profile(), RendererChoice.AUTO, build_inventory(), ())
-    return World(files, FakeUnits(files), FakePodman(), FakeMachine(), request)
+    return World(files, FakeUnits(files), FakePodman(), FakeMachine(), FakePayloads(), request)
 
 
 def test_a_first_start(world: World) -> None:
-    outcome = world.start()
-    assert isinstance(outcome, Started)
+    running = world.running()
     assert world.units.acts() == ["reload", "reset", "start"]
-    assert world.files.written == [str(QUADLET)]
-    assert outcome.file is not None
-    assert outcome.file.path == QUADLET
-    assert outcome.prepared is not None
-    assert [npu.logic_id for npu in outcome.prepared.plan.npus] == [0]
+    assert world.files.written == [str(QUADLET), RUNNING]
+    assert (running.path, running.npus) == (str(QUADLET), (0,))
+    assert running.text == world.files.read(QUADLET)
+    assert world.claimed == [(0,)]
+    assert load_running(world.files, "8b") == running
 
 
 def test_the_same_again_writes_and_reloads_nothing(world: World) -> None:
@@ -144,13 +165,13 @@ def test_the_same_again_writes_and_reloads_nothing(world: World) -> None:
     world.units.calls.clear()
     world.start()
     assert world.units.acts() == ["reset", "start"]
-    assert len(world.files.written) == 1
+    assert world.files.written == [str(QUADLET), RUNNING, RUNNING]
 
 
 @pytest.mark.parametrize("active", [UnitActive.ACTIVE, UnitActive.ACTIVATING, UnitActive.RELOADING])
 def test_what_runs_is_left_alone(world: World, active: UnitActive) -> None:
     world.units.active = active
-    assert world.start() == Started(None, None)
+    assert world.start() == Started(None)
     assert world.units.acts() == []
     assert world.files.written == []
     assert world.podman.surveys == 0
@@ -177,11 +198,59 @@ def test_a_front_that_is_not_up_yet(world: World) -> None:
     assert world.files.written == []
 
 
-def test_leftovers_of_our_name_alone_are_removed(world: World) -> None:
+def test_leftovers_of_ours_alone_are_removed(world: World) -> None:
+    """Also one that a person has renamed: its unit's label tells."""
     for name in (NAME, "deepseek-vllm-8b-old", "other"):
         world.podman.containers[name] = build_container(name, running=False)
-    world.start()
+    renamed = build_container("renamed", "/dev/davinci0")
+    world.podman.containers["renamed"] = replace(renamed, unit=engine_unit("8b"))
+    assert world.running().npus == (0,)  # which it seemed to hold
+    assert world.podman.removed == [NAME, "renamed"]
+
+
+def test_processes_that_have_lost_their_unit_are_ended(world: World) -> None:
+    """Of the instance's own container, and of one that Podman has forgotten; not of another's."""
+    for name in (NAME, "deepseek-vllm-7b"):
+        world.podman.containers[name] = build_container(name)
+    ids = [world.podman.containers[name].container_id for name in (NAME, "deepseek-vllm-7b")]
+    for pid, container_id in enumerate([*ids, "f" * 64], start=100):
+        world.payloads.running.append(PayloadFacts(pid, 7, container_id))
+    world.running()
+    assert world.payloads.killed == [100, 102]
     assert world.podman.removed == [NAME]
+
+
+def test_a_process_that_outlives_sigkill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.action.leftovers.END_DEADLINE_S", 0.1)
+    world.podman.containers[NAME] = build_container(NAME)
+    payload = PayloadFacts(100, 7, world.podman.containers[NAME].container_id)
+    world.payloads.running.append(payload)
+    world.payloads.hanging.add(100)
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (Code.PAYLOAD_LEFT, Remedy.RETRY)
+    assert "process 100" in failure.message
+    assert "start" not in world.units.calls
+
+
+def test_after_a_stop_nothing_of_it_is_left(world: World) -> None:
+    world.start()
+    world.podman.containers[NAME] = build_container(NAME)
+    assert asyncio.run(world.actions().sweep("8b")) is None
+    assert world.podman.removed == []  # its unit is up
+    world.units.active = UnitActive.INACTIVE
+    assert asyncio.run(world.actions().sweep("8b")) is None
+    assert world.podman.removed == [NAME]
+    assert load_running(world.files, "8b") is None
+
+
+def test_a_masked_unit_and_one_from_elsewhere_hold(world: World) -> None:
+    world.units.stays = "masked"
+    assert world.failure().code is Code.UNIT_MASKED
+    world.units.stays, world.units.fragment = "", "/etc/systemd/system/deepseek-vllm-8b.service"
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (Code.UNIT_SHADOWED, Remedy.CHANGE)
+    assert "/etc/systemd/system" in failure.message
+    assert "start" not in world.units.calls
 
 
 def test_a_generator_that_refuses(world: World) -> None:
@@ -189,8 +258,8 @@ def test_a_generator_that_refuses(world: World) -> None:
     for _ in range(2):
         outcome = world.start()
         assert isinstance(outcome, Started)
-        assert outcome.file is not None
-        assert (outcome.file.path, outcome.file.refused) == (PLAIN, "unsupported key")
+        assert outcome.running is not None
+        assert (outcome.running.path, outcome.refused) == (str(PLAIN), "unsupported key")
         assert world.files.read(QUADLET) is None
         world.units.active = UnitActive.INACTIVE
     assert world.units.acts() == ["reload", "reset", "start", "reset", "start"]
@@ -218,7 +287,7 @@ def test_a_crash_between_write_and_reload(world: World, lost: str) -> None:
     assert world.units.acts() == ["reload", "reset", "start"]
 
 
-@pytest.mark.parametrize("load", ["not-found", "bad-setting", "masked", "error"])
+@pytest.mark.parametrize("load", ["not-found", "bad-setting", "error"])
 def test_a_unit_that_does_not_load(world: World, load: str) -> None:
     world.units.stays = load
     failure = world.failure()
@@ -296,10 +365,7 @@ def test_what_holds(world: World) -> None:
 def test_npus_of_others_are_not_taken(world: World) -> None:
     world.podman.containers["foreign"] = build_container("foreign", "/dev/davinci0")
     world.request = replace(world.request, neighbors=(Neighbor("7b", (1, 2), "127.0.0.1", 2024),))
-    outcome = world.start()
-    assert isinstance(outcome, Started)
-    assert outcome.prepared is not None
-    assert [npu.logic_id for npu in outcome.prepared.plan.npus] == [3]
+    assert world.running().npus == (3,)
 
 
 def test_a_port_of_somebody_else_is_not_tried(world: World) -> None:
@@ -350,11 +416,9 @@ def with_key(world: World, text: str = f"{KEY}\n") -> None:
 
 def test_the_key_is_handed_over_in_a_file_of_roots_alone(world: World) -> None:
     with_key(world)
-    outcome = world.start()
-    assert isinstance(outcome, Started)
-    assert outcome.file is not None
-    assert KEY not in outcome.file.text
-    assert f"EnvironmentFile={ENV_FILE}" in outcome.file.text
+    text = world.running().text
+    assert KEY not in text
+    assert f"EnvironmentFile={ENV_FILE}" in text
     path = Path(world.files.at(ENV_FILE))
     assert path.read_text(encoding="utf-8") == f"VLLM_API_KEY={KEY}\n"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -141,7 +141,7 @@ def connect(agent: FakeAgent, deadline_s: float = DEADLINE_S) -> Connection:
 
 
 def test_it_asks_for_its_instance(agent_socket: FakeAgent, attach: Attach) -> None:
-    assert agent_socket.accept().request == "GET /v1/instances/8b/attach HTTP/1.0"
+    assert agent_socket.accept().request == "GET /v1/instances/8b/attach?resumed=0 HTTP/1.0"
 
 
 def test_it_is_ready_when_the_model_serves(
@@ -492,7 +492,7 @@ class Control:
     def __init__(self) -> None:
         self.attached: list[str] = []
 
-    async def attach(self, instance: str) -> None:
+    async def attach(self, instance: str, resumed: bool) -> None:
         if instance != "8b":
             raise ConfigError(Code.INSTANCE_UNKNOWN, f"cannot serve {instance}: no profile", "look")
         self.attached.append(instance)

@@ -269,7 +269,9 @@ def neighbor(*npus: int, **changes: Any) -> Neighbor:
     return replace(Neighbor("7b", npus, "127.0.0.1", 2024), **changes)
 
 
-IN_X = "0::/machine.slice/libpod-" + "c" * 64
+X_ID = build_container("x").container_id
+OWN_ID = build_container("deepseek-vllm-8b").container_id
+IN_X = "0::/machine.slice/libpod-" + X_ID
 OURS = "0::/deepseek.slice/deepseek-vllm-7b.service/libpod-payload-" + "d" * 64
 
 
@@ -278,7 +280,7 @@ OURS = "0::/deepseek.slice/deepseek-vllm-7b.service/libpod-payload-" + "d" * 64
     [
         ("0::/user.slice/session-1.scope", (), "process 4711 (python)", Code.NPU_BUSY),
         (
-            "0::/machine.slice/libpod-" + "c" * 64,
+            "0::/machine.slice/libpod-" + X_ID,
             (build_container("x"),),
             "container x",
             Code.NPU_TOO_FEW,
@@ -310,7 +312,7 @@ def test_a_process_that_holds_memory_holds_the_npu(
     [
         ((), ()),  # it ended since the driver told of it
         (
-            (ProcessFacts(4711, "0::/deepseek.slice/libpod-" + "c" * 64 + ".scope"),),
+            (ProcessFacts(4711, f"0::/deepseek.slice/libpod-{OWN_ID}.scope"),),
             (build_container("deepseek-vllm-8b", "/dev/davinci0"),),
         ),
     ],

@@ -40,8 +40,8 @@ class FakeControl:
 
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def attach(self, instance: str) -> None:
-        self._take("attach", instance)
+    async def attach(self, instance: str, resumed: bool) -> None:
+        self._take("attach again" if resumed else "attach", instance)
 
     async def restart(self, instance: str) -> None:
         self._take("restart", instance)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What an engine was started with, kept for as long as this boot: an agent that comes later, or a
+configuration that has changed since, then still knows where it listens and what its unit file was.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import msgspec
+
+from agent.config.values import Profile
+from agent.errors import AgentError
+from agent.ports import UnitFiles
+
+# Gone with the boot, like what it tells of. Root's alone: a profile may hold secrets (environment).
+FOLDER = PurePosixPath("/run/deepseek-agent/running")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Written before the start, so it is also there when the agent dies in the middle of it."""
+
+    profile: Profile
+    npus: tuple[int, ...]
+    path: str  # of the unit file
+    text: str  # its content
+
+
+def save_running(files: UnitFiles, running: Running) -> None:
+    """Raises what `files` raises."""
+    text = msgspec.json.encode(running).decode()
+    files.write(_place(running.profile.name), text, private=True)
+
+
+def load_running(files: UnitFiles, instance: str) -> Running | None:
+    """None when there is none, or when it cannot be understood (another version wrote it)."""
+    try:
+        text = files.read(_place(instance))
+        return None if text is None else msgspec.json.decode(text, type=Running)
+    except (AgentError, msgspec.MsgspecError):
+        return None
+
+
+def forget_running(files: UnitFiles, instance: str) -> None:
+    """Nothing of it runs any more. Raises what `files` raises."""
+    files.remove(_place(instance))
+
+
+def _place(instance: str) -> PurePosixPath:
+    return FOLDER / f"{instance}.json"

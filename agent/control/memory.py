@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What outlives the agent, in state.json: how often things have failed. Pure.
+
+Only what cannot be seen again. Wishes, engines and their NPUs are in systemd and Podman, and are
+looked at; so losing this costs a backoff that begins anew, and counters.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.config.values import Limits
+from agent.control.record import Record
+from agent.errors import Failure
+from agent.model import Phase
+from agent.policy.instance import InstanceState
+
+SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceMemory:
+    """Of one instance."""
+
+    name: str
+    restarts: int = 0  # engines started in place of one that had failed, ever
+    failures: int = 0  # in a row
+    retry_at: float = 0.0  # seconds since the epoch, while it waits for its next try; else 0
+    failure: Failure | None = None  # why it waits for that
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All of it. `boot_id`: a boot is a new chance, so what failed in a row before it is over."""
+
+    schema: int = SCHEMA
+    boot_id: str = ""
+    instances: tuple[InstanceMemory, ...] = ()
+
+    def of(self, name: str) -> InstanceMemory:
+        return next((one for one in self.instances if one.name == name), InstanceMemory(name))
+
+
+def remember(records: Iterable[Record], boot_id: str, now: float, wall: float) -> Memory:
+    """`now` is monotonic, `wall` in seconds since the epoch."""
+    found = (_of(record, now, wall) for record in records)
+    return Memory(SCHEMA, boot_id, tuple(one for one in found if one != InstanceMemory(one.name)))
+
+
+def encode_memory(memory: Memory) -> str:
+    return msgspec.json.encode(memory).decode()
+
+
+def decode_memory(text: str) -> Memory:
+    """Raises ValueError for what cannot be understood."""
+    try:
+        return msgspec.json.decode(text, type=Memory)
+    except msgspec.MsgspecError as error:
+        raise ValueError(str(error)) from error
+
+
+def _of(record: Record, now: float, wall: float) -> InstanceMemory:
+    state = record.state
+    name = record.profile.name
+    if state.phase is not Phase.BACKOFF:
+        return InstanceMemory(name, record.restarts, state.failures)
+    retry_at = round(wall + state.not_before - now)  # whole seconds: the clocks drift apart
+    return InstanceMemory(name, record.restarts, state.failures, retry_at, state.failure)
+
+
+def recall(
+    memory: InstanceMemory, same_boot: bool, limits: Limits, now: float, wall: float
+) -> InstanceState:
+    """How an instance stands when nothing has been looked at yet. The clock may have jumped: no
+    wait is longer than the longest backoff."""
+    if not same_boot:
+        return InstanceState(since=now)
+    failures = max(0, memory.failures)
+    if not memory.retry_at or memory.failure is None:
+        return InstanceState(since=now, failures=failures)
+    wait_s = min(max(0.0, memory.retry_at - wall), limits.backoff_max_s)
+    return InstanceState(Phase.BACKOFF, True, now, failures, now + wait_s, memory.failure)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What is kept in order around an instance, besides what policy decides: a front unit that crashed
+is revived, one that only looks so is tidied, a unit file that somebody changed is restored, and
+what an engine left behind after its stop is cleared. Nothing of it touches an engine that runs.
+"""
+
+import time
+
+from agent.control.events import EventLog
+from agent.control.messages import FileChecked, Swept
+from agent.control.record import Record
+from agent.control.tasks import Tasks
+from agent.control.worker import Worker
+from agent.model import Phase, UnitActive
+from agent.policy.wish import has_crashed, was_killed_in_stop
+
+# A front unit that crashes again and again is not started faster than this.
+REVIVE_EVERY_S = 5.0
+# A small file is read; and systemd asked, should it not be as it was.
+FILE_CHECK_EVERY_S = 10.0
+# Podman may be busy, or a process may hang for a while.
+SWEEP_AGAIN_S = 10.0
+SWEEP_TRIES = 6
+
+
+class Upkeep:
+    """Called by the writer, on every turn and with what came of it."""
+
+    def __init__(self, worker: Worker, tasks: Tasks, events: EventLog) -> None:
+        self._worker = worker
+        self._tasks = tasks
+        self._events = events
+
+    def turn(self, record: Record) -> None:
+        """Does what is due. Not called in observe mode."""
+        now = time.monotonic()
+        self._mend_front(record, now)
+        self._check_file(record, now)
+        self._sweep(record, now)
+
+    def due_s(self, record: Record, now: float) -> list[float]:
+        """When the next thing is due, in seconds from `now`."""
+        due = []
+        if record.front is not None and has_crashed(record.front):
+            due.append(record.revived_at + REVIVE_EVERY_S - now)
+        if record.sweep.tries and not record.sweep.under_way:
+            due.append(record.sweep.not_before - now)
+        return due
+
+    def went_idle(self, record: Record) -> None:
+        """Nobody wants it any more: what it left is cleared once its unit is down."""
+        record.sweep.tries = SWEEP_TRIES
+        record.sweep.not_before = 0.0
+
+    def take_swept(self, record: Record, swept: Swept) -> None:
+        sweep = record.sweep
+        sweep.under_way = False
+        if swept.failure is None:
+            sweep.tries = 0
+            record.running = None
+        else:
+            sweep.tries -= 1
+            sweep.not_before = time.monotonic() + SWEEP_AGAIN_S
+            if not sweep.tries:
+                self._events.note(swept.instance, swept.failure.code, swept.failure.message)
+
+    def take_file_check(self, record: Record, checked: FileChecked) -> None:
+        record.file.under_way = False
+        found = checked.failure.message if checked.failure is not None else checked.mended
+        kind = checked.failure.code if checked.failure is not None else "unit-file-restored"
+        if found and (found != record.file.told or checked.failure is None):
+            self._events.note(checked.instance, kind, found)
+        record.file.told = found if checked.failure is not None else ""
+
+    def _mend_front(self, record: Record, now: float) -> None:
+        """What runs behind it is left alone."""
+        front = record.front
+        if front is None or now - record.revived_at < REVIVE_EVERY_S:
+            return
+        if has_crashed(front):
+            record.revived_at = now
+            self._events.note(record.profile.name, "front-revived", "the front unit had crashed")
+            self._tasks.spawn(self._worker.revive(record.profile.name))
+        elif was_killed_in_stop(front):
+            record.revived_at = now
+            self._tasks.spawn(self._worker.forget_crash(record.profile.name))
+
+    def _check_file(self, record: Record, now: float) -> None:
+        engine, file = record.engine, record.file
+        if record.running is None or engine is None or file.under_way:
+            return
+        if engine.active is not UnitActive.ACTIVE:
+            return
+        if now - file.checked_at >= FILE_CHECK_EVERY_S or engine.load_state != "loaded":
+            file.checked_at, file.under_way = now, True
+            engine_seen = record.running
+            self._tasks.spawn(self._worker.check_file(record.profile.name, engine_seen))
+
+    def _sweep(self, record: Record, now: float) -> None:
+        sweep = record.sweep
+        if not sweep.tries or sweep.under_way or now < sweep.not_before:
+            return
+        if record.state.phase is not Phase.IDLE:
+            sweep.tries = 0  # it is wanted again: a start clears by itself
+        elif record.state.engine.is_down():
+            sweep.under_way = True
+            self._tasks.spawn(self._worker.sweep(record.profile.name))

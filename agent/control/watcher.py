@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Asks systemd for the units that it reported a change of; many reports make one question.
+
+Reports are hints only: what a unit is like is asked, and asked again until there is an answer, so
+no change is lost over a bus that goes away or a systemd that is busy.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import structlog
+
+from agent.control.messages import Message, SystemdSeen, UnitsSeen
+from agent.errors import AgentError, Failure
+from agent.model import UnitStatus, engine_unit, front_unit
+
+log = structlog.get_logger(__name__)
+
+AGAIN_S = 1.0
+
+
+class Watchable(Protocol):
+    """What is asked of systemd here."""
+
+    async def watch(self, unit: str) -> None: ...
+
+    async def status(self, unit: str) -> UnitStatus: ...
+
+
+class UnitWatcher:
+    """`put` is the writer's queue, `instances` says whose units matter."""
+
+    def __init__(
+        self,
+        units: Watchable,
+        put: Callable[[Message], None],
+        instances: Callable[[], Iterable[str]],
+    ) -> None:
+        self._units = units
+        self._put = put
+        self._all = instances
+        self._instances: dict[str, str] = {}  # unit -> instance
+        self._changed: set[str] = set()
+        self._anew = False
+        self._wake = asyncio.Event()
+        self.began = asyncio.Event()  # all have been seen once, or it is known why not
+
+    def on_change(self, unit: str) -> None:
+        """From the bus; "" when all may have changed."""
+        self._changed |= {self._instances[unit]} if unit else set(self._instances.values())
+        self._wake.set()
+
+    def on_systemd(self, problem: Failure | None) -> None:
+        """From the bus: why systemd cannot be asked, or None when it can again."""
+        if problem is not None:
+            self._put(SystemdSeen(problem))
+            self.began.set()
+        else:
+            self.look_anew()
+
+    def look_anew(self) -> None:
+        """At all units of all instances; there may be new ones."""
+        self._anew = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ends only by cancellation."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            anew, self._anew = self._anew, False
+            changed, self._changed = self._changed, set()
+            try:
+                await self._look_at(anew, changed)
+            except AgentError as error:
+                log.warning("not-looked-at", reason=error.failure.message)
+                self._anew |= anew
+                self._changed |= changed
+                await asyncio.sleep(AGAIN_S)
+                self._wake.set()
+
+    async def _look_at(self, anew: bool, changed: set[str]) -> None:
+        if anew:
+            changed = set(self._all())
+            for instance in changed:
+                for unit in (front_unit(instance), engine_unit(instance)):
+                    self._instances[unit] = instance
+                    await self._units.watch(unit)
+        for instance in sorted(changed):
+            await self._look(instance)
+        if anew:
+            self._put(SystemdSeen(None))
+            self.began.set()
+
+    async def _look(self, instance: str) -> None:
+        asked_at = time.monotonic()
+        # In this order: a stop begins at the front, so an engine that it took down is never seen
+        # beside a front that still wishes.
+        engine = await self._units.status(engine_unit(instance))
+        front = await self._units.status(front_unit(instance))
+        self._put(UnitsSeen(instance, front, engine, asked_at))

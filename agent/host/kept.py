@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A file of ours in /var/lib: read once, set aside when it is damaged, written behind the loop.
+
+A disk may be full, slow or hung; none of that may stop the agent, so writing happens in a thread,
+the newest content wins, and what could not be written is said and tried again.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from agent.errors import Code, Failure
+from agent.host.files import write_atomically
+
+AGAIN_S = 60.0
+DAMAGED = ".damaged"
+# Far above what we write: a file that has grown beyond it is none of ours.
+SIZE_LIMIT_BYTES = 4 * 1024 * 1024
+
+Content = TypeVar("Content")
+
+
+class KeptFile:
+    """`offer` what it shall hold, from the loop; `run` writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: str | None = None
+        self._wanted: str | None = None
+        self._wake = asyncio.Event()
+        self._failed = False
+
+    def load(self, decode: Callable[[str], Content]) -> Content | Failure | None:
+        """What it holds; None when there is no such file. `decode` raises ValueError for what is
+        damaged: that is set aside for a person to look at, and an older such file goes."""
+        try:
+            if self._path.stat().st_size > SIZE_LIMIT_BYTES:
+                raise ValueError(f"it is larger than {SIZE_LIMIT_BYTES} bytes")
+            text = self._path.read_text(encoding="utf-8")
+            content = decode(text)
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            return self._set_aside(str(error))
+        except OSError as error:
+            return self._failure(Code.STATE_DAMAGED, "read", error)
+        self._written = text
+        return content
+
+    def offer(self, text: str) -> None:
+        """The newest content; the same again costs nothing."""
+        if text != self._wanted:
+            self._wanted = text
+            self._wake.set()
+
+    async def run(self, tell: Callable[[Failure | None], None]) -> None:
+        """Ends only by cancellation. `tell` hears of a failure to write, and None when that is
+        over."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S if self._failed else None):
+                    await self._wake.wait()
+            self._wake.clear()
+            wanted = self._wanted
+            if wanted is None or wanted == self._written:
+                continue
+            try:
+                await asyncio.to_thread(write_atomically, self._path, wanted, 0o600)
+            except OSError as error:
+                if not self._failed:
+                    tell(self._failure(Code.FILE_NOT_WRITTEN, "write", error))
+                self._failed = True
+            else:
+                self._written = wanted
+                if self._failed:
+                    tell(None)
+                self._failed = False
+
+    def _set_aside(self, why: str) -> Failure:
+        aside = self._path.with_name(self._path.name + DAMAGED)
+        with suppress(OSError):
+            os.replace(self._path, aside)
+        return Failure(
+            Code.STATE_DAMAGED,
+            f"cannot use {self._path}: {why}; it begins anew with what systemd and Podman show",
+            f"it was set aside as {aside}, which may be removed",
+        )
+
+    def _failure(self, code: Code, verb: str, error: OSError) -> Failure:
+        return Failure(
+            code,
+            f"cannot {verb} {self._path}: {error.strerror}",
+            f"see: ls -l {self._path}; df -h {self._path.parent}",
+        )

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""`ports.Payloads` from /proc: processes of our containers, known by their control group.
+
+A process is told from a later one with the same number by its start time (proc(5), field 22).
+"""
+
+import os
+import re
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from agent.errors import Code, HostError
+from agent.facts import PayloadFacts
+
+# Below units/deepseek.slice: "libpod-ID.scope" beside the unit (both cgroup versions, maybe with a
+# "container" group in it), or "libpod-payload-ID" below the unit (--cgroups=split). conmon's own
+# groups have other names.
+PAYLOAD_GROUP = re.compile(r"/deepseek\.slice/(?:\S*/)?libpod-(?:payload-)?([0-9a-f]{64})\b")
+DEAD = ("Z", "X")
+
+
+class ProcPayloads:
+    """This host's."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+
+    def find(self) -> Sequence[PayloadFacts]:
+        """All of them, of all instances."""
+        pids = sorted(int(name) for name in os.listdir(self._proc) if name.isdecimal())
+        return [found for pid in pids if (found := self._read(pid)) is not None]
+
+    def is_alive(self, payload: PayloadFacts) -> bool:
+        """A zombie is not: it holds nothing any more."""
+        return self._started(payload.pid) == payload.started
+
+    def kill(self, payload: PayloadFacts) -> None:
+        """SIGKILL; one that has ended meanwhile is no error. Raises HostError."""
+        try:
+            with suppress(ProcessLookupError):
+                handle = os.pidfd_open(payload.pid)
+                try:
+                    # Looked at with the handle in hand: from now on the number cannot be reused.
+                    if self.is_alive(payload):
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                finally:
+                    os.close(handle)
+        except OSError as error:
+            raise HostError(
+                Code.PAYLOAD_LEFT, f"cannot end process {payload.pid}: {error.strerror}"
+            ) from error
+
+    def _read(self, pid: int) -> PayloadFacts | None:
+        try:
+            group = (self._proc / str(pid) / "cgroup").read_text(errors="replace")
+        except OSError:
+            return None
+        match = PAYLOAD_GROUP.search(group)
+        started = self._started(pid) if match else None
+        return PayloadFacts(pid, started, match[1]) if match and started is not None else None
+
+    def _started(self, pid: int) -> int | None:
+        """In clock ticks since the boot; None when it does not live. A leader that has exited
+        while a thread of it hangs in the kernel still holds what it held, and counts."""
+        folder = self._proc / str(pid)
+        try:
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            state, started = fields[0], int(fields[19])
+            if state in DEAD and len(os.listdir(folder / "task")) <= 1:
+                return None
+        except (OSError, IndexError, ValueError):
+            return None
+        return started

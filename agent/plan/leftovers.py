@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What an engine of an instance whose unit is down has left behind. Pure.
+
+Unit state is not container state: where the payload has a scope of its own, killing conmon, or the
+unit, leaves the engine running, and it keeps its NPUs (design, section 3; tried on cgroup v1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.facts import ContainerFacts, PayloadFacts, PodmanSurvey
+from agent.model import container_name, engine_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """To be cleared before the next start."""
+
+    containers: tuple[ContainerFacts, ...]  # of this instance, under whatever name
+    payloads: tuple[PayloadFacts, ...]  # processes of theirs, or of a container that is gone
+
+    def __bool__(self) -> bool:
+        return bool(self.containers or self.payloads)
+
+
+def find_leftovers(
+    instance: str, payloads: Sequence[PayloadFacts], survey: PodmanSurvey
+) -> Leftovers:
+    """`payloads` have to be looked for before `survey`: then one whose container Podman does not
+    list has lost it, and is not one that has just been started."""
+    containers = tuple(one for one in survey.containers if is_of(instance, one))
+    own = {one.container_id for one in containers}
+    known = {one.container_id for one in survey.containers}
+    return Leftovers(
+        containers,
+        tuple(one for one in payloads if one.container_id in own or one.container_id not in known),
+    )
+
+
+def is_of(instance: str, container: ContainerFacts) -> bool:
+    """By its label too: a person may have renamed it."""
+    return container.name == container_name(instance) or container.unit == engine_unit(instance)
