@@ -106,7 +106,7 @@ async def _run(options: Options) -> int:
         if isinstance(trouble, Failure):
             controller.put(FileTrouble(trouble))
     config_file.offer(encode_last(controller.config))
-    watcher = UnitWatcher(units, controller.put, controller.names)
+    watcher = UnitWatcher(units, controller.put, controller.roster.names)
     requests = Requests(controller)
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))

@@ -14,12 +14,12 @@ from typing import assert_never
 
 from agent import __version__
 from agent.action.prepare import Request
-from agent.action.running import Running, load_running
+from agent.action.running import Running
 from agent.action.start import Actions, Started
 from agent.config.kept import keep_last
-from agent.config.values import BrokenProfile, Config, Mode, Profile
+from agent.config.values import BrokenProfile, Config, Mode
 from agent.control.events import EventLog
-from agent.control.memory import Memory, recall, remember
+from agent.control.memory import Memory
 from agent.control.messages import (
     Asked,
     ConfigSeen,
@@ -35,12 +35,12 @@ from agent.control.messages import (
     UnitsSeen,
 )
 from agent.control.record import Record, build_view, processes, say_inventory, usable
+from agent.control.roster import Roster
 from agent.control.tasks import Tasks
 from agent.control.upkeep import Upkeep
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
-from agent.facts import Neighbor
-from agent.model import HOLDING, DriverState, Inventory, Phase
+from agent.model import DriverState, Inventory, Phase
 from agent.policy.instance import (
     CauseChanged,
     EngineObserved,
@@ -83,7 +83,7 @@ class Controller:
 
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
-        self._records: dict[str, Record] = {}
+        self.roster = Roster(self.actions.files, self.memory, self.boot_id)
         self._events = EventLog()
         self._tasks = Tasks(lambda error: self._events.note("", Code.INTERNAL, repr(error)))
         self._worker = Worker(self.actions, self.fronts, self.probe, self.put)
@@ -97,26 +97,9 @@ class Controller:
         """From any task of the loop."""
         self._queue.put_nowait(message)
 
-    def record(self, instance: str) -> Record | None:
-        """For reading only."""
-        return self._records.get(instance)
-
-    def names(self) -> list[str]:
-        """Of all instances."""
-        return list(self._records)
-
     def request(self, record: Record) -> Request:
         """How `record` would be started now."""
-        neighbors = tuple(
-            Neighbor(
-                other.profile.name,
-                (*other.npus, *self._worker.claims.get(other.profile.name, ())),
-                other.profile.listen,
-                other.profile.port,
-            )
-            for other in self._records.values()
-            if other is not record and other.state.phase in HOLDING
-        )
+        neighbors = self.roster.neighbors(record, self._worker.claims)
         return Request(record.profile, self.config.renderer, self.inventory, neighbors)
 
     async def run(self) -> None:
@@ -136,14 +119,13 @@ class Controller:
             pass
         if message is not None:
             self._handle(message)
-        for name, record in self._records.items():
-            self._feed(name, Tick())
+        for record in self.roster:
+            self._feed(record.profile.name, Tick())
             if self._may_act():
                 self._upkeep.turn(record)
         self.board.put(self._snapshot())
         self.turned(self.board.snapshot)
-        now, wall = time.monotonic(), time.time()
-        self.keep(remember(self._records.values(), self.boot_id, now, wall))
+        self.keep(self.roster.remembered())
 
     def _may_act(self) -> bool:
         return self.config.mode is Mode.ACT and self.systemd_problem is None
@@ -152,7 +134,7 @@ class Controller:
         """Until the next thing that has its time."""
         now = time.monotonic()
         due = [TURN_S]
-        for record in self._records.values():
+        for record in self.roster:
             if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD):
                 due.append(record.state.not_before - now)
             due += self._upkeep.due_s(record, now)
@@ -176,12 +158,14 @@ class Controller:
             case StartDone():
                 self._take_start(message)
             case NpusFound():
-                if message.instance in self._records:
-                    self._records[message.instance].npus = message.npus
+                if (record := self.roster.get(message.instance)) is not None:
+                    record.npus = message.npus
             case Swept():
-                self._upkeep.take_swept(self._records[message.instance], message)
+                if (record := self.roster.get(message.instance)) is not None:
+                    self._upkeep.take_swept(record, message)
             case FileChecked():
-                self._upkeep.take_file_check(self._records[message.instance], message)
+                if (record := self.roster.get(message.instance)) is not None:
+                    self._upkeep.take_file_check(record, message)
             case FileTrouble():
                 self._take_trouble(message.failure)
             case Asked():
@@ -199,7 +183,7 @@ class Controller:
                 self._events.note("", problem.code, problem.message)
             return
         self._events.note("", "systemd-answers", "")
-        for name in self._records:
+        for name in self.roster.names():
             self._feed(name, CauseChanged())
 
     def _take_trouble(self, failure: Failure | None) -> None:
@@ -218,30 +202,18 @@ class Controller:
 
     def _take_config(self, config: Config) -> None:
         self.config = config
-        now = time.monotonic()
         for broken in config.broken:
             self._events.note(broken.name, "profile-refused", broken.message)
         for profile in config.profiles:
-            record = self._records.get(profile.name)
+            record = self.roster.get(profile.name)
             if record is None:
-                self._records[profile.name] = self._new_record(profile, now)
+                self.roster.add(profile, config.limits)
             elif record.profile != profile:
                 record.profile = profile
                 self._feed(profile.name, CauseChanged())
 
-    def _new_record(self, profile: Profile, now: float) -> Record:
-        """With what is remembered of it, and what was written down when its engine was started."""
-        known = self.memory.of(profile.name)
-        same_boot = self.memory.boot_id == self.boot_id
-        state = recall(known, same_boot, self.config.limits, now, time.time())
-        record = Record(profile, state, time.time(), restarts=known.restarts)
-        record.running = load_running(self.actions.files, profile.name)
-        if record.running is not None:
-            record.npus = record.running.npus
-        return record
-
     def _take_units(self, seen: UnitsSeen) -> None:
-        record = self._records.get(seen.instance)
+        record = self.roster.get(seen.instance)
         if record is None:
             return
         first = record.engine is None
@@ -264,11 +236,11 @@ class Controller:
             self._events.note("", "npus", say_inventory(inventory))
         elif processes(before) == processes(inventory):
             return
-        for name in self._records:
+        for name in self.roster.names():
             self._feed(name, CauseChanged())
 
     def _take_start(self, done: StartDone) -> None:
-        record = self._records.get(done.instance)
+        record = self.roster.get(done.instance)
         if record is None:
             return
         failure: Failure | None = None
@@ -288,7 +260,7 @@ class Controller:
     # --- policy ----------------------------------------------------------------------------------
 
     def _feed(self, name: str, event: Event) -> None:
-        record = self._records.get(name)
+        record = self.roster.get(name)
         if record is None:
             return
         before = record.state
@@ -350,7 +322,7 @@ class Controller:
             started_at=self.started_at,
             inventory=self.inventory,
             instances=tuple(
-                build_view(record, self.inventory, now, wall) for record in self._records.values()
+                build_view(record, self.inventory, now, wall) for record in self.roster
             ),
             config_problem=self.config_problem,
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),

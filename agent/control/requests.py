@@ -58,7 +58,7 @@ class Requests:
         if blind is not None:
             # Whether it runs is not known, so there is nothing to say about it and nothing to do.
             raise HostUnavailable(blind.code, blind.message, blind.hint)
-        record = self._controller.record(instance)
+        record = self._controller.roster.get(instance)
         if record is not None:
             return record
         problem = self._controller.config_problem

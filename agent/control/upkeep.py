@@ -39,13 +39,14 @@ class Upkeep:
         self._sweep(record, now)
 
     def due_s(self, record: Record, now: float) -> list[float]:
-        """When the next thing is due, in seconds from `now`."""
+        """When the next things are due, in seconds from `now`. Not what is due already and not
+        done: it waits for a message, and not for its time."""
         due = []
         if record.front is not None and has_crashed(record.front):
             due.append(record.revived_at + REVIVE_EVERY_S - now)
-        if record.sweep.tries and not record.sweep.under_way:
+        if record.sweep.tries:
             due.append(record.sweep.not_before - now)
-        return due
+        return [wait_s for wait_s in due if wait_s > 0]
 
     def went_idle(self, record: Record) -> None:
         """Nobody wants it any more: what it left is cleared once its unit is down."""

@@ -159,11 +159,12 @@ class Worker:
 
     async def _front_is_up(self, name: str) -> bool:
         """The rendered unit may only start beside its front unit (Requisite=). One that was held
-        has ended; it is started again here, and attach asks for the engine when it connects."""
+        has ended; it is started again here, and attach asks for the engine when it connects. Not
+        one that is on its way down: the start would take the place of a stop that is under way."""
         status = await self.actions.units.status(front_unit(name))
         if status.active.is_up():
             return True
-        if is_wished(status):
+        if is_wished(status) and status.active.is_down():
             await self._fronts.dispatch_start(front_unit(name))
         return False
 

@@ -95,10 +95,10 @@ def test_npus_are_taken_before_the_start_that_takes_them_has_ended(
     """systemd has said "done", and the writer has not taken note of it: the next plan knows."""
 
     async def scenario(world: World, agent: Agent) -> None:
-        record = agent.controller.record("8b")
+        record = agent.controller.roster.get("8b")
         assert record is not None
         agent.controller._worker.claims["14b"] = (3,)
-        other = agent.controller.record("14b")
+        other = agent.controller.roster.get("14b")
         assert other is not None
         other.state = replace(other.state, phase=Phase.STARTING)
         (neighbor,) = agent.controller.request(record).neighbors

@@ -144,10 +144,11 @@ class World:
             task.cancel()
 
     async def _attach(self, name: str) -> None:
-        front = front_unit(name)
+        front, resumed = front_unit(name), False
         while True:
             with contextlib.suppress(OSError):
-                async for line in self._read(name):
+                async for line in self._read(name, resumed):
+                    resumed = True
                     self.lines[name].append(line)
                     if isinstance(line.get("exit"), int):
                         self.systemd.crash(front, "exit-code", int(str(line["exit"])))
@@ -156,11 +157,11 @@ class World:
                         self.systemd.change(front, "active")
             await asyncio.sleep(0.02)  # the agent has gone; attach connects anew
 
-    async def _read(self, name: str) -> AsyncIterator[dict[str, object]]:
+    async def _read(self, name: str, resumed: bool) -> AsyncIterator[dict[str, object]]:
         reader, writer = await asyncio.open_unix_connection(self.socket)
         try:
-            request = f"GET /v1/instances/{name}/attach HTTP/1.0\r\nHost: agent\r\n\r\n"
-            writer.write(request.encode())
+            target = f"/v1/instances/{name}/attach?resumed={resumed:d}"
+            writer.write(f"GET {target} HTTP/1.0\r\nHost: agent\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             if head.split()[1] == b"404":
                 yield {"exit": exits.PERSON, "ready": False, "status": "unknown"}
@@ -253,7 +254,7 @@ class Agent:
             world.memory,
             BOOT,
         )
-        watcher = UnitWatcher(units, controller.put, controller.names)
+        watcher = UnitWatcher(units, controller.put, controller.roster.names)
         requests = Requests(controller)
         server = SocketServer(build_app(controller.board, requests))
         world.socket.unlink(missing_ok=True)

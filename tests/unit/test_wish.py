@@ -2,12 +2,13 @@
 """The wish, read from the front unit: every combination that systemd can show."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from agent import exits
 from agent.model import UnitActive
-from agent.policy.wish import has_crashed, is_wished
+from agent.policy.wish import has_crashed, is_wished, was_killed_in_stop
 from tests.build import build_front
 
 # systemd.exec(5), "$SERVICE_RESULT", and what systemd may add.
@@ -80,6 +81,16 @@ def test_by_hand(
     active: UnitActive, result: str, status: int, file_state: str, wished: bool
 ) -> None:
     assert is_wished(build_front(active, result, status, file_state)) is wished
+
+
+@pytest.mark.parametrize("active", UnitActive)
+@pytest.mark.parametrize("result", RESULTS)
+def test_killed_in_a_stop_is_stopped(active: UnitActive, result: str) -> None:
+    """attach was killed while systemd stopped it: that looks like a crash, and is none."""
+    front = replace(build_front(active, result, 9), stop_asked=True)
+    assert not has_crashed(front)
+    assert is_wished(front) is (active in UP)
+    assert was_killed_in_stop(front) is (active is UnitActive.FAILED and result in CRASHES)
 
 
 @pytest.mark.parametrize("active", UnitActive)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The instances that the writer knows, and what each has that the others may not take."""
+
+import time
+from collections.abc import Iterator
+
+from agent.action.running import load_running
+from agent.config.values import Limits, Profile
+from agent.control.memory import Memory, recall, remember
+from agent.control.record import Record
+from agent.facts import Neighbor
+from agent.model import HOLDING
+from agent.ports import UnitFiles
+
+
+class Roster:
+    """`memory` is what the agent before this one has kept."""
+
+    def __init__(self, files: UnitFiles, memory: Memory, boot_id: str) -> None:
+        self._files = files
+        self._memory = memory
+        self._boot_id = boot_id
+        self._records: dict[str, Record] = {}
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    def names(self) -> list[str]:
+        return list(self._records)
+
+    def get(self, name: str) -> Record | None:
+        return self._records.get(name)
+
+    def add(self, profile: Profile, limits: Limits) -> None:
+        """With what is remembered of it, and what was written down when its engine was started."""
+        known = self._memory.of(profile.name)
+        same_boot = self._memory.boot_id == self._boot_id
+        wall = time.time()
+        state = recall(known, same_boot, limits, time.monotonic(), wall)
+        record = Record(profile, state, wall, restarts=known.restarts)
+        record.running = load_running(self._files, profile.name)
+        if record.running is not None:
+            record.npus = record.running.npus
+        self._records[profile.name] = record
+
+    def neighbors(self, record: Record, claims: dict[str, tuple[int, ...]]) -> tuple[Neighbor, ...]:
+        """The others that are up, or on their way."""
+        return tuple(
+            Neighbor(
+                other.profile.name,
+                (*other.npus, *claims.get(other.profile.name, ())),
+                other.in_force.listen,
+                other.in_force.port,
+            )
+            for other in self
+            if other is not record and other.state.phase in HOLDING
+        )
+
+    def remembered(self) -> Memory:
+        """What shall outlive the agent."""
+        return remember(self, self._boot_id, time.monotonic(), time.time())

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Files of the agent's own: whole over anything, damage is set aside, a full disk is no end."""
+
+import asyncio
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.errors import Code, Failure
+from agent.host import kept as kept_module
+from agent.host.files import write_atomically
+from agent.host.kept import KeptFile
+from tests.scenario.world import until
+
+
+def decode(text: str) -> dict[str, int]:
+    """json.JSONDecodeError is a ValueError."""
+    found: dict[str, int] = json.loads(text)
+    return found
+
+
+def write(path: Path, *texts: str, told: list[Failure | None] | None = None) -> None:
+    async def scenario() -> None:
+        kept = KeptFile(path)
+        running = asyncio.create_task(kept.run((told if told is not None else []).append))
+        for text in texts:
+            kept.offer(text)
+            await until(lambda text=text: path.exists() and path.read_text() == text)  # type: ignore[misc]
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_the_newest_is_written_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    assert KeptFile(path).load(decode) is None
+    write(path, '{"a": 1}', '{"a": 2}')
+    assert KeptFile(path).load(decode) == {"a": 2}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_the_same_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"a": 1}')
+    before = path.stat().st_ino
+
+    async def scenario() -> None:
+        kept = KeptFile(path)
+        kept.load(decode)
+        running = asyncio.create_task(kept.run(lambda failure: None))
+        kept.offer('{"a": 1}')
+        await asyncio.sleep(0.1)
+        assert path.stat().st_ino == before
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"\0" * 4096, b" " * 5_000_000])
+def test_what_is_damaged_is_set_aside_and_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    (tmp_path / "state.json.damaged").write_text("an older one")
+    failure = KeptFile(path).load(decode)
+    assert isinstance(failure, Failure)
+    assert failure.code is Code.STATE_DAMAGED
+    assert "set aside as" in failure.hint
+    assert not path.exists()
+    assert (tmp_path / "state.json.damaged").read_bytes() == content
+    assert KeptFile(path).load(decode) is None
+
+
+def test_what_cannot_be_read_at_all_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.mkdir()
+    failure = KeptFile(path).load(decode)
+    assert isinstance(failure, Failure)
+    assert "cannot read" in failure.message
+
+
+def test_a_full_disk_leaves_the_old_one_and_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    write(path, "old")
+    full = [True]
+
+    def writing(target: Path, text: str, mode: int) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_atomically(target, text, mode)
+
+    monkeypatch.setattr(kept_module, "write_atomically", writing)
+    monkeypatch.setattr(kept_module, "AGAIN_S", 0.02)
+
+    async def scenario() -> list[Failure | None]:
+        told: list[Failure | None] = []
+        kept = KeptFile(path)
+        running = asyncio.create_task(kept.run(told.append))
+        kept.offer("new")
+        await asyncio.sleep(0.2)
+        assert path.read_text() == "old"
+        full[0] = False
+        await until(lambda: path.read_text() == "new")
+        await until(lambda: len(told) == 2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return told
+
+    first, second = asyncio.run(scenario())
+    assert first is not None
+    assert first.code is Code.FILE_NOT_WRITTEN
+    assert "No space left" in first.message
+    assert second is None

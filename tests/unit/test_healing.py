@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Podman's API is mended where that can be done: its socket, its service; not again and again."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from agent.action import healing
+from agent.action.healing import SERVICE, SILENT_LIMIT, SOCKET, HealingPodman
+from agent.errors import Code, HostError, HostUnavailable
+from agent.facts import PodmanSurvey
+from agent.model import JobResult, UnitActive, UnitStatus
+from tests.build import build_front
+
+SURVEY = PodmanSurvey((5, 4, 2), (), ())
+REFUSED = HostUnavailable(Code.PODMAN_UNAVAILABLE, "cannot ask Podman: connection refused")
+SILENT = HostUnavailable(Code.PODMAN_SILENT, "cannot ask Podman: it does not answer")
+
+
+@dataclass
+class FakePodman:
+    """Answers with what is left in `answers`, the last one for ever."""
+
+    answers: list[HostUnavailable | None]
+    asked: int = 0
+
+    async def survey(self, images: Sequence[str]) -> PodmanSurvey:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is not None:
+            raise answer
+        return SURVEY
+
+    async def remove(self, container: str) -> None:
+        await self.survey(())
+
+
+@dataclass
+class FakeUnits:
+    """`ports.UnitManager` of which only this is asked here."""
+
+    socket: UnitActive = UnitActive.INACTIVE
+    masked: bool = False
+    acts: list[tuple[str, str]] = field(default_factory=list)
+
+    async def status(self, unit: str) -> UnitStatus:
+        return replace(build_front(self.socket), name=unit)
+
+    async def start(self, unit: str, deadline_s: float) -> JobResult:
+        self.acts.append(("start", unit))
+        if self.masked:
+            raise HostError(Code.UNIT_REFUSED, f"cannot call StartUnit for {unit}: it is masked")
+        return JobResult.DONE
+
+    async def stop(self, unit: str, deadline_s: float) -> JobResult:
+        self.acts.append(("stop", unit))
+        return JobResult.DONE
+
+    async def reset_failed(self, unit: str) -> None:
+        raise NotImplementedError
+
+    async def reload(self) -> None:
+        raise NotImplementedError
+
+
+def ask(podman: HealingPodman) -> PodmanSurvey | HostUnavailable:
+    try:
+        return asyncio.run(podman.survey(()))
+    except HostUnavailable as error:
+        return error
+
+
+def test_a_socket_that_is_off_is_started_and_asked_again() -> None:
+    inner, units = FakePodman([REFUSED, None]), FakeUnits()
+    assert ask(HealingPodman(inner, units)) is SURVEY
+    assert units.acts == [("start", SOCKET)]
+    assert inner.asked == 2
+
+
+def test_a_socket_that_is_on_is_left_alone() -> None:
+    units = FakeUnits(UnitActive.ACTIVE)
+    assert ask(HealingPodman(FakePodman([REFUSED]), units)) is REFUSED
+    assert units.acts == []
+
+
+def test_a_masked_socket_is_named() -> None:
+    answer = ask(HealingPodman(FakePodman([REFUSED]), FakeUnits(masked=True)))
+    assert isinstance(answer, HostUnavailable)
+    assert answer.failure.code is Code.PODMAN_UNAVAILABLE
+    assert "podman.socket is off" in answer.failure.message
+    assert "masked" in answer.failure.message
+    assert "unmask" in answer.failure.hint
+
+
+def test_a_service_that_stays_silent_is_stopped_once() -> None:
+    inner, units = FakePodman([SILENT]), FakeUnits(UnitActive.ACTIVE)
+    podman = HealingPodman(inner, units)
+    for _ in range(SILENT_LIMIT - 1):
+        assert ask(podman) is SILENT
+    assert units.acts == []
+    for _ in range(5):  # it does not help
+        assert ask(podman) is SILENT
+    assert units.acts == [("stop", SERVICE)]
+
+
+def test_an_answer_in_between_begins_the_count_anew() -> None:
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = HealingPodman(FakePodman([SILENT, SILENT, None, SILENT, SILENT, None]), units)
+    for _ in range(6):
+        ask(podman)
+    assert units.acts == []
+
+
+def test_after_a_while_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healing, "RESTART_EVERY_S", 0.0)
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = HealingPodman(FakePodman([SILENT]), units)
+    for _ in range(SILENT_LIMIT + 1):
+        ask(podman)
+    assert units.acts == [("stop", SERVICE)] * 2

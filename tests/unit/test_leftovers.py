@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What an engine has left behind: its own container under any name, and processes without one."""
+
+from dataclasses import replace
+
+from agent.facts import PayloadFacts, PodmanSurvey
+from agent.plan.leftovers import find_leftovers
+from tests.build import build_container
+
+OWN = build_container("deepseek-vllm-8b", "/dev/davinci0")
+RENAMED = replace(build_container("mine"), unit="deepseek-vllm-8b.service")
+OTHER = build_container("deepseek-vllm-7b", "/dev/davinci1")
+FOREIGN = build_container("database")
+
+
+def survey(*containers: object) -> PodmanSurvey:
+    return PodmanSurvey((5, 4, 2), (), containers)  # type: ignore[arg-type]
+
+
+def process(pid: int, container_id: str) -> PayloadFacts:
+    return PayloadFacts(pid, pid * 100, container_id)
+
+
+def test_nothing_is_left() -> None:
+    payloads = [process(2, OTHER.container_id)]
+    assert not find_leftovers("8b", payloads, survey(OTHER, FOREIGN))
+
+
+def test_its_own_by_name_and_by_label() -> None:
+    payloads = [process(1, OWN.container_id), process(2, OTHER.container_id)]
+    found = find_leftovers("8b", payloads, survey(OWN, RENAMED, OTHER, FOREIGN))
+    assert found.containers == (OWN, RENAMED)
+    assert [one.pid for one in found.payloads] == [1]
+
+
+def test_a_process_whose_container_podman_has_forgotten() -> None:
+    """Podman 4.3.1 drops the record of a container that it takes for stopped (seen in the lab)."""
+    found = find_leftovers("8b", [process(1, "f" * 64)], survey(OTHER))
+    assert found.containers == ()
+    assert [one.pid for one in found.payloads] == [1]
