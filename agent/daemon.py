@@ -42,6 +42,7 @@ from agent.host.payloads import ProcPayloads
 from agent.host.systemd import Systemd
 from agent.model import Health, Phase
 from agent.notify import notify, watchdog_interval_s
+from agent.render.choose import all_paths
 from agent.status.peer import SocketServer
 from agent.status.server import build_app
 from agent.status.snapshot import Snapshot
@@ -171,15 +172,18 @@ def _compose(
     keep: Callable[[Memory], None],
 ) -> Controller:
     http = LocalHttp()
-    podman = HealingPodman(Podman(), units)
-    actions = Actions(units, podman, RenderedFiles(), LocalMachine(), ProcPayloads())
+    podman, files = HealingPodman(Podman(), units), RenderedFiles()
+    actions = Actions(units, podman, files, LocalMachine(), ProcPayloads())
 
     async def probe(profile: Profile) -> Health:
         key = actions.running_key(profile.name)
         return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
+    in_force = keep_last(config, last)
+    for profile in in_force.profiles:
+        files.tidy(all_paths(profile.name))
     return Controller(
-        keep_last(config, last),
+        in_force,
         actions,
         units,
         probe,

@@ -3,7 +3,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +24,11 @@ class RenderedFiles:
     def __init__(self, generators: Sequence[str] = GENERATORS) -> None:
         """`generators`: the first that can be run is asked."""
         self._generators = generators
+
+    def tidy(self, paths: Iterable[PurePosixPath]) -> None:
+        """What was being written there when an agent before this one ended is removed."""
+        for path in paths:
+            remove_unfinished(Path(path))
 
     def read(self, path: PurePosixPath) -> str | None:
         """The text, or None when there is no such file or it is not text."""
@@ -93,11 +98,22 @@ class RenderedFiles:
         return (done.errors or done.output or f"exit status {done.status}").strip()[-500:]
 
 
+def unfinished(path: Path) -> Path:
+    """Where `path` is written before it takes its place. One name, so that nothing piles up when
+    the writer is killed again and again."""
+    return path.with_name(f".{path.name}.new")
+
+
+def remove_unfinished(path: Path) -> None:
+    """What a writer that was killed, or a power cut, has left of `path`."""
+    with suppress(OSError):
+        unfinished(path).unlink()
+
+
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
     """Replaces `path` by a file with `text`; readers see the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # One name: what a power cut leaves is overwritten by the next write, so nothing piles up.
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = unfinished(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o600)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.errors import Code, Failure
-from agent.host.files import write_atomically
+from agent.host.files import remove_unfinished, write_atomically
 
 AGAIN_S = 60.0
 DAMAGED = ".damaged"
@@ -36,6 +36,7 @@ class KeptFile:
     def load(self, decode: Callable[[str], Content]) -> Content | Failure | None:
         """What it holds; None when there is no such file. `decode` raises ValueError for what is
         damaged: that is set aside for a person to look at, and an older such file goes."""
+        remove_unfinished(self._path)
         try:
             if self._path.stat().st_size > SIZE_LIMIT_BYTES:
                 raise ValueError(f"it is larger than {SIZE_LIMIT_BYTES} bytes")

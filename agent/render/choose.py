@@ -40,6 +40,10 @@ def file_path(renderer: RendererChoice, host: HostFacts, instance: str) -> PureP
 
 def other_paths(chosen: PurePosixPath, instance: str) -> tuple[PurePosixPath, ...]:
     """Where a file of the same unit may be left from another renderer or an older Podman."""
+    return tuple(place for place in all_paths(instance) if place != chosen)
+
+
+def all_paths(instance: str) -> tuple[PurePosixPath, ...]:
+    """Where a file of `instance` may stand."""
     quadlet = f"{container_name(instance)}.container"
-    places = (RUN_QUADLET / quadlet, ETC_QUADLET / quadlet, RUN_UNIT / engine_unit(instance))
-    return tuple(place for place in places if place != chosen)
+    return (RUN_QUADLET / quadlet, ETC_QUADLET / quadlet, RUN_UNIT / engine_unit(instance))

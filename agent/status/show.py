@@ -50,7 +50,8 @@ def _instance(view: InstanceView, now: float) -> Iterator[str]:
     npus = ", ".join(str(npu) for npu in view.npus) or "none"
     yield f"    model     {view.served_name} at {view.endpoint}/v1"
     yield f"    NPUs      {npus}"
-    yield f"    unit      {view.unit}"
+    place = f", from {view.unit_file}" if view.unit_file else ""
+    yield f"    unit      {view.unit}{place}"
     if view.failure is not None:
         yield from (f"    {line}" for line in _failure(view.failure, "reason    "))
     if view.failures:

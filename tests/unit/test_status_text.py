@@ -96,7 +96,8 @@ def test_the_page() -> None:
         "● 8b       serving for 1 min 30 s",
         "    model     deepseek-r1:8b at http://127.0.0.1:2023/v1",
         "    NPUs      0",
-        "    unit      deepseek-vllm-8b.service",
+        "    unit      deepseek-vllm-8b.service, from "
+        "/run/containers/systemd/deepseek-vllm-8b.container",
     ]
     assert "NPU driver 24.1.rc2: ready" in page
     assert "5 s ago  8b serving" in page

@@ -76,6 +76,14 @@ def test_what_is_damaged_is_set_aside_and_said(tmp_path: Path, content: bytes) -
     assert KeptFile(path).load(decode) is None
 
 
+def test_what_a_power_cut_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"a": 1}')
+    (tmp_path / ".state.json.new").write_text('{"a": ')
+    assert KeptFile(path).load(decode) == {"a": 1}
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
 def test_what_cannot_be_read_at_all_is_said(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.mkdir()
