@@ -136,8 +136,9 @@ class Bus:
         await self.call(BUS, BUS_PATH, BUS, "AddMatch", "s", [rule])
 
     async def ping(self, deadline_s: float) -> None:
-        """Raises HostUnavailable when the bus itself does not answer."""
-        await self.call(BUS, BUS_PATH, BUS, "GetId", deadline_s=deadline_s)
+        """Raises HostUnavailable when the bus itself does not answer; a refusal is an answer."""
+        with suppress(CallRefused):
+            await self.call(BUS, BUS_PATH, BUS, "GetId", deadline_s=deadline_s)
 
     async def call(
         self,

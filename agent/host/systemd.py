@@ -70,7 +70,7 @@ class Systemd:
             await self._match(SYSTEMD, f"interface='{MANAGER}',member='JobRemoved'")
             await self._match(SYSTEMD, f"interface='{MANAGER}',member='Reloading'")
             await self._match(BUS, f"member='NameOwnerChanged',arg0='{SYSTEMD}'")
-            for path in self._paths:
+            for path in list(self._paths):  # more may come meanwhile
                 await self._match(SYSTEMD, f"interface='{PROPERTIES}',path='{path}'")
             await self._manager("Subscribe")
         except AgentError:
@@ -119,10 +119,15 @@ class Systemd:
     async def watch(self, unit: str) -> None:
         """Reports changes of `unit` from now on."""
         path = unit_path(unit)
-        if path not in self._paths:
-            self._paths[path] = unit
-            if self._bus.connected:
+        if path in self._paths:
+            return
+        self._paths[path] = unit
+        try:
+            if self._bus.connected:  # otherwise `connect` does it
                 await self._match(SYSTEMD, f"interface='{PROPERTIES}',path='{path}'")
+        except AgentError:
+            del self._paths[path]
+            raise
 
     def close(self) -> None:
         """Ends the connection."""
@@ -187,7 +192,10 @@ class Systemd:
         return _expect(properties, dict)
 
     async def _match(self, sender: str, rule: str) -> None:
-        await self._bus.match(f"type='signal',sender='{sender}',{rule}")
+        try:
+            await self._bus.match(f"type='signal',sender='{sender}',{rule}")
+        except CallRefused as refusal:
+            raise _refused("AddMatch", [rule], refusal) from refusal
 
     async def _manager(
         self,
