@@ -278,7 +278,7 @@ def test_a_new_agent_looks_for_the_engine_where_it_was_started(world: World) -> 
 
 def test_a_backoff_outlives_the_agent(world: World) -> None:
     """Otherwise an agent that crashes would turn it into a storm of restarts."""
-    slow = replace(world.config().limits, backoff_first_s=0.6, backoff_max_s=0.6)
+    slow = replace(world.config().limits, backoff_first_s=2.0, backoff_max_s=2.0)
     whole = world.config(limits=slow)
     world.config = lambda **_: whole  # type: ignore[method-assign]
 

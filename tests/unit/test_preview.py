@@ -252,6 +252,7 @@ FITTING = {
 }
 
 
+@pytest.mark.timeout(60)  # seven processes, each of which imports pydantic
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_each_example_renders_what_fits_on_it(example: str) -> None:
     for name in sum(FITTING.values(), ()):
