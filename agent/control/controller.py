@@ -41,7 +41,8 @@ from agent.control.upkeep import Upkeep
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
 from agent.model import DriverState, Inventory, Phase
-from agent.policy.instance import (
+from agent.policy.instance import decide
+from agent.policy.state import (
     CauseChanged,
     EngineObserved,
     Event,
@@ -51,7 +52,6 @@ from agent.policy.instance import (
     Stop,
     Tick,
     WishChanged,
-    decide,
 )
 from agent.policy.wish import is_wished
 from agent.status.snapshot import SCHEMA, Board, Snapshot

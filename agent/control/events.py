@@ -8,7 +8,7 @@ import structlog
 
 from agent.errors import Failure
 from agent.model import Phase
-from agent.policy.instance import InstanceState
+from agent.policy.state import InstanceState
 from agent.status.snapshot import EventView
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,7 @@ from agent.config.values import Limits
 from agent.control.record import Record
 from agent.errors import Failure
 from agent.model import Phase
-from agent.policy.instance import InstanceState
+from agent.policy.state import InstanceState
 
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
 

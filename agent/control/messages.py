@@ -8,7 +8,7 @@ from agent.action.start import Started
 from agent.config.values import Config
 from agent.errors import Failure
 from agent.model import Inventory, UnitStatus
-from agent.policy.instance import Event
+from agent.policy.state import Event
 
 
 @dataclass(frozen=True, slots=True)

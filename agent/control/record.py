@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from agent.action.running import Running
 from agent.config.values import Profile
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
-from agent.policy.instance import InstanceState
+from agent.policy.state import InstanceState
 from agent.ports import Server
 from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView

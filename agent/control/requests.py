@@ -9,7 +9,7 @@ from agent.control.messages import Asked, ConfigSeen
 from agent.control.record import Record
 from agent.errors import AgentError, Code, ConfigError, Failure, HostUnavailable
 from agent.model import front_unit
-from agent.policy.instance import Event, RestartRequested, WishChanged
+from agent.policy.state import Event, RestartRequested, WishChanged
 
 
 class Requests:

@@ -27,7 +27,7 @@ from agent.control.messages import (
 )
 from agent.errors import AgentError, Code, Failure
 from agent.model import Health, container_name, engine_unit, front_unit
-from agent.policy.instance import Probed, StopEnded
+from agent.policy.state import Probed, StopEnded
 from agent.policy.wish import is_wished
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from agent.control.memory import (
 from agent.control.record import Record
 from agent.errors import Code, Failure
 from agent.model import Phase
-from agent.policy.instance import InstanceState
+from agent.policy.state import InstanceState
 from tests.build import LIMITS, build_profile
 
 DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: the engine ended", "look")

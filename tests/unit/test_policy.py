@@ -14,8 +14,8 @@ from agent.config.values import Limits
 from agent.errors import Code, Failure, Remedy
 from agent.model import Health, Phase, UnitActive
 from agent.policy.backoff import backoff_s
-from agent.policy.instance import (
-    SOON_TRIES,
+from agent.policy.instance import SOON_TRIES, decide
+from agent.policy.state import (
     CauseChanged,
     Decision,
     EngineObserved,
@@ -30,7 +30,6 @@ from agent.policy.instance import (
     StopEnded,
     Tick,
     WishChanged,
-    decide,
 )
 from tests.build import LIMITS
 
