@@ -15,7 +15,7 @@ from agent.action.prepare import Prepared, Request, prepare
 from agent.action.running import Running, forget_running, save_running
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
-from agent.model import JobResult, UnitStatus, engine_unit
+from agent.model import JobResult, UnitActive, UnitStatus, engine_unit
 from agent.plan.leftovers import Leftovers, find_leftovers
 from agent.ports import ContainerEngine, Machine, Payloads, UnitFiles, UnitManager
 from agent.render.workload import (
@@ -77,10 +77,15 @@ class Actions:
         try:
             alive = await asyncio.to_thread(self.payloads.find)
             survey = await self.podman.survey(())
-            if (await self.units.status(engine_unit(instance))).active.is_down():
+            unit = engine_unit(instance)
+            active = (await self.units.status(unit)).active
+            if active.is_down():
                 found = find_leftovers(instance, alive, survey)
                 await clear_leftovers(found, self.podman, self.payloads)
                 forget_running(self.files, instance)
+            if active is UnitActive.FAILED:
+                # conmon was killed while it stopped, or so: nobody wants to hear of it any more.
+                await self.units.reset_failed(unit)
         except AgentError as error:
             return error.failure
         return None

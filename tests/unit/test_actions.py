@@ -237,10 +237,12 @@ def test_after_a_stop_nothing_of_it_is_left(world: World) -> None:
     world.podman.containers[NAME] = build_container(NAME)
     assert asyncio.run(world.actions().sweep("8b")) is None
     assert world.podman.removed == []  # its unit is up
-    world.units.active = UnitActive.INACTIVE
+    world.units.active = UnitActive.FAILED  # conmon was killed
+    world.units.calls.clear()
     assert asyncio.run(world.actions().sweep("8b")) is None
     assert world.podman.removed == [NAME]
     assert load_running(world.files, "8b") is None
+    assert world.units.acts() == ["reset"]
 
 
 def test_a_masked_unit_and_one_from_elsewhere_hold(world: World) -> None:
