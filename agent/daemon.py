@@ -108,6 +108,7 @@ async def _run(options: Options) -> int:
             controller.put(FileTrouble(trouble))
     config_file.offer(encode_last(controller.config))
     watcher = UnitWatcher(units, controller.put, controller.roster.names)
+    units.on_job = watcher.on_job
     requests = Requests(controller)
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))

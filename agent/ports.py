@@ -84,6 +84,10 @@ class UnitFiles(Protocol):
 
     def remove(self, path: PurePosixPath) -> None: ...
 
+    def is_mask(self, path: PurePosixPath) -> bool:
+        """Whether `systemctl mask` has put its link to /dev/null there."""
+        ...
+
     async def generator_refusal(self, file_name: str, text: str) -> str | None:
         """Runs the host's own quadlet generator over `text`; None when it accepts it."""
         ...

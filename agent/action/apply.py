@@ -12,7 +12,7 @@ from agent.config.values import RendererChoice
 from agent.errors import Code, HostError
 from agent.plan.plan import Plan
 from agent.ports import UnitFiles, UnitManager
-from agent.render.choose import other_paths
+from agent.render.choose import all_paths, other_paths
 from agent.render.render import RenderedFile, render
 
 
@@ -20,6 +20,8 @@ async def apply(
     plan: Plan, file: RenderedFile, files: UnitFiles, units: UnitManager
 ) -> RenderedFile:
     """Returns what was installed: `file`, or a plain unit when the host's generator refuses it."""
+    if any(files.is_mask(path) for path in all_paths(plan.instance)):
+        raise _masked(file)  # by mask --runtime; our file would take the mask's place
     changed = files.read(file.path) != file.text
     if changed and file.renderer is RendererChoice.QUADLET:
         refusal = await files.generator_refusal(file.path.name, file.text)
@@ -46,11 +48,7 @@ async def _is_outdated(file: RenderedFile, units: UnitManager) -> bool:
 async def _verify(file: RenderedFile, units: UnitManager) -> None:
     status = await units.status(file.unit)
     if status.load_state == "masked":
-        raise HostError(
-            Code.UNIT_MASKED,
-            f"cannot start {file.unit}: it is masked",
-            f"systemctl unmask {file.unit}",
-        )
+        raise _masked(file)
     if is_shadowed(status, str(file.path)):
         raise shadowed(status, str(file.path))
     if status.load_state != "loaded":
@@ -59,3 +57,11 @@ async def _verify(file: RenderedFile, units: UnitManager) -> None:
             f"cannot load {file.unit} from {file.path}: it is {status.load_state}",
             f"systemctl status {file.unit}; journalctl -b -t podman-system-generator",
         )
+
+
+def _masked(file: RenderedFile) -> HostError:
+    return HostError(
+        Code.UNIT_MASKED,
+        f"cannot start {file.unit}: it is masked",
+        f"systemctl unmask {file.unit} (where it was masked so: --runtime)",
+    )

@@ -27,6 +27,8 @@ from agent.render.workload import (
     parse_key,
 )
 
+# Of ExecCondition= (units/front-is-up); the job itself ends with "done".
+CONDITION_NOT_MET = "exec-condition"
 # Each finds nothing any more, unless somebody makes new ones.
 CLEARINGS = 2
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
@@ -137,9 +139,10 @@ class Actions:
         save_running(self.files, running)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
-        if result is JobResult.DONE:
+        status = await self.units.status(unit)
+        if result is JobResult.DONE and status.active.is_up():
             return Started(running, file.refused)
-        return _explain(result, await self.units.status(unit))
+        return _explain(result, status)
 
     async def _prepare(self, turn: Turn) -> Prepared | Failure:
         for _ in range(CLEARINGS + 1):
@@ -177,7 +180,7 @@ class Actions:
 
 def _explain(result: JobResult, status: UnitStatus) -> Failure:
     """Why the job did not end with "done"."""
-    if result is JobResult.DEPENDENCY:
+    if status.result == CONDITION_NOT_MET:
         return Failure(Code.NOT_WISHED, f"cannot start {status.name}: its front unit is not active")
     detail = f"result {status.result}, exit status {status.exit_status}"
     return Failure(

@@ -217,8 +217,8 @@ class Controller:
         if record is None:
             return
         first = record.engine is None
-        record.front, record.engine = seen.front, seen.engine
-        wish = WishChanged(is_wished(seen.front))
+        record.see(seen.front, seen.engine, seen.job_ended)
+        wish = WishChanged(record.front is not None and is_wished(record.front))
         detail = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
         events: list[Event] = [EngineObserved(seen.engine.active, detail), wish]
         if not wish.wished:

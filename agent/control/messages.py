@@ -19,6 +19,7 @@ class UnitsSeen:
     front: UnitStatus
     engine: UnitStatus
     asked_at: float  # monotonic, before systemd was asked: what it says may be as old as this
+    job_ended: bool = False  # a job of the front unit has, with "done", since it was looked at last
 
 
 @dataclass(frozen=True, slots=True)

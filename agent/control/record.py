@@ -2,12 +2,13 @@
 """What the writer knows of one instance, and how that is shown."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.action.running import Running
 from agent.config.values import Profile
 from agent.model import Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.state import InstanceState
+from agent.policy.wish import was_stopped_when_failed
 from agent.ports import Server
 from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView
@@ -49,9 +50,19 @@ class Record:
     probe: "asyncio.Task[None] | None" = None
     started_at: float = 0.0  # monotonic, when the latest start ended
     revived_at: float = float("-inf")  # monotonic
+    stopped: str = ""  # the invocation of the front unit that was stopped after it had failed
     restarts: int = 0  # engines started in place of one that had failed, ever
     sweep: Sweep = field(default_factory=Sweep)
     file: FileCheck = field(default_factory=FileCheck)
+
+    def see(self, front: UnitStatus, engine: UnitStatus, job_ended: bool) -> None:
+        """What systemd says of the two units; `job_ended`: of the front unit, since the last time.
+        A stop of one that had failed leaves no trace in systemd, so it is kept here."""
+        if job_ended and self.front is not None and was_stopped_when_failed(self.front, front):
+            self.stopped = front.invocation_id
+        if self.stopped and self.stopped == front.invocation_id:
+            front = replace(front, stop_asked=True)
+        self.front, self.engine = front, engine
 
     @property
     def in_force(self) -> Profile:

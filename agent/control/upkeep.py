@@ -12,7 +12,7 @@ from agent.control.record import Record
 from agent.control.tasks import Tasks
 from agent.control.worker import Worker
 from agent.model import Phase, UnitActive
-from agent.policy.wish import has_crashed, was_killed_in_stop
+from agent.policy.wish import has_crashed, only_looks_wished
 
 # A front unit that crashes again and again is not started faster than this.
 REVIVE_EVERY_S = 5.0
@@ -82,7 +82,7 @@ class Upkeep:
             record.revived_at = now
             self._events.note(record.profile.name, "front-revived", "the front unit had crashed")
             self._tasks.spawn(self._worker.revive(record.profile.name))
-        elif was_killed_in_stop(front):
+        elif only_looks_wished(front):
             record.revived_at = now
             self._tasks.spawn(self._worker.forget_crash(record.profile.name))
 

@@ -43,6 +43,7 @@ class UnitWatcher:
         self._all = instances
         self._instances: dict[str, str] = {}  # unit -> instance
         self._changed: set[str] = set()
+        self._jobs_ended: set[str] = set()  # front units
         self._anew = False
         self._wake = asyncio.Event()
         self.began = asyncio.Event()  # all have been seen once, or it is known why not
@@ -51,6 +52,12 @@ class UnitWatcher:
         """From the bus; "" when all may have changed."""
         self._changed |= {self._instances[unit]} if unit else set(self._instances.values())
         self._wake.set()
+
+    def on_job(self, unit: str) -> None:
+        """From the bus: a job of that unit has ended with "done"."""
+        if unit in self._instances:
+            self._jobs_ended.add(unit)
+            self.on_change(unit)
 
     def on_systemd(self, problem: Failure | None) -> None:
         """From the bus: why systemd cannot be asked, or None when it can again."""
@@ -100,4 +107,7 @@ class UnitWatcher:
         # beside a front that still wishes.
         engine = await self._units.status(engine_unit(instance))
         front = await self._units.status(front_unit(instance))
-        self._put(UnitsSeen(instance, front, engine, asked_at))
+        # What was told before this answer belongs to it: a bus keeps the order.
+        job_ended = front.name in self._jobs_ended
+        self._jobs_ended.discard(front.name)
+        self._put(UnitsSeen(instance, front, engine, asked_at, job_ended))

@@ -158,9 +158,9 @@ class Worker:
             self._put(UnitsSeen(name, front, engine, asked_at))
 
     async def _front_is_up(self, name: str) -> bool:
-        """The rendered unit may only start beside its front unit (Requisite=). One that was held
-        has ended; it is started again here, and attach asks for the engine when it connects. Not
-        one that is on its way down: the start would take the place of a stop that is under way."""
+        """An engine may only start beside its front unit (ExecCondition=). One that was held has
+        ended; it is started again here, and attach asks for the engine when it connects. Not one
+        that is on its way down: nobody wants it back."""
         status = await self.actions.units.status(front_unit(name))
         if status.active.is_up():
             return True

@@ -61,6 +61,13 @@ class RenderedFiles:
                 "see: df -h, and: systemctl show -p ReadWritePaths deepseek-agent",
             ) from error
 
+    def is_mask(self, path: PurePosixPath) -> bool:
+        """Whether `systemctl mask` has put its link to /dev/null there."""
+        try:
+            return os.readlink(path) == os.devnull
+        except OSError:
+            return False
+
     def remove(self, path: PurePosixPath) -> None:
         """A file that is not there is no error."""
         try:

@@ -45,6 +45,8 @@ NOBODY = (
 )
 GONE = "cannot ask systemd: the system bus is gone"
 
+# A start of ours never takes the place of a job that is queued: a person's stop, above all.
+START_MODE = "fail"
 CLD_EXITED = 1  # <signal.h>
 STOP_WAS_ASKED = 3  # what units/front-stopped ends with
 
@@ -59,6 +61,7 @@ class Systemd:
         self._bus = Bus(address)
         self._jobs = Jobs()
         self._on_change: Callable[[str], None] = lambda unit: None
+        self.on_job: Callable[[str], None] = lambda unit: None  # told of each that ends with "done"
         self._paths: dict[str, str] = {}  # object path -> unit
 
     async def connect(self, on_change: Callable[[str], None]) -> None:
@@ -154,14 +157,14 @@ class Systemd:
         )
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
-        return await self._run_job("StartUnit", unit, deadline_s)
+        return await self._run_job("StartUnit", unit, START_MODE, deadline_s)
 
     async def stop(self, unit: str, deadline_s: float) -> JobResult:
-        return await self._run_job("StopUnit", unit, deadline_s)
+        return await self._run_job("StopUnit", unit, "replace", deadline_s)
 
     async def dispatch_start(self, unit: str) -> None:
         """Starts it without waiting for the job (the front unit's takes as long as the model)."""
-        await self._manager("StartUnit", "ss", [unit, "replace"])
+        await self._manager("StartUnit", "ss", [unit, START_MODE])
 
     async def reset_failed(self, unit: str) -> None:
         try:
@@ -173,11 +176,11 @@ class Systemd:
     async def reload(self) -> None:
         await self._manager("Reload", deadline_s=RELOAD_DEADLINE_S)
 
-    async def _run_job(self, method: str, unit: str, deadline_s: float) -> JobResult:
+    async def _run_job(self, method: str, unit: str, mode: str, deadline_s: float) -> JobResult:
         """Dispatch, then wait for that very job. The match on JobRemoved stands since connect(),
         otherwise a quick job would be missed."""
         with self._jobs.dispatch():
-            (path,) = await self._manager(method, "ss", [unit, "replace"])
+            (path,) = await self._manager(method, "ss", [unit, mode])
             waiter = self._jobs.waiter(str(path))
         try:
             async with asyncio.timeout(deadline_s):
@@ -226,6 +229,8 @@ class Systemd:
         match signal.member:
             case "JobRemoved":
                 self._jobs.on_removed(str(signal.body[1]), str(signal.body[3]))
+                if signal.body[3] == JobResult.DONE:
+                    self.on_job(str(signal.body[2]))
             case "PropertiesChanged" if signal.path in self._paths:
                 self._on_change(self._paths[signal.path])
             case "Reloading" if signal.body and signal.body[0] is False:

@@ -110,7 +110,7 @@ def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision
         case Phase.IDLE | Phase.STOPPING:
             return state, NOTHING
         case Phase.STARTING:
-            # The start in flight is refused by systemd (Requisite=); StartEnded tells.
+            # The start in flight is refused by systemd (ExecCondition=); StartEnded tells.
             return state, NOTHING
         case Phase.LOADING | Phase.SERVING:
             return _enter(state, Phase.STOPPING, now), NOTHING
@@ -124,10 +124,15 @@ def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision
 def _on_engine(
     state: InstanceState, event: EngineObserved, now: float, limits: Limits, chance: float
 ) -> tuple[InstanceState, Decision]:
+    was_down = state.engine.is_down()
     state = replace(state, engine=event.active)
     if event.active.is_up() and state.wished and state.phase in (Phase.BACKOFF, Phase.WAITING):
         return _enter(state, Phase.LOADING, now, state.failure), NOTHING
     if not event.active.is_down():
+        return state, NOTHING
+    if not was_down and state.phase is Phase.BACKOFF and state.wished:
+        if _was_refused(state.failure):
+            return _start(state, now)  # it was still on its way down; that is over
         return state, NOTHING
     match state.phase:
         case Phase.STOPPING if not state.wished and not state.acting:
@@ -141,6 +146,10 @@ def _on_engine(
             return _fail(state, died, now, limits, chance)
         case _:
             return state, NOTHING
+
+
+def _was_refused(failure: Failure | None) -> bool:
+    return failure is not None and failure.code is Code.UNIT_REFUSED
 
 
 def _on_started(

@@ -5,6 +5,8 @@ The wish lives in systemd alone; the agent keeps no copy, so an agent that crash
 restarted only has to look (design, section 2).
 """
 
+from dataclasses import replace
+
 from agent import exits
 from agent.model import UnitActive, UnitStatus
 
@@ -32,10 +34,24 @@ def has_crashed(front: UnitStatus) -> bool:
     return front.active is UnitActive.FAILED and _crashed(front)
 
 
-def was_killed_in_stop(front: UnitStatus) -> bool:
-    """True when it only looks like a crash: attach was killed while a stop was under way. systemd
-    should forget it, lest it be taken for a crash when it no longer tells the two apart."""
-    return front.active is UnitActive.FAILED and front.result in CRASHES and front.stop_asked
+def only_looks_wished(front: UnitStatus) -> bool:
+    """True when it is failed as a crashed or held one is, but somebody has stopped it. systemd
+    should forget that, lest it be taken for a wish when the two cannot be told apart any more."""
+    return (
+        front.active is UnitActive.FAILED
+        and front.stop_asked
+        and is_wished(replace(front, stop_asked=False))
+    )
+
+
+def was_stopped_when_failed(before: UnitStatus, now: UnitStatus) -> bool:
+    """Whether the job that ended between these two looks was a stop of a unit that had failed, by
+    which systemd changes nothing. Any start would have given the unit another invocation."""
+    return (
+        now.active is UnitActive.FAILED
+        and now.invocation_id == before.invocation_id
+        and before.active not in (UnitActive.ACTIVATING, UnitActive.UNKNOWN)
+    )
 
 
 def _crashed(front: UnitStatus) -> bool:
@@ -44,7 +60,8 @@ def _crashed(front: UnitStatus) -> bool:
 
 def _is_held(front: UnitStatus) -> bool:
     return (
-        front.result == "exit-code"
+        not front.stop_asked
+        and front.result == "exit-code"
         and front.exit_status == exits.HELD
         and front.unit_file_state == "enabled"
     )

@@ -18,7 +18,7 @@ def render_unit(workload: Workload) -> str:
         (
             "\n".join(HEADER) + "\n",
             unit_section(workload),
-            section("Service", (*service_lines(), *_service(workload))),
+            section("Service", (*service_lines(workload), *_service(workload))),
         )
     )
 

@@ -26,7 +26,7 @@ def render_quadlet(workload: Workload) -> str:
             "\n".join(HEADER) + "\n",
             unit_section(workload),
             section("Container", tuple(_container(workload))),
-            section("Service", service_lines()),
+            section("Service", service_lines(workload)),
         )
     )
 

@@ -3,9 +3,8 @@
 
 Written against systemd 255 (`busctl introspect org.freedesktop.systemd1 /org/freedesktop/systemd1`
 and the unit objects below it). What of the real one matters here and is kept: signals flow only
-after Subscribe(), and a second Subscribe() of a client is refused; LoadUnit() answers for units
-that do not exist; a start whose Requisite= is not up ends with "dependency"; PartOf= passes a stop
-on; a job may end before its caller has learned its path.
+after Subscribe(), and a second Subscribe() of a client is refused; LoadUnit() answers that do not exist; a start whose ExecCondition= is not met ends with "done" and a unit that is down;
+PartOf= passes a stop on; a job may end before its caller has learned its path.
 """
 
 import asyncio
@@ -67,7 +66,7 @@ class FakeSystemd:
 
     units: dict[str, FakeUnit] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)  # by unit; a start's and a stop's
-    beside: dict[str, str] = field(default_factory=dict)  # PartOf= and Requisite=
+    beside: dict[str, str] = field(default_factory=dict)  # PartOf= and ExecCondition=
     refuse: dict[str, str] = field(default_factory=dict)  # method -> error name
     delay_s: dict[str, float] = field(default_factory=dict)  # method -> before its reply
     late_once: dict[tuple[str, str], float] = field(default_factory=dict)  # (interface, unit)
@@ -223,7 +222,9 @@ class FakeSystemd:
         start = method == "StartUnit"
         front = self.units.get(self.beside.get(name, ""))
         if start and front is not None and front.active not in UP:
-            return self.remove_job(number, name, "dependency")
+            # ExecCondition=: the process ends, and the job with "done" (seen on systemd 252, 257).
+            self.change(name, "inactive", result="exec-condition", exit_status=0)
+            return self.remove_job(number, name, "done")
         if self.units[name].active != ("active" if start else "inactive"):
             await (self._go_up if start else self._go_down)(name, job)
         if job.ends:

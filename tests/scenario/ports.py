@@ -123,6 +123,9 @@ class RootedFiles:
     def remove(self, path: PurePosixPath) -> None:
         RenderedFiles().remove(self.at(path))
 
+    def is_mask(self, path: PurePosixPath) -> bool:
+        return RenderedFiles().is_mask(self.at(path))
+
     async def generator_refusal(self, file_name: str, text: str) -> str | None:
         if self.fails is not None:
             raise self.fails

@@ -2,6 +2,7 @@
 """What happens to the bus, to files, to a stop and to the agent's own memory, seen from serving."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from agent.errors import Code
 from agent.facts import PayloadFacts
 from agent.model import Phase, container_name, engine_unit, front_unit
 from agent.render.choose import RUN_QUADLET
-from tests.build import build_container
+from tests.build import build_container, build_inventory
 from tests.scenario.world import Agent, World, host, play, running, until
 
 FRONT, ENGINE = front_unit("8b"), engine_unit("8b")
@@ -123,6 +124,35 @@ def test_attach_killed_in_the_middle_of_a_stop(world: World) -> None:
         assert ("ResetFailedUnit", FRONT) in world.acted()
         assert world.acted().count(START) == 1
         assert ("StartUnit", FRONT) not in world.acted()
+
+    play(world, scenario)
+
+
+@pytest.mark.parametrize("failed", ["crashed", "held"])
+def test_a_stop_of_a_front_that_has_failed(world: World, failed: str) -> None:
+    """systemd changes nothing by it, and a person means it."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        if failed == "held":
+            world.podman.images[world.profile("8b").images.a2] = ""
+            world.start()
+            await agent.reach(Phase.HELD)
+            await until(lambda: world.front() == "failed")
+            await asyncio.sleep(0.1)  # it has been seen
+        else:
+            await serve(world, agent)
+            agent.controller.roster.get("8b").revived_at = time.monotonic()  # type: ignore[union-attr]
+            world.kill_front()
+            await until(lambda: world.front() == "failed")
+            await asyncio.sleep(0.1)
+            world.kill_engine()  # PartOf=
+        world.systemd.remove_job(4711, FRONT, "done")
+        await until(lambda: not agent.view().wished)
+        world.podman.images.clear()
+        agent.see(build_inventory(1))
+        await until(lambda: world.front() == "inactive", within_s=8.0)
+        assert ("StartUnit", FRONT) not in world.acted()
+        assert world.acted().count(START) == (failed == "crashed")
 
     play(world, scenario)
 

@@ -255,6 +255,7 @@ class Agent:
             BOOT,
         )
         watcher = UnitWatcher(units, controller.put, controller.roster.names)
+        units.on_job = watcher.on_job
         requests = Requests(controller)
         server = SocketServer(build_app(controller.board, requests))
         world.socket.unlink(missing_ok=True)

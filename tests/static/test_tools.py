@@ -9,7 +9,7 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[2]
 PYTHON_SCRIPTS = ("rpm/bundled", "rpm/check-install", "rpm/install-vendor", "rpm/prepare-sources")
-SHELL_SCRIPTS = ("tests/prepare", ".ci/run", "units/front-stopped", "rpm/lock")
+SHELL_SCRIPTS = ("tests/prepare", ".ci/run", "units/front-is-up", "units/front-stopped", "rpm/lock")
 
 pytestmark = pytest.mark.timeout(240)
 

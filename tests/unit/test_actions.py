@@ -301,7 +301,7 @@ def test_a_unit_that_does_not_load(world: World, load: str) -> None:
 @pytest.mark.parametrize(
     ("result", "code"),
     [
-        (JobResult.DEPENDENCY, Code.NOT_WISHED),
+        (JobResult.DEPENDENCY, Code.UNIT_START_FAILED),
         (JobResult.FAILED, Code.UNIT_START_FAILED),
         (JobResult.TIMEOUT, Code.UNIT_START_FAILED),
         (JobResult.CANCELED, Code.UNIT_START_FAILED),

@@ -494,3 +494,18 @@ def test_what_may_pass_soon_is_tried_for_a_minute_and_then_held() -> None:
     assert again.phase is H
     other, _ = step(replace(state, phase=S, acting=True), StartEnded(RETRY))
     assert other.phase is B
+
+
+def test_what_was_refused_while_it_stopped_is_started_when_it_has() -> None:
+    refused = Failure(Code.UNIT_REFUSED, "cannot start it yet: it is deactivating")
+    waiting = InstanceState(
+        Phase.BACKOFF, True, 0.0, 3, 100.0, refused, engine=UnitActive.DEACTIVATING
+    )
+    state, decision = decide(waiting, EngineObserved(UnitActive.INACTIVE), 1.0, LIMITS)
+    assert (state.phase, isinstance(decision, Start)) == (Phase.STARTING, True)
+    # Refused for another reason: its time has to come, or each look would be a try.
+    for down in (UnitActive.INACTIVE, UnitActive.FAILED):
+        stays, decision = decide(
+            replace(waiting, engine=down), EngineObserved(UnitActive.INACTIVE), 1.0, LIMITS
+        )
+        assert (stays.phase, decision) == (Phase.BACKOFF, NOTHING)

@@ -32,7 +32,8 @@ def verify(folder: Path, file: RenderedFile) -> str:
     for name in ("deepseek@.service", "deepseek.slice"):
         shutil.copy(TREE / "units" / name, units)
     helpers = "usr/libexec/deepseek-agent"
-    for program in ("usr/bin/podman", "bin/rm", f"{helpers}/attach", f"{helpers}/front-stopped"):
+    ours = (f"{helpers}/{name}" for name in ("attach", "front-is-up", "front-stopped"))
+    for program in ("usr/bin/podman", "bin/rm", *ours):
         path = folder / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n", encoding="utf-8")

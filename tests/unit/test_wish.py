@@ -8,7 +8,7 @@ import pytest
 
 from agent import exits
 from agent.model import UnitActive
-from agent.policy.wish import has_crashed, is_wished, was_killed_in_stop
+from agent.policy.wish import has_crashed, is_wished, only_looks_wished, was_stopped_when_failed
 from tests.build import build_front
 
 # systemd.exec(5), "$SERVICE_RESULT", and what systemd may add.
@@ -90,7 +90,28 @@ def test_killed_in_a_stop_is_stopped(active: UnitActive, result: str) -> None:
     front = replace(build_front(active, result, 9), stop_asked=True)
     assert not has_crashed(front)
     assert is_wished(front) is (active in UP)
-    assert was_killed_in_stop(front) is (active is UnitActive.FAILED and result in CRASHES)
+    assert only_looks_wished(front) is (active is UnitActive.FAILED and result in CRASHES)
+
+
+@pytest.mark.parametrize("before", UnitActive)
+@pytest.mark.parametrize("now", UnitActive)
+@pytest.mark.parametrize("same", [True, False])
+def test_a_stop_of_what_has_failed(before: UnitActive, now: UnitActive, same: bool) -> None:
+    """While it is activating, the job that ended may be that of its start."""
+    first = replace(build_front(before), invocation_id="a")
+    second = replace(build_front(now), invocation_id="a" if same else "b")
+    known = before not in (UnitActive.ACTIVATING, UnitActive.UNKNOWN)
+    expected = same and known and now is UnitActive.FAILED
+    assert was_stopped_when_failed(first, second) is expected
+
+
+def test_a_held_one_that_was_stopped() -> None:
+    front = build_front(UnitActive.FAILED, "exit-code", exits.HELD)
+    assert is_wished(front)
+    stopped = replace(front, stop_asked=True)
+    assert not is_wished(stopped)
+    assert only_looks_wished(stopped)
+    assert not only_looks_wished(front)
 
 
 @pytest.mark.parametrize("active", UnitActive)

@@ -142,12 +142,13 @@ def test_a_result_that_a_newer_systemd_adds(bus: PrivateBus) -> None:
     asyncio.run(scenario())
 
 
-def test_requisite_that_is_down_is_dependency(bus: PrivateBus) -> None:
+def test_a_condition_that_is_not_met(bus: PrivateBus) -> None:
     async def scenario() -> None:
         async with connected(bus) as (units, fake):
             fake.add(FRONT)
             fake.beside[ENGINE] = FRONT
-            assert await units.start(ENGINE, 5.0) is JobResult.DEPENDENCY
+            assert await units.start(ENGINE, 5.0) is JobResult.DONE
+            assert (await units.status(ENGINE)).result == "exec-condition"
             assert fake.units[ENGINE].active == "inactive"
 
     asyncio.run(scenario())
