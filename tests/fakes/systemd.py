@@ -3,7 +3,8 @@
 
 Written against systemd 255 (`busctl introspect org.freedesktop.systemd1 /org/freedesktop/systemd1`
 and the unit objects below it). What of the real one matters here and is kept: signals flow only
-after Subscribe(), and a second Subscribe() of a client is refused; LoadUnit() answers that do not exist; a start whose ExecCondition= is not met ends with "done" and a unit that is down;
+after Subscribe(), and a second Subscribe() of a client is refused; LoadUnit() answers for units
+that do not exist; a start whose ExecCondition= is not met ends with "done" and a unit that is down;
 PartOf= passes a stop on; a job may end before its caller has learned its path.
 """
 
