@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""`ports.ContainerEngine` that also mends Podman's API: its socket unit when it is off, its service
-when that has stopped answering. Containers do not depend on either.
+"""`ports.ContainerEngine` that also mends Podman's API: its socket unit when it is off, and both its
+units when it hangs, refuses or answers errors again and again. Containers do not depend on them.
 
 Nobody visits for a year, so an API service that hangs would keep a dead engine down for ever.
 """
@@ -22,10 +22,10 @@ SERVICE = "podman.service"
 SOCKET_DEADLINE_S = 10.0
 # Its TimeoutStopSec, after which systemd kills it, is the default of 90 s.
 SERVICE_DEADLINE_S = 100.0
-# In a row. Each takes 10 s, and something long (a big image being stored) may hold Podman's lock.
-SILENT_LIMIT = 3
+# In a row. One may be something long that holds Podman's lock, a big image being stored.
+FAILURES_LIMIT = 3
 # Where the cause is another one (a hung disk), it does not help, and is not done again and again.
-RESTART_EVERY_S = 600.0
+RENEW_EVERY_S = 120.0
 
 Result = TypeVar("Result")
 
@@ -36,8 +36,8 @@ class HealingPodman:
     def __init__(self, podman: ContainerEngine, units: UnitManager) -> None:
         self._podman = podman
         self._units = units
-        self._silent = 0
-        self._restarted_at = -RESTART_EVERY_S
+        self._failures = 0
+        self._renewed_at = -RENEW_EVERY_S
 
     async def survey(self, images: Sequence[str]) -> PodmanSurvey:
         return await self._ask(lambda: self._podman.survey(images))
@@ -52,24 +52,28 @@ class HealingPodman:
             if not await self._mend(error):
                 raise
             answer = await ask()
-        self._silent = 0
+        self._failures = 0
         return answer
 
     async def _mend(self, error: HostUnavailable) -> bool:
         """Whether it is worth asking again now."""
-        match error.failure.code:
-            case Code.PODMAN_UNAVAILABLE:
-                return await self._open_socket(error)
-            case Code.PODMAN_SILENT:
-                self._silent += 1
-                return self._silent >= SILENT_LIMIT and await self._restart_service()
-            case _:
-                return False
-
-    async def _open_socket(self, refused: HostUnavailable) -> bool:
-        status = await self._units.status(SOCKET)
-        if status.active.is_up():
+        if error.failure.code not in (Code.PODMAN_UNAVAILABLE, Code.PODMAN_SILENT):
             return False
+        self._failures += 1
+        if not (await self._units.status(SOCKET)).active.is_up():
+            await self._open_socket(error)
+            return True
+        now = time.monotonic()
+        if self._failures < FAILURES_LIMIT or now - self._renewed_at < RENEW_EVERY_S:
+            return False
+        self._renewed_at = now
+        log.warning("podman-api-renewed", reason=error.failure.message)
+        await self._units.stop(SOCKET, SOCKET_DEADLINE_S)
+        await self._units.stop(SERVICE, SERVICE_DEADLINE_S)
+        await self._open_socket(error)
+        return True
+
+    async def _open_socket(self, refused: HostUnavailable) -> None:
         log.warning("podman-socket-started", reason=refused.failure.message)
         try:
             await self._units.start(SOCKET, SOCKET_DEADLINE_S)
@@ -79,14 +83,3 @@ class HealingPodman:
                 f"cannot ask Podman: {SOCKET} is off, and {error.failure.message}",
                 f"systemctl unmask {SOCKET}; systemctl start {SOCKET}",
             ) from error
-        return True
-
-    async def _restart_service(self) -> bool:
-        """The socket starts it again with the next question."""
-        now = time.monotonic()
-        if now - self._restarted_at < RESTART_EVERY_S:
-            return False
-        self._restarted_at = now
-        log.warning("podman-service-restarted", reason=f"no answer {self._silent} times in a row")
-        await self._units.stop(SERVICE, SERVICE_DEADLINE_S)
-        return True

@@ -73,7 +73,8 @@ class Worker:
         except Exception as error:  # the root of a task
             outcome = _internal(name, "start", error)
         self._put(StartDone(name, outcome, time.monotonic()))
-        if isinstance(outcome, Started):
+        # What was wished may not be any more: an attach that is gone can have asked last.
+        if isinstance(outcome, Started) or outcome.code is Code.NOT_WISHED:
             await self._look_again(name)
 
     async def stop(self, name: str) -> None:

@@ -140,7 +140,8 @@ class Systemd:
     async def status(self, unit: str) -> UnitStatus:
         (path,) = await self._manager("LoadUnit", "s", [unit])
         unit_properties = await self._properties(str(path), UNIT)
-        service = await self._properties(str(path), SERVICE)
+        is_service = unit.endswith(".service")
+        service = await self._properties(str(path), SERVICE) if is_service else {}
         return UnitStatus(
             name=unit,
             load_state=_text(unit_properties, "LoadState"),

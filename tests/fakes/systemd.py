@@ -211,6 +211,8 @@ class FakeSystemd:
             case "GetAll":
                 name = str(message.path).rsplit("/", maxsplit=1)[-1]
                 unit = next(one for one in self.units.values() if escape(one.name) == name)
+                if argument == SERVICE and not unit.name.endswith(".service"):
+                    return "org.freedesktop.DBus.Error.UnknownInterface", None
                 return "a{sv}", [_unit(unit) if argument == UNIT else _service(unit)]
             case _:
                 return "org.freedesktop.DBus.Error.UnknownMethod", None

@@ -157,6 +157,22 @@ def test_a_stop_of_a_front_that_has_failed(world: World, failed: str) -> None:
     play(world, scenario)
 
 
+def test_an_attach_that_is_gone_has_asked_last(world: World) -> None:
+    """Its connection waited in the socket's queue while the agent was away."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        world.stop()
+        await agent.reach(Phase.IDLE)
+        await agent.requests.attach("8b", resumed=False)
+        await until(lambda: "backoff" in agent.kinds())
+        await agent.reach(Phase.IDLE)
+        assert not agent.view().wished
+        assert world.acted().count(START) == 1
+
+    play(world, scenario)
+
+
 def test_a_front_on_its_way_down_is_not_started(world: World) -> None:
     """A start would take the place of the stop that is under way."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agent.action import healing
-from agent.action.healing import SERVICE, SILENT_LIMIT, SOCKET, HealingPodman
+from agent.action.healing import FAILURES_LIMIT, SERVICE, SOCKET, HealingPodman
 from agent.errors import Code, HostError, HostUnavailable
 from agent.facts import PodmanSurvey
 from agent.model import JobResult, UnitActive, UnitStatus
@@ -79,7 +79,7 @@ def test_a_socket_that_is_off_is_started_and_asked_again() -> None:
     assert inner.asked == 2
 
 
-def test_a_socket_that_is_on_is_left_alone() -> None:
+def test_a_socket_that_is_on_is_left_alone_at_first() -> None:
     units = FakeUnits(UnitActive.ACTIVE)
     assert ask(HealingPodman(FakePodman([REFUSED]), units)) is REFUSED
     assert units.acts == []
@@ -94,15 +94,20 @@ def test_a_masked_socket_is_named() -> None:
     assert "unmask" in answer.failure.hint
 
 
-def test_a_service_that_stays_silent_is_stopped_once() -> None:
-    inner, units = FakePodman([SILENT]), FakeUnits(UnitActive.ACTIVE)
-    podman = HealingPodman(inner, units)
-    for _ in range(SILENT_LIMIT - 1):
-        assert ask(podman) is SILENT
+RENEWED = [("stop", SOCKET), ("stop", SERVICE), ("start", SOCKET)]
+
+
+@pytest.mark.parametrize("trouble", [SILENT, REFUSED])
+def test_an_api_that_stays_in_trouble_is_renewed_once(trouble: HostUnavailable) -> None:
+    """It hangs, it answers errors, or somebody has removed its socket's file."""
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = HealingPodman(FakePodman([trouble]), units)
+    for _ in range(FAILURES_LIMIT - 1):
+        assert ask(podman) is trouble
     assert units.acts == []
     for _ in range(5):  # it does not help
-        assert ask(podman) is SILENT
-    assert units.acts == [("stop", SERVICE)]
+        assert ask(podman) is trouble
+    assert units.acts == RENEWED
 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
@@ -114,9 +119,17 @@ def test_an_answer_in_between_begins_the_count_anew() -> None:
 
 
 def test_after_a_while_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(healing, "RESTART_EVERY_S", 0.0)
+    monkeypatch.setattr(healing, "RENEW_EVERY_S", 0.0)
     units = FakeUnits(UnitActive.ACTIVE)
     podman = HealingPodman(FakePodman([SILENT]), units)
-    for _ in range(SILENT_LIMIT + 1):
+    for _ in range(FAILURES_LIMIT + 1):
         ask(podman)
-    assert units.acts == [("stop", SERVICE)] * 2
+    assert units.acts == RENEWED * 2
+
+
+def test_other_trouble_is_none_of_podman_s() -> None:
+    lost = HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot ask systemd: the bus is gone")
+    units = FakeUnits()
+    for _ in range(FAILURES_LIMIT + 1):
+        assert ask(HealingPodman(FakePodman([lost]), units)) is lost
+    assert units.acts == []

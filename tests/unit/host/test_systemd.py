@@ -257,6 +257,16 @@ def test_a_unit_that_does_not_exist_has_a_status(bus: PrivateBus) -> None:
     asyncio.run(scenario())
 
 
+def test_a_unit_that_is_no_service_has_a_status(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add("podman.socket", active="active")
+            status = await units.status("podman.socket")
+            assert (status.active, status.result) == (UnitActive.ACTIVE, "")
+
+    asyncio.run(scenario())
+
+
 def test_every_field_of_a_status(bus: PrivateBus) -> None:
     async def scenario() -> None:
         async with connected(bus) as (units, fake):
