@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""`ports.ContainerEngine` that also mends Podman's API: its socket unit when it is off, and both its
-units when it hangs, refuses or answers errors again and again. Containers do not depend on them.
+"""`ports.ContainerEngine` that also mends Podman's API: its socket unit when it is off, and both of
+its units when it hangs, refuses or answers errors again and again. Containers do not need them.
 
 Nobody visits for a year, so an API service that hangs would keep a dead engine down for ever.
 """
