@@ -156,6 +156,15 @@ def wait_status(host: LabHost, unit: str, text: str, limit_s: float = 15) -> Non
         time.sleep(ANSWER_EVERY_S)
 
 
+def wait_told(host: LabHost, text: str, *, told: bool = True, limit_s: float = 15) -> None:
+    """Until `deepseekctl status` says so, or does not any more."""
+    started = time.monotonic()
+    while (text in host.run(["deepseekctl", "status"], check=False).stdout) is not told:
+        if time.monotonic() - started > limit_s:
+            raise LabError(f"{text!r} is told: {not told}, after {limit_s} s\n{describe(host)}")
+        time.sleep(ANSWER_EVERY_S)
+
+
 def image_id(host: LabHost) -> str:
     """Of the engine's image, in full."""
     inspect = ["podman", "image", "inspect", "--format={{.Id}}", ENGINE_IMAGE]

@@ -209,12 +209,11 @@ def test_a_bad_setting_leaves_the_one_in_force(host: LabHost) -> None:
     assert checked.returncode == 78
     assert "bad.toml: limits.backof: unknown key" in checked.stderr
     host.run(["systemctl", "reload", "deepseek-agent"])
-    time.sleep(1)
-    assert "configuration not in force" in host.run(["deepseekctl", "status"], check=False).stdout
+    product.wait_told(host, "configuration not in force")
     assert product.ask(host) is not None
     host.run(["rm", "/etc/deepseek-agent/agent.toml.d/bad.toml"])
     host.run(["systemctl", "reload", "deepseek-agent"])
-    time.sleep(1)
+    product.wait_told(host, "configuration not in force", told=False)
     assert host.run(["deepseekctl", "status"]).returncode == 0
 
 
