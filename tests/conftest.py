@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""For all tests: how golden files are written anew."""
+"""For all tests: how golden files are written anew, and no stopwatch on generated examples."""
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slower than any deadline for one example; pytest's own timeout stands.
+settings.register_profile("deepseek", deadline=None)
+settings.load_profile("deepseek")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
