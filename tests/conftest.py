@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""For all tests: how golden files are written anew, and no stopwatch on generated examples."""
+"""For all tests: golden files, no stopwatch on examples, and a report for each failure."""
+
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -15,3 +17,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/golden anew from what is rendered now; look at the difference afterwards",
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Python 3.11.2 miscounts, now and then, how deep it is in a syntax tree (python/cpython
+    106905); pytest reads one to show where a test failed, and the whole run ended there, without
+    the name of the test.
+    """
+    try:
+        return (yield)
+    except SystemError:
+        return pytest.TestReport.from_item_and_call(item, call)

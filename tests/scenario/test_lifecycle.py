@@ -165,7 +165,7 @@ def test_an_attach_that_is_gone_has_asked_last(world: World) -> None:
         world.stop()
         await agent.reach(Phase.IDLE)
         await agent.requests.attach("8b", resumed=False)
-        await until(lambda: "backoff" in agent.kinds())
+        await until(lambda: agent.kinds().count("starting") == 2)  # it was believed
         await agent.reach(Phase.IDLE)
         assert not agent.view().wished
         assert world.acted().count(START) == 1
