@@ -109,7 +109,7 @@ async def _run(options: Options) -> int:
     config_file.offer(encode_last(controller.config))
     watcher = UnitWatcher(units, controller.put, controller.roster.names)
     units.on_job = watcher.on_job
-    requests = Requests(controller)
+    requests = Requests(controller, watcher.look)
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
     )

@@ -217,13 +217,16 @@ class Controller:
         if record is None:
             return
         first = record.engine is None
-        record.see(seen.front, seen.engine, seen.job_ended)
+        anew = record.see(seen.front, seen.engine, seen.job_ended)
         wish = WishChanged(record.front is not None and is_wished(record.front))
         detail = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
         events: list[Event] = [EngineObserved(seen.engine.active, detail), wish]
         if not wish.wished:
             events.reverse()  # an engine that is down because nobody wants it has not died
-        if seen.asked_at < record.started_at:
+        if anew and seen.engine.active.is_down():
+            # Stopped and started while nobody looked: the stop took the engine down.
+            events.insert(0, WishChanged(False))
+        elif seen.asked_at < record.started_at:
             events.remove(events[0] if wish.wished else events[1])  # older than our own start
         for event in events:
             self._feed(seen.instance, event)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.action.running import Running
 from agent.config.values import Profile
-from agent.model import Inventory, Phase, UnitStatus, engine_unit
+from agent.model import Inventory, Phase, UnitActive, UnitStatus, engine_unit
 from agent.policy.state import InstanceState
 from agent.policy.wish import was_stopped_when_failed
 from agent.ports import Server
@@ -55,14 +55,21 @@ class Record:
     sweep: Sweep = field(default_factory=Sweep)
     file: FileCheck = field(default_factory=FileCheck)
 
-    def see(self, front: UnitStatus, engine: UnitStatus, job_ended: bool) -> None:
+    def see(self, front: UnitStatus, engine: UnitStatus, job_ended: bool) -> bool:
         """What systemd says of the two units; `job_ended`: of the front unit, since the last time.
-        A stop of one that had failed leaves no trace in systemd, so it is kept here."""
+        A stop of one that had failed leaves no trace in systemd, so it is kept here. True when the
+        front unit was up before, and has been started anew."""
+        before = self.front
         if job_ended and self.front is not None and was_stopped_when_failed(self.front, front):
             self.stopped = front.invocation_id
         if self.stopped and self.stopped == front.invocation_id:
             front = replace(front, stop_asked=True)
         self.front, self.engine = front, engine
+        return (
+            before is not None
+            and before.active in (UnitActive.ACTIVE, UnitActive.ACTIVATING)
+            and "" != before.invocation_id != front.invocation_id
+        )
 
     @property
     def in_force(self) -> Profile:

@@ -2,6 +2,7 @@
 """What is asked of the writer from outside: by the socket (`status.server.Control`), by SIGHUP."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from agent.config.values import Config, Mode, find_profile
 from agent.control.controller import Controller, observing
@@ -13,14 +14,21 @@ from agent.policy.state import Event, RestartRequested, WishChanged
 
 
 class Requests:
-    """Puts requests in the writer's queue and returns when they have been taken."""
+    """Puts requests in the writer's queue and returns when they have been taken. `look` has the
+    writer told what systemd says of an instance now."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, look: Callable[[str], Awaitable[None]]) -> None:
         self._controller = controller
+        self._look = look
 
     async def attach(self, instance: str, resumed: bool) -> None:
         """The front unit's main process is here, so the instance is wished. `resumed`: it was here
         before, and only the agent is new: that is no reason to hurry."""
+        self._known(instance)
+        if not resumed:
+            # A front unit that starts while the instance serves, as far as is known: it was stopped
+            # in a moment in which the agent did not run, and the news waits on the bus.
+            await self._look(instance)
         await self._ask(instance, WishChanged(True, again=not resumed))
 
     async def restart(self, instance: str) -> None:

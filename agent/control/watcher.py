@@ -96,12 +96,14 @@ class UnitWatcher:
                     self._instances[unit] = instance
                     await self._units.watch(unit)
         for instance in sorted(changed):
-            await self._look(instance)
+            await self.look(instance)
         if anew:
             self._put(SystemdSeen(None))
             self.began.set()
 
-    async def _look(self, instance: str) -> None:
+    async def look(self, instance: str) -> None:
+        """The writer has been told what systemd says now when this returns. Raises HostUnavailable,
+        HostError."""
         asked_at = time.monotonic()
         # In this order: a stop begins at the front, so an engine that it took down is never seen
         # beside a front that still wishes.

@@ -72,6 +72,7 @@ class FakeSystemd:
     delay_s: dict[str, float] = field(default_factory=dict)  # method -> before its reply
     late_once: dict[tuple[str, str], float] = field(default_factory=dict)  # (interface, unit)
     mute: set[str] = field(default_factory=set)  # methods that are never answered
+    silent: bool = False  # no signal goes out
     calls: list[tuple[str, str]] = field(default_factory=list)
     on_starting: Callable[[str], None] = lambda unit: None
     on_started: Callable[[str], None] = lambda unit: None
@@ -145,7 +146,7 @@ class FakeSystemd:
         task.add_done_callback(self._tasks.discard)
 
     def _signal(self, path: str, interface: str, name: str, types: str, body: list[object]) -> None:
-        if self._subscribers:
+        if self._subscribers and not self.silent:
             self._bus.send(Message.new_signal(path, interface, name, types, body))
 
     def _on_message(self, message: Message) -> Message | bool | None:

@@ -16,7 +16,8 @@ from .process import LabError
 from .rootfs import Flavour
 from .state import list_hosts
 
-CACHED = ("image", *(f"{kind}-{flavour}" for kind in ("root", "package") for flavour in Flavour))
+KINDS = ("root", "package", "next-package")
+CACHED = ("image", *(f"{kind}-{flavour}" for kind in KINDS for flavour in Flavour))
 
 
 def hosts_directory() -> Path:

@@ -111,11 +111,7 @@ def check_serving(host: LabHost, result: Result, strike: Strike) -> Iterator[str
 def check_stopped(host: LabHost, result: Result, strike: Strike) -> Iterator[str]:
     """Killed while stopping: it is stopped, stays so, and the next start finds nothing of it."""
     seen, problems = wait_until_none(
-        host,
-        strike.cursor,
-        not_stopped,
-        SETTLED_LIMIT_S,
-        is_lost=lambda seen: seen.front_starts > 1,
+        host, strike.cursor, not_stopped, SETTLED_LIMIT_S, strike.is_undone
     )
     result.seconds, result.starts = time.monotonic() - strike.killed_at, seen.engine_starts
     if problems:
@@ -126,7 +122,7 @@ def check_stopped(host: LabHost, result: Result, strike: Strike) -> Iterator[str
         seen = look(host, strike.cursor)
         problems = list(not_stopped(seen))
         yield from (f"stopped, then: {one}" for one in problems)
-    if seen.engine_starts != 1 or seen.front_starts != 1:
+    if strike.is_undone(seen):
         yield f"started again: front {seen.front_starts}, engine {seen.engine_starts} starts"
     result.starts = seen.engine_starts
     seen, left = wait_until_none(host, strike.cursor, not_clean_of(strike), CLEAN_LIMIT_S)

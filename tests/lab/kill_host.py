@@ -35,6 +35,19 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """How the host is, as kills_inside.py tells it."""
+
+    units: dict[str, str]
+    engine: str
+    status: dict[str, object]
+    engine_starts: int
+    front_starts: int
+    left: list[str]
+    failed: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Strike:
     """What was killed, as kills_inside.py tells it."""
 
@@ -49,18 +62,10 @@ class Strike:
     def fatal(self) -> bool:
         return bool(FATAL & self.killed.keys())
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """How the host is, as kills_inside.py tells it."""
-
-    units: dict[str, str]
-    engine: str
-    status: dict[str, object]
-    engine_starts: int
-    front_starts: int
-    left: list[str]
-    failed: dict[str, str]
+    def is_undone(self, seen: Seen) -> bool:
+        """Something was started once more although it shall stop. (What was killed before the stop
+        may have been back when that came.)"""
+        return self.after_ms >= 0 and (seen.front_starts, seen.engine_starts) != (1, 1)
 
 
 def prepare(host: LabHost) -> None:

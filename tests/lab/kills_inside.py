@@ -35,13 +35,24 @@ COMMAND_LIMIT_S = 90
 REAPED_LIMIT_S = 2.0
 
 
+class Process(NamedTuple):
+    pid: int
+    started: str  # in clock ticks since boot: a pid is used again
+
+
+class Killed(NamedTuple):
+    names: dict[str, str]
+    at: float
+
+
 def main(verb: str, *arguments: str) -> None:
     verbs: dict[str, Callable[..., object]] = {"strike": strike, "look": look, "clean": clean}
     print(json.dumps(verbs[verb](*arguments)))
 
 
 def strike(phase: str, milliseconds: str, *victims: str) -> dict[str, object]:
-    """Brings 8b to the phase and kills the victims that are there, so long after it began."""
+    """Brings 8b to the phase and kills the victims that are there, so long after it began; before,
+    when the time is negative."""
     run("journalctl", "--sync")
     cursor = run("journalctl", "--lines=0", "--show-cursor").split("cursor: ")[1].strip()
     starting = time.monotonic()
@@ -50,27 +61,43 @@ def strike(phase: str, milliseconds: str, *victims: str) -> dict[str, object]:
     start_s = time.monotonic() - starting
     engine = find_engine()
     known = find(victims)
+    wait_s = int(milliseconds) / 1000
+    killed = Killed({}, 0)
+    if wait_s < 0:
+        killed = kill(known)
+        time.sleep(-wait_s)
+    began = time.monotonic()
     if phase != "steady":
         run("systemctl", phase, "--no-block", FRONT)
-    began = time.monotonic()
-    time.sleep(int(milliseconds) / 1000)
-    if phase == "start":  # only now there is something to be found
-        known = find(victims)
+        began = time.monotonic()
+    if wait_s >= 0:
+        time.sleep(wait_s)
+        # In a start there is something to be found only now.
+        killed = kill(find(victims) if phase == "start" else known)
+    return {
+        "cursor": cursor,
+        "start_s": start_s,
+        "engine": name_process(engine),
+        "killed": killed.names,
+        "killed_at": killed.at,
+        "after_ms": round((killed.at - began) * 1000),
+    }
+
+
+def kill(known: dict[str, Process]) -> Killed:
+    """Those that are alive, all at once; returns when their parents know."""
     there = {victim: process for victim, process in known.items() if is_alive(process)}
     names = {victim: name_of(process.pid) for victim, process in there.items()}
     for process in there.values():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-    killed_at = time.monotonic()
-    wait_reaped(list(there.values()))
-    return {
-        "cursor": cursor,
-        "start_s": start_s,
-        "engine": name_process(engine),
-        "killed": names,
-        "killed_at": killed_at,
-        "after_ms": round((killed_at - began) * 1000),
-    }
+    at = time.monotonic()
+    deadline = at + REAPED_LIMIT_S
+    while any(process_of(one.pid) == one for one in there.values()):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.005)
+    return Killed(names, at)
 
 
 def look(cursor: str) -> dict[str, object]:
@@ -100,11 +127,6 @@ def clean() -> None:
 
 
 # --- processes -----------------------------------------------------------------------------------
-
-
-class Process(NamedTuple):
-    pid: int
-    started: str  # in clock ticks since boot: a pid is used again
 
 
 def find(victims: Sequence[str]) -> dict[str, Process]:
@@ -179,13 +201,6 @@ def list_payload() -> list[int]:
     """Of a container, or in the control groups of the engines."""
     groups = ((pid, read(pid, "cgroup")) for pid in list_pids())
     return [pid for pid, text in groups if b"libpod" in text or b"/deepseek.slice" in text]
-
-
-def wait_reaped(processes: Sequence[Process]) -> None:
-    """Until systemd, or who else is the parent, knows of the death."""
-    deadline = time.monotonic() + REAPED_LIMIT_S
-    while any(process_of(one.pid) == one for one in processes) and time.monotonic() < deadline:
-        time.sleep(0.005)
 
 
 # --- the state of the host -----------------------------------------------------------------------

@@ -64,23 +64,23 @@ def supply(host: LabHost, npus: int = 8) -> None:
     add_model(host)
 
 
-def packages(flavour: Flavour) -> list[Path]:
-    """The RPMs of this tree for a flavour; built once for the same sources."""
+def packages(flavour: Flavour, tree: Path = TREE, cached_as: str = "package") -> list[Path]:
+    """The RPMs of a source tree for a flavour; built once for the same sources."""
     with tempfile.TemporaryDirectory(prefix="deepseek-sources-") as folder:
         sources = Path(folder) / "SOURCES"
-        prepare_sources(flavour, TREE, sources)
+        prepare_sources(flavour, tree, sources)
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources.iterdir()]
-        recipe = [(TREE / name).read_bytes() for name in RECIPE]
+        recipe = [(tree / name).read_bytes() for name in RECIPE]
         built = ensure_built(
-            f"package-{flavour.value}",
+            f"{cached_as}-{flavour.value}",
             build_key(sorted(digests), recipe),
-            lambda out: _build(flavour, out, sources),
+            lambda out: _build(flavour, tree, out, sources),
         )
     return sorted(built.glob("*.rpm"))
 
 
-def _build(flavour: Flavour, out: Path, sources: Path) -> None:
-    build_rpm(flavour, TREE, out, sources_dir=sources)
+def _build(flavour: Flavour, tree: Path, out: Path, sources: Path) -> None:
+    build_rpm(flavour, tree, out, sources_dir=sources)
 
 
 def add_repository(host: LabHost) -> None:

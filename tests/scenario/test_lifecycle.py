@@ -173,6 +173,30 @@ def test_an_attach_that_is_gone_has_asked_last(world: World) -> None:
     play(world, scenario)
 
 
+def test_a_stop_and_a_start_that_nobody_saw(world: World) -> None:
+    """Both within one moment in which the agent did not run: the new attach is the first it hears
+    of them. Whoever started it must not be told of the engine before, whose end nobody mourns."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        await asyncio.sleep(0.1)  # for the last news of that
+        world.systemd.silent = True
+        world.stop()
+        await until(lambda: (world.front(), world.engine()) == ("inactive", "inactive"))
+        world.lines["8b"].clear()
+        world.start()
+        await until(lambda: world.lines["8b"])
+        world.systemd.silent = False
+        assert world.lines["8b"][0]["ready"] is False
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        assert world.acted().count(START) == 2
+        assert "backoff" not in agent.kinds()
+        assert (agent.view().failures, agent.view().restarts) == (0, 0)
+
+    play(world, scenario)
+
+
 def test_a_front_on_its_way_down_is_not_started(world: World) -> None:
     """A start would take the place of the stop that is under way."""
 

@@ -256,7 +256,7 @@ class Agent:
         )
         watcher = UnitWatcher(units, controller.put, controller.roster.names)
         units.on_job = watcher.on_job
-        requests = Requests(controller)
+        requests = Requests(controller, watcher.look)
         server = SocketServer(build_app(controller.board, requests))
         world.socket.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
