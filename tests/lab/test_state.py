@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What the agent keeps in /var/lib is damaged, or cannot be written: that is said, and nothing else
+comes of it. What runs is in systemd and Podman, and what was told is set aside for a person.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from . import product
+from .faults import (
+    Told,
+    ask_status,
+    find_payloads,
+    kill_engine,
+    start_fresh,
+    stop_leaves_nothing,
+    wait_serving_alone,
+    wait_told,
+)
+from .host import LabHost
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
+FOLDER = "/var/lib/deepseek-agent"
+COPY = "/run/lab-kept"
+MEMORY = f"{FOLDER}/state.json"
+KEPT = (MEMORY, f"{FOLDER}/config.json", "/run/deepseek-agent/running/8b.json")
+# Told of those in /var/lib alone; what an engine was started with is found again without its file.
+TOLD = KEPT[:2]
+DAMAGES = {
+    "empty": ": > {path}",
+    "cut": "truncate --size=-7 {path}",
+    "zeros": "head -c 400 /dev/zero > {path}",
+    "garbage": "head -c 400 /dev/urandom > {path}",
+    "another": "echo '[1, 2, 3]' > {path}",
+    "endless": "truncate --size=1T {path}",
+}
+STATE_DAMAGED, NOT_WRITTEN, WRITTEN = "state-damaged", "file-not-written", "file-written"
+AGAIN_S = 60.0
+# What could not be written is tried again once a minute.
+WRITTEN_S = 90.0
+STOP_S = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _enabled(host: LabHost) -> None:
+    assert product.start(host, "enable", "--now").returncode == 0
+
+
+@pytest.fixture(autouse=True)
+def container(host: LabHost) -> Iterator[str]:
+    """The one in which 8b serves when the test begins; it has failed once, which is remembered."""
+    first = start_fresh(host)
+    kill_engine(host)
+    wait_serving_alone(host, first, AGAIN_S)
+    (second,) = find_payloads(host)
+    yield second
+    host.run(["systemctl", "start", *AGENT])
+
+
+@contextmanager
+def agent_away(host: LabHost) -> Iterator[None]:
+    host.run(["systemctl", "stop", *AGENT])
+    try:
+        yield
+    finally:
+        host.run(["systemctl", "start", *AGENT])
+
+
+def wait_event(host: LabHost, kind: str, since: float, limit_s: float = 30) -> Told:
+    return wait_told(host, kind, lambda told: bool(told.events(kind, since)), limit_s)
+
+
+def serves_in(host: LabHost, container: str) -> None:
+    """All is well, and the engine is the same."""
+    wait_told(host, "all is well", lambda told: told.returncode == 0)
+    assert list(find_payloads(host)) == [container]
+    assert product.ask(host) is not None
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_files_are_set_aside_and_said(host: LabHost, container: str, name: str) -> None:
+    since = time.time()
+    with agent_away(host):
+        for path in KEPT:
+            host.run(["rm", "-f", f"{path}.damaged"])
+            host.run(["sh", "-c", DAMAGES[name].format(path=path)])
+    serves_in(host, container)
+    said = " ".join(wait_event(host, STATE_DAMAGED, since).events(STATE_DAMAGED, since))
+    for path in TOLD:
+        assert path in said
+        assert host.run(["test", "-f", f"{path}.damaged"], check=False).returncode == 0
+        host.run(["rm", f"{path}.damaged"])
+    wait_told(host, "it is written anew", lambda _: is_json(host, TOLD[1]))
+    stop_leaves_nothing(host, STOP_S)
+
+
+def is_json(host: LabHost, path: str) -> bool:
+    done = host.run(["python3", "-m", "json.tool", path], check=False)
+    return done.returncode == 0
+
+
+@contextmanager
+def disk_full(host: LabHost) -> Iterator[None]:
+    """The folder is on a file system of its own, with what it held, and not a byte is left."""
+    with agent_away(host):
+        host.run(["cp", "--archive", FOLDER, COPY])
+        host.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "lab", FOLDER])
+        host.run(["cp", "--archive", f"{COPY}/.", FOLDER])
+        host.run(["sh", "-c", f"cat /dev/zero > {FOLDER}/filler"], check=False)
+    try:
+        yield
+    finally:
+        with agent_away(host):
+            host.run(["umount", FOLDER])
+            host.run(["rm", "--recursive", COPY])
+
+
+def test_a_full_disk_is_said_and_disturbs_nothing(host: LabHost, container: str) -> None:
+    since = time.time()
+    with disk_full(host):
+        serves_in(host, container)
+        kept = host.read(MEMORY)
+        kill_engine(host)
+        wait_serving_alone(host, container, AGAIN_S)
+        wait_event(host, NOT_WRITTEN, since)
+        assert host.read(MEMORY) == kept  # the old content, whole
+        stop_leaves_nothing(host, STOP_S)
+        assert product.start(host).returncode == 0
+        host.run(["rm", f"{FOLDER}/filler"])
+        wait_event(host, WRITTEN, since, WRITTEN_S)
+        before, now = (json.loads(text)["instances"][0] for text in (kept, host.read(MEMORY)))
+        assert now["restarts"] == before["restarts"] + 1
+        assert ask_status(host).returncode == 0
