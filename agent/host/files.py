@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from agent.errors import Code, HostError
 from agent.host.process import run
+from agent.host.reading import read_regular
 from agent.host.secrets import read_key
 
 GENERATORS = (
@@ -31,10 +32,10 @@ class RenderedFiles:
             remove_unfinished(Path(path))
 
     def read(self, path: PurePosixPath) -> str | None:
-        """The text, or None when there is no such file or it is not text."""
+        """The text, or None when there is no such file, or one that we cannot have written."""
         try:
-            return Path(path).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+            return read_regular(str(path)).decode()
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         except OSError as error:
             raise HostError(Code.FILE_NOT_WRITTEN, f"cannot read {path}: {error}") from error
@@ -45,9 +46,11 @@ class RenderedFiles:
     def read_public(self, path: str) -> str:
         """A file that the operator names, as text. Raises HostError."""
         try:
-            return Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            return read_regular(path).decode()
+        except UnicodeDecodeError as error:
+            raise HostError(Code.FILE_UNUSABLE, f"cannot read {path}: it is not text") from error
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
             raise HostError(Code.FILE_UNUSABLE, f"cannot read {path}: {why}") from error
 
     def write(self, path: PurePosixPath, text: str, *, private: bool = False) -> None:

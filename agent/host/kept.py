@@ -14,11 +14,10 @@ from typing import TypeVar
 
 from agent.errors import Code, Failure
 from agent.host.files import remove_unfinished, write_atomically
+from agent.host.reading import read_regular
 
 AGAIN_S = 60.0
 DAMAGED = ".damaged"
-# Far above what we write: a file that has grown beyond it is none of ours.
-SIZE_LIMIT_BYTES = 4 * 1024 * 1024
 
 Content = TypeVar("Content")
 
@@ -38,9 +37,7 @@ class KeptFile:
         damaged: that is set aside for a person to look at, and an older such file goes."""
         remove_unfinished(self._path)
         try:
-            if self._path.stat().st_size > SIZE_LIMIT_BYTES:
-                raise ValueError(f"it is larger than {SIZE_LIMIT_BYTES} bytes")
-            text = self._path.read_text(encoding="utf-8")
+            text = read_regular(self._path).decode()
             content = decode(text)
         except FileNotFoundError:
             return None

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
+from agent.host.reading import read_regular
 from agent.host.secrets import why_unusable
 from agent.ports import FileKind
 
@@ -58,12 +59,12 @@ class LocalMachine:
 
         try:
             names = os.listdir(folder)
-            config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_ModelConfig)
+            config = msgspec.json.decode(read_regular(folder / "config.json"), type=_ModelConfig)
         except OSError as error:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
                 return bad("there is no such directory", present=False)
             return bad(f"cannot read {Path(str(error.filename)).name}: {error.strerror}")
-        except msgspec.MsgspecError as error:
+        except (ValueError, msgspec.MsgspecError) as error:
             return bad(f"config.json is damaged: {error}")
         if not any(name.endswith((".safetensors", ".bin")) for name in names):
             return bad("there are no weights (*.safetensors)")

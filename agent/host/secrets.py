@@ -6,16 +6,15 @@ Nothing here waits: what is no regular file is not opened. A key never gets into
 
 import os
 import re
-import stat
 
 from agent.errors import Code, HostError
+from agent.host.reading import read_regular
 from agent.ports import FileKind
 
 # RFC 6750, b64token: what an Authorization header can carry. And no env file gives any of these
 # characters a meaning (Podman 4.7.0 cut values at "#": containers/podman#20255).
 API_KEY = re.compile(r"[A-Za-z0-9._~+/-]{16,512}={0,2}")
 NO_KEY = "it must hold one line of 16 to 512 letters, digits and ._~+/-"
-LIMIT_BYTES = 64 * 1024
 
 
 def why_unusable(path: str, kind: FileKind) -> str:
@@ -23,11 +22,11 @@ def why_unusable(path: str, kind: FileKind) -> str:
     closed to everybody else, and an API key be one."""
     try:
         status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            return "it is no regular file"
-        text = _read(path)
+        text = read_regular(path)
     except OSError as error:
         return str(error.strerror).lower()
+    except ValueError as error:
+        return str(error)
     if kind is not FileKind.PUBLIC and (problem := _why_not_secret(path, status)):
         return problem
     return NO_KEY if kind is FileKind.API_KEY and _key_in(text) is None else ""
@@ -36,18 +35,14 @@ def why_unusable(path: str, kind: FileKind) -> str:
 def read_key(path: str) -> str:
     """The API key, without the line's end. Raises HostError when the file holds none."""
     try:
-        key = _key_in(_read(path))
+        key = _key_in(read_regular(path))
     except OSError as error:
         raise _no_key(path, str(error.strerror)) from error
+    except ValueError as error:
+        raise _no_key(path, str(error)) from error
     if key is None:
         raise _no_key(path, NO_KEY)
     return key
-
-
-def _read(path: str) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as stream:
-        return stream.read(LIMIT_BYTES)
 
 
 def _key_in(text: bytes) -> str | None:

