@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 # As root on Debian 12; each target installs what it needs by itself (tests/prepare).
 #   make demo        the main job, end to end, on a real host in a folder; KEEP=1 leaves it up
-#   make test        all tests: static, unit, scenario, then both lab hosts
+#   make test        all tests but the longest: static, unit, scenario, then both lab hosts
+#   make test-faults the longest: long faults, every kill, power cut and 200 starts; four hours
 #   make test-quick  the same without the lab hosts: a minute
 #   make bench       time and memory, beside a hand-written quadlet
 #   make rpm         the package, in build/rpms
@@ -9,13 +10,18 @@
 FLAVOUR ?= modern
 PYTHON = .venv/bin/python
 
-.PHONY: demo test test-quick bench rpm lab lab-shell lab-stop prepare prepare-lab
+.PHONY: demo test test-faults test-quick bench rpm lab lab-shell lab-stop prepare prepare-lab
 
 demo: prepare-lab
 	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
 
 test: test-quick prepare-lab
-	$(PYTHON) -m pytest -q tests/lab
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not long" tests/lab
+
+test-faults: prepare-lab
+	$(PYTHON) -m pytest -q -m long tests/lab
+	for flavour in modern legacy; do for faults in kills cuts cycles; do \
+	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
 test-quick: prepare
 	$(PYTHON) -m pytest -q tests/static tests/test_layers.py tests/unit tests/scenario

@@ -166,7 +166,7 @@ class Bus:
             async with asyncio.timeout(deadline_s):
                 reply = await self._connection.call(message)
         except TimeoutError as error:
-            reason = TimeoutError(f"no answer within {deadline_s:g} s")
+            reason = TimeoutError(f"no answer over the system bus within {deadline_s:g} s")
             raise _unavailable(what, reason) from error
         except BROKEN as error:
             raise _unavailable(what, error) from error

@@ -32,10 +32,17 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.parametrize(
         ("bare_host", "bus"),
-        KINDS,
+        [
+            pytest.param(
+                flavour,
+                kind,
+                id=f"{flavour}-{kind}",
+                marks=[pytest.mark.long] if kind is BusKind.BROKER else [],
+            )
+            for flavour, kind in KINDS
+        ],
         indirect=True,
         scope="module",
-        ids=[f"{flavour}-{kind}" for flavour, kind in KINDS],
     ),
 ]
 
@@ -121,6 +128,7 @@ def test_a_bus_that_is_away_is_waited_for(host: LabHost, container: str) -> None
     dies_and_comes_back(host, container)
 
 
+@pytest.mark.long
 def test_a_stopped_bus_is_told_and_waited_for(host: LabHost, container: str) -> None:
     since = time.time()
     with bus_stopped(host):

@@ -153,6 +153,7 @@ def test_an_api_that_hangs_is_told_and_does_not_last(host: LabHost, container: s
     print(f"serving again {time.monotonic() - since:.0f} s after the engine had died")
 
 
+@pytest.mark.long
 def test_an_api_that_hangs_for_ever_is_replaced(host: LabHost, container: str) -> None:
     """Nobody sends SIGCONT on a host that nobody looks at."""
     with api_stopped(host):
@@ -191,6 +192,7 @@ def storage_locked(host: LabHost) -> Iterator[None]:
         host.run(["systemctl", "stop", HOLDER])
 
 
+@pytest.mark.long
 def test_a_locked_storage_does_not_disturb_serving(host: LabHost, container: str) -> None:
     with storage_locked(host):
         host.run(["systemctl", "restart", "deepseek-agent"])
@@ -203,6 +205,7 @@ def test_a_locked_storage_does_not_disturb_serving(host: LabHost, container: str
     assert list(find_payloads(host)) == [container]
 
 
+@pytest.mark.long
 def test_a_locked_storage_at_a_start_is_told_and_waited_for(host: LabHost) -> None:
     product.start(host, "stop")
     with storage_locked(host):
