@@ -62,6 +62,11 @@ class Strike:
     def fatal(self) -> bool:
         return bool(FATAL & self.killed.keys())
 
+    @property
+    def loses_stop(self) -> bool:
+        """systemd notes nothing of a stop of a front unit that has failed, and no agent saw it."""
+        return self.after_ms < 0 and {"agentd", "attach"} <= self.killed.keys()
+
     def is_undone(self, seen: Seen) -> bool:
         """Something was started once more although it shall stop. (What was killed before the stop
         may have been back when that came.)"""

@@ -30,6 +30,8 @@ UNITS = {
 # systemd's message that it starts a unit. The one that a unit has been started is no use: it is not
 # written when the start job has failed with that of another unit, and the start itself goes on.
 STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+# ... and that a start has been skipped: by ExecCondition=, before there was a container.
+SKIPPED = "0e4284a0caca4bfc81c0bb6786972673"
 RENDERED = ("/run/containers/systemd", "/run/systemd/system", "/run/deepseek-agent")
 COMMAND_LIMIT_S = 90
 REAPED_LIMIT_S = 2.0
@@ -239,12 +241,16 @@ def list_failed() -> dict[str, str]:
 
 
 def list_starts(cursor: str) -> list[str]:
-    """The units that systemd has started since then, one for each time. (A cursor together with a
-    match makes journalctl 252 skip the first that matches.)"""
+    """The units that systemd has started since then, one for each time, without skipped starts.
+    (A cursor together with a match makes journalctl 252 skip the first that matches.)"""
     since = f"--after-cursor={cursor}" if cursor else "--boot"
     argv = ("journalctl", "--quiet", "--output=json", "--output-fields=MESSAGE_ID,UNIT", since)
     entries = [json.loads(line) for line in run(*argv).splitlines()]
-    return [entry["UNIT"] for entry in entries if entry.get("MESSAGE_ID") == STARTING]
+    started = [entry["UNIT"] for entry in entries if entry.get("MESSAGE_ID") == STARTING]
+    for entry in entries:
+        if entry.get("MESSAGE_ID") == SKIPPED and entry.get("UNIT") in started:
+            started.remove(entry["UNIT"])
+    return started
 
 
 def show(name: str, *units: str) -> dict[str, str]:
