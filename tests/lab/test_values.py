@@ -196,7 +196,7 @@ def serve(host: LabHost, profile: Profile) -> list[str]:
     profile = replace(profile, served_name=f"{next(serial)} {profile.served_name}")
     put_on_disk(host, profile)
     reload(host)
-    wait_until(host, lambda status: served_name(status) == profile.served_name)
+    wait_until(host, lambda status: is_known(status, profile.served_name))
     # More often than systemd lets a person do it (StartLimitBurst=).
     host.run(["systemctl", "reset-failed", product.FRONT], check=False)
     restart = ["timeout", str(RESTART_LIMIT_S), "systemctl", "restart", product.FRONT]
@@ -224,10 +224,12 @@ def reload(host: LabHost) -> None:
     host.run(["systemctl", "reload", "deepseek-agent"])
 
 
-def served_name(status: dict[str, object]) -> str:
+def is_known(status: dict[str, object], served_name: str) -> bool:
+    """Whether the agent has read the profile; what runs is shown as it was started."""
     instances = status["instances"]
     assert isinstance(instances, list)
-    return next(str(one["served_name"]) for one in instances if one["name"] == "8b")
+    shown = next(one for one in instances if one["name"] == "8b")
+    return shown["restart_pending"] is True or shown["served_name"] == served_name
 
 
 def wait_until(host: LabHost, true_of: Callable[[dict[str, object]], object]) -> None:
