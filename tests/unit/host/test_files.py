@@ -48,7 +48,6 @@ def test_bytes_that_are_no_text_read_as_no_file(tmp_path: Path) -> None:
     assert RenderedFiles().read(PurePosixPath(tmp_path / FILE)) is None
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", ["endless", "pipe", "folder", "device"])
 def test_what_we_cannot_have_written_reads_as_no_file(tmp_path: Path, kind: str) -> None:
     """Read as it is, the first fills the memory and the second waits for ever."""

@@ -93,7 +93,6 @@ def test_what_cannot_be_read_at_all_is_said(tmp_path: Path) -> None:
     assert "cannot read" in failure.message
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_what_is_no_file_is_set_aside(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "state.json"

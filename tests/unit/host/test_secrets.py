@@ -2,6 +2,7 @@
 """Files that the operator names: whose they are, who may read them, and the API key in one."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,12 @@ def test_a_secret_is_roots_alone(tmp_path: Path, mode: int, kind: FileKind, word
 
 @pytest.mark.timeout(5)
 def test_files_that_are_none(tmp_path: Path) -> None:
-    """None of them is waited for."""
+    """None of them is waited for, or opened: that alone starts a watchdog, or takes an NPU."""
     os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))  # open(2) says ENXIO to whoever tries
     assert why_unusable(str(tmp_path / "x"), FileKind.PRIVATE) == "no such file or directory"
-    for path in (str(tmp_path), "/dev/null", str(tmp_path / "pipe")):
+    for path in (str(tmp_path), "/dev/null", *(str(tmp_path / n) for n in ("pipe", "socket"))):
         assert why_unusable(path, FileKind.PUBLIC) == "it is no regular file"
 
 
