@@ -44,16 +44,13 @@ from agent.model import DriverState, Inventory, Phase
 from agent.policy.instance import decide
 from agent.policy.state import (
     CauseChanged,
-    EngineObserved,
     Event,
     Nothing,
     Start,
     StartEnded,
     Stop,
     Tick,
-    WishChanged,
 )
-from agent.policy.wish import is_wished
 from agent.status.snapshot import SCHEMA, Board, Snapshot
 
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
@@ -217,20 +214,9 @@ class Controller:
         if record is None:
             return
         first = record.engine is None
-        anew = record.see(seen.front, seen.engine, seen.job_ended)
-        wish = WishChanged(record.front is not None and is_wished(record.front))
-        detail = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
-        events: list[Event] = [EngineObserved(seen.engine.active, detail), wish]
-        if not wish.wished:
-            events.reverse()  # an engine that is down because nobody wants it has not died
-        if anew and seen.engine.active.is_down():
-            # Stopped and started while nobody looked: the stop took the engine down.
-            events.insert(0, WishChanged(False))
-        elif seen.asked_at < record.started_at:
-            events.remove(events[0] if wish.wished else events[1])  # older than our own start
-        for event in events:
+        for event in record.see(seen):
             self._feed(seen.instance, event)
-        if first and not wish.wished and seen.engine.load_state == "loaded":
+        if first and not record.state.wished and seen.engine.load_state == "loaded":
             self._upkeep.went_idle(record)  # it ran once; nobody may have been there at its end
 
     def _take_inventory(self, inventory: Inventory) -> None:

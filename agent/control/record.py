@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from agent.action.running import Running
 from agent.config.values import Profile
-from agent.model import Inventory, Phase, UnitActive, UnitStatus, engine_unit
-from agent.policy.state import InstanceState
-from agent.policy.wish import was_stopped_when_failed
+from agent.control.messages import UnitsSeen
+from agent.model import Inventory, Phase, UnitStatus, engine_unit
+from agent.policy.state import EngineObserved, Event, InstanceState, WishChanged
+from agent.policy.wish import is_wished, was_stopped_when_failed
 from agent.ports import Server
 from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView
@@ -55,21 +56,29 @@ class Record:
     sweep: Sweep = field(default_factory=Sweep)
     file: FileCheck = field(default_factory=FileCheck)
 
-    def see(self, front: UnitStatus, engine: UnitStatus, job_ended: bool) -> bool:
-        """What systemd says of the two units; `job_ended`: of the front unit, since the last time.
-        A stop of one that had failed leaves no trace in systemd, so it is kept here. True when the
-        front unit was up before, and has been started anew."""
-        before = self.front
+    def see(self, seen: UnitsSeen) -> list[Event]:
+        """Takes what systemd says of the two units, and tells what of it is news to policy."""
+        before, engine = self.front, seen.engine.active
+        front = self._note_stop(seen.front, seen.job_ended)
+        self.front, self.engine = front, seen.engine
+        wish = WishChanged(is_wished(front))
+        ended = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
+        observed = EngineObserved(engine, ended)
+        if _is_another_start(before, front) and engine.is_down():
+            # Stopped and started while nobody looked: the stop took the engine down.
+            return [WishChanged(False), observed, wish]
+        if seen.asked_at < self.started_at:
+            return [wish]  # the engine's state is older than our own start
+        # An engine that is down because nobody wants it has not died.
+        return [observed, wish] if wish.wished else [wish, observed]
+
+    def _note_stop(self, front: UnitStatus, job_ended: bool) -> UnitStatus:
+        """A stop of a front unit that had failed leaves no trace in systemd, so it is kept here."""
         if job_ended and self.front is not None and was_stopped_when_failed(self.front, front):
             self.stopped = front.invocation_id
         if self.stopped and self.stopped == front.invocation_id:
-            front = replace(front, stop_asked=True)
-        self.front, self.engine = front, engine
-        return (
-            before is not None
-            and before.active in (UnitActive.ACTIVE, UnitActive.ACTIVATING)
-            and "" != before.invocation_id != front.invocation_id
-        )
+            return replace(front, stop_asked=True)
+        return front
 
     @property
     def in_force(self) -> Profile:
@@ -77,6 +86,16 @@ class Record:
         if self.running is not None and self.state.phase in RUNS:
             return self.running.profile
         return self.profile
+
+
+def _is_another_start(before: UnitStatus | None, now: UnitStatus) -> bool:
+    """Whether a front unit that was up has been started since."""
+    return (
+        before is not None
+        and before.active.is_up()
+        and before.invocation_id != ""
+        and before.invocation_id != now.invocation_id
+    )
 
 
 def build_view(record: Record, inventory: Inventory, now: float, wall: float) -> InstanceView:

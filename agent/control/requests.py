@@ -24,8 +24,8 @@ class Requests:
     async def attach(self, instance: str, resumed: bool) -> None:
         """The front unit's main process is here, so the instance is wished. `resumed`: it was here
         before, and only the agent is new: that is no reason to hurry."""
-        self._known(instance)
         if not resumed:
+            self._known(instance)
             # A front unit that starts while the instance serves, as far as is known: it was stopped
             # in a moment in which the agent did not run, and the news waits on the bus.
             await self._look(instance)
