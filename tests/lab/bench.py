@@ -9,13 +9,10 @@ is loaded before the clock starts. Both are measured in turn on the same booted 
 import os
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from . import product
 from .host import LabHost
-from .machine import prepare_machine
 from .product import CONTAINER, FRONT
 from .rootfs import Flavour
 
@@ -36,15 +33,9 @@ Exec=vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=fl
 
 
 def main() -> int:
-    prepare_machine()
     for flavour in Flavour:
-        with (
-            tempfile.TemporaryDirectory(prefix="deepseek-bench-", dir="/var/tmp") as folder,
-            product.create_host(flavour, "bench", Path(folder)) as host,
-        ):
+        with product.supplied_host(flavour, "bench") as host:
             print(f"{flavour.value} host")
-            product.supply(host)
-            product.add_repository(host)
             product.install(host)
             if flavour is Flavour.MODERN:  # the other one's Podman has no quadlet
                 host.write(BY_HAND, QUADLET)

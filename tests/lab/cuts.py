@@ -16,7 +16,6 @@ import argparse
 import json
 import shlex
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,6 @@ from pathlib import Path
 
 from . import product
 from .host import LabHost
-from .machine import prepare_machine
 from .moments import MOMENTS, RPM_TEMPORARY, Moment
 from .process import LabError
 from .rootfs import Flavour
@@ -209,13 +207,7 @@ def main() -> int:
     parser.add_argument("flavour", type=Flavour, choices=list(Flavour))
     parser.add_argument("--moments", type=int, default=len(MOMENTS), help="default: all")
     options = parser.parse_args()
-    prepare_machine()
-    with (
-        tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
-        product.create_host(options.flavour, f"cuts-{options.flavour}", Path(folder)) as host,
-    ):
-        product.supply(host)
-        product.add_repository(host)
+    with product.supplied_host(options.flavour, f"cuts-{options.flavour}") as host:
         product.install(host)
         return 1 if run(host, pick(options.moments)) else 0
 

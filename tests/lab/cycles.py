@@ -12,15 +12,12 @@ first 40 fill, and after 80 its heap has the size it keeps.
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import product
 from .host import LabHost
-from .machine import prepare_machine
 from .process import LabError
 from .rootfs import Flavour
 
@@ -120,18 +117,15 @@ def run_cycle(host: LabHost) -> None:
 
 def list_growth(samples: Sequence[Sample]) -> list[str]:
     """What is more than before, in words."""
-    settled = [one for one in samples if one.after >= SETTLED_AFTER]
-    last = samples[-1].counts
+    first, last = samples[0], samples[-1]
+    settled = next((one for one in samples if one.after >= SETTLED_AFTER), None)
+    in_memory = (settled, SLACK_KIB) if settled else (first, FIRST_SLACK_KIB)
     grown = []
-    for name, before in samples[0].counts.items():
-        slack = 0
-        if MEMORY in name:
-            if settled:
-                before, slack = settled[0].counts[name], SLACK_KIB
-            else:
-                slack = FIRST_SLACK_KIB
-        if last[name] > before + slack:
-            grown.append(f"{name}: {before} before, {last[name]} after")
+    for name, now in last.counts.items():
+        sample, slack = in_memory if MEMORY in name else (first, 0)
+        before = sample.counts[name]
+        if now > before + slack:
+            grown.append(f"{name}: {before} before, {now} after")
     return grown
 
 
@@ -169,13 +163,7 @@ def main() -> int:
     parser.add_argument("flavour", type=Flavour, choices=list(Flavour))
     parser.add_argument("--cycles", type=int, default=200)
     options = parser.parse_args()
-    prepare_machine()
-    with (
-        tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
-        product.create_host(options.flavour, f"cycles-{options.flavour}", Path(folder)) as host,
-    ):
-        product.supply(host)
-        product.add_repository(host)
+    with product.supplied_host(options.flavour, f"cycles-{options.flavour}") as host:
         product.install(host)
         began = time.monotonic()
         samples = run_cycles(host, options.cycles)

@@ -6,15 +6,18 @@ Every question to the agent has its limit here, so that no test has to say that 
 
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from . import product
 from .host import LabHost
 from .process import LabError
-from .product import CONTAINER, ENGINE
+from .product import CONTAINER, ENGINE, FRONT
 
+AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
+HELD = "69"
 STATUS_LIMIT_S = 5.0
 LOOK_EVERY_S = 0.5
 # Prints [pid, container] of each living process of a container, whatever Podman knows of it.
@@ -40,6 +43,7 @@ class Told:
     returncode: int
     snapshot: dict[str, Any]
     errors: str
+    seconds: float
 
     @property
     def instance(self) -> dict[str, Any]:
@@ -73,9 +77,15 @@ class Told:
 
 def ask_status(host: LabHost) -> Told:
     """Fails when it does not answer in time."""
-    done = host.run(["deepseekctl", "status", "--json"], check=False, timeout_s=30)
-    assert done.seconds < STATUS_LIMIT_S, f"status took {done.seconds:.1f} s\n{done.stderr}"
-    return Told(done.returncode, json.loads(done.stdout or "{}"), done.stderr)
+    told = read_status(host)
+    assert told.seconds < STATUS_LIMIT_S, f"status took {told.seconds:.1f} s\n{told.errors}"
+    return told
+
+
+def read_status(host: LabHost) -> Told:
+    """However long it takes; empty while there is no agent."""
+    done = host.run(["deepseekctl", "status", "--json"], check=False, timeout_s=60)
+    return Told(done.returncode, json.loads(done.stdout or "{}"), done.stderr, done.seconds)
 
 
 def wait_told(host: LabHost, what: str, is_so: Callable[[Told], bool], limit_s: float = 30) -> Told:
@@ -101,6 +111,30 @@ def wait_failure(
         lambda told: told.code in codes and words in told.message,
         limit_s,
     )
+
+
+def wait_event(host: LabHost, kind: str, since: float, limit_s: float = 30) -> Told:
+    """Until something of that kind is told to have happened since then."""
+    return wait_told(host, kind, lambda told: bool(told.events(kind, since)), limit_s)
+
+
+def wait_held(host: LabHost, code: str, limit_s: float = 30) -> Told:
+    """Until 8b is held for that reason, and its front unit has failed because of it."""
+    what = f"held by {code}"
+    told = wait_told(host, what, lambda told: (told.phase, told.code) == ("held", code), limit_s)
+    product.wait_state(host, FRONT, "failed")
+    assert product.show(host, FRONT, "ExecMainStatus")["ExecMainStatus"] == HELD
+    return told
+
+
+@contextmanager
+def agent_away(host: LabHost) -> Iterator[None]:
+    """Stopped, with its socket; started again at the end."""
+    host.run(["systemctl", "stop", *AGENT])
+    try:
+        yield
+    finally:
+        host.run(["systemctl", "start", *AGENT])
 
 
 def start_fresh(host: LabHost) -> str:

@@ -8,6 +8,7 @@ from .process import LabError
 from .rootfs import BASE_IMAGE
 
 ENGINE_IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0-openeuler"
+KEPT_IMAGE = "localhost/kept:latest"
 FAKES = Path(__file__).resolve().parent.parent / "fakes"
 ENGINE = FAKES / "engine"
 # Serves nothing, and tells what reached it.
@@ -30,6 +31,17 @@ def add_engine_image(host: LabHost, name: str = ENGINE_IMAGE, engine: Path = ENG
     done = host.run([*build, CONTEXT], timeout_s=120)
     host.run(["rm", "-rf", CONTEXT])
     return done.stdout.split()[-1]
+
+
+def untag_engine_image(host: LabHost) -> None:
+    """Not found any more, and what runs of it runs on; see tag_engine_image."""
+    host.run(["podman", "tag", ENGINE_IMAGE, KEPT_IMAGE])
+    host.run(["podman", "untag", ENGINE_IMAGE, ENGINE_IMAGE])
+
+
+def tag_engine_image(host: LabHost) -> None:
+    host.run(["podman", "tag", KEPT_IMAGE, ENGINE_IMAGE])
+    host.run(["podman", "untag", KEPT_IMAGE, KEPT_IMAGE])
 
 
 def remove_image(host: LabHost, name: str = ENGINE_IMAGE) -> None:

@@ -11,15 +11,12 @@ import argparse
 import contextlib
 import itertools
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from . import product
 from .host import LabHost
 from .kill_case import Case, Result, run_case
 from .kill_host import Phase, prepare
-from .machine import prepare_machine
 from .rootfs import Flavour
 
 VICTIMS = ("agentd", "attach", "npud", "conmon", "engine")
@@ -102,13 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--part", default="1/1", help="all takes an hour on a busy machine")
     wanted = parser.parse_args(arguments)
     chosen = cut_part(list(cases(wanted.victims.split(","), wanted.moments)), wanted.part)
-    prepare_machine()
-    with (
-        tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
-        product.create_host(wanted.flavour, f"kills-{wanted.flavour}", Path(folder)) as host,
-    ):
-        product.supply(host)
-        product.add_repository(host)
+    with product.supplied_host(wanted.flavour, f"kills-{wanted.flavour}") as host:
         product.install(host)
         results = list(run_matrix(host, chosen))
     failures = [result for result in results if result.problems]

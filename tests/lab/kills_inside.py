@@ -95,9 +95,7 @@ def kill(known: dict[str, Process]) -> Killed:
             os.kill(process.pid, signal.SIGKILL)
     at = time.monotonic()
     deadline = at + REAPED_LIMIT_S
-    while any(process_of(one.pid) == one for one in there.values()):
-        if time.monotonic() > deadline:
-            break
+    while any(process_of(one.pid) == one for one in there.values()) and time.monotonic() < deadline:
         time.sleep(0.005)
     return Killed(names, at)
 

@@ -9,12 +9,15 @@ import json
 import shlex
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .build import build_rpm, prepare_sources
 from .cache import build_key, ensure_built
 from .host import LabHost
 from .images import ENGINE_IMAGE, add_engine_image
+from .machine import prepare_machine
 from .models import add_model
 from .npus import make_npus
 from .process import Completed, LabError
@@ -62,6 +65,20 @@ def supply(host: LabHost, npus: int = 8) -> None:
     make_npus(host, npus)
     add_engine_image(host)
     add_model(host)
+
+
+@contextmanager
+def supplied_host(flavour: Flavour, name: str) -> Iterator[LabHost]:
+    """A host with all that, and a repository that has the package; gone at the end."""
+    prepare_machine()
+    # Not below /tmp: Podman's storage needs a real file system, and half a gigabyte of it.
+    with (
+        tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
+        create_host(flavour, name, Path(folder)) as host,
+    ):
+        supply(host)
+        add_repository(host)
+        yield host
 
 
 def packages(flavour: Flavour, tree: Path = TREE, cached_as: str = "package") -> list[Path]:

@@ -24,7 +24,6 @@ from .faults import (
     wait_told,
 )
 from .host import LabHost
-from .process import LabError
 from .product import ENGINE, FRONT
 
 pytestmark = [
@@ -194,13 +193,13 @@ def test_stop_with_a_stopped_bus_ends_with_that(host: LabHost) -> None:
     """crun (cgroup v1) and netavark wait for the bus; the engine itself ends at once."""
     with bus_stopped(host):
         product.start(host, "stop", "--no-block")
-        wait_ended(host)
+        wait_told(host, "the engine has ended", lambda _: find_payloads(host) == {}, 60)
         wait_noticed(host)
     product.wait_state(host, FRONT, "inactive", limit_s=60)
     assert product.active_state(host, ENGINE) in ("inactive", "failed")
     host.run(["systemctl", "reset-failed", ENGINE], check=False)
     wait_told(host, "nothing is wished", lambda told: told.phase == "idle", BACK_S)
-    wait_nothing_left(host)
+    wait_told(host, "nothing is left", lambda _: product.leftovers(host) == [], 60)
     assert product.start(host).returncode == 0
 
 
@@ -215,22 +214,6 @@ def test_descriptors_do_not_grow(host: LabHost, container: str) -> None:
     deadline = time.monotonic() + 15
     while (now := descriptors(host, agent)) > before:
         assert time.monotonic() < deadline, f"{before} descriptors before, {now} after"
-        time.sleep(0.5)
-
-
-def wait_ended(host: LabHost) -> None:
-    deadline = time.monotonic() + 60
-    while find_payloads(host):
-        if time.monotonic() > deadline:
-            raise LabError(f"the engine lives on\n{product.describe(host)}")
-        time.sleep(0.5)
-
-
-def wait_nothing_left(host: LabHost) -> None:
-    deadline = time.monotonic() + 60
-    while left := product.leftovers(host):
-        if time.monotonic() > deadline:
-            raise LabError(f"left behind: {left}\n{product.describe(host)}")
         time.sleep(0.5)
 
 

@@ -9,27 +9,32 @@ import pytest
 
 from . import product
 from .faults import (
+    agent_away,
     find_payloads,
     kill_engine,
     main_pid,
     send_signal,
     start_fresh,
     stop_leaves_nothing,
-    wait_failure,
+    wait_held,
     wait_left,
     wait_serving_alone,
     wait_told,
 )
 from .host import LabHost
-from .images import ENGINE_IMAGE, add_engine_image, remove_image
+from .images import (
+    ENGINE_IMAGE,
+    add_engine_image,
+    remove_image,
+    tag_engine_image,
+    untag_engine_image,
+)
 from .product import CONTAINER, ENGINE, FRONT
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
 SETTINGS = "/etc/deepseek-agent/agent.toml.d/lab.toml"
 LOOK_AGAIN_S = 10  # the least that is allowed
-HELD = "69"
-KEPT_IMAGE = "localhost/kept:latest"
 AGAIN_S = 60.0
 # Where an engine does not hear SIGTERM its stop timeout of 40 s comes first.
 DEAF_S = 180.0
@@ -84,31 +89,22 @@ def test_a_paused_container_is_stopped_all_the_same(host: LabHost, old: str) -> 
 
 def test_without_its_image_it_serves_until_it_dies(host: LabHost, old: str) -> None:
     """Then it is held, and started when the image is there again."""
-    host.run(["podman", "tag", ENGINE_IMAGE, KEPT_IMAGE])
-    host.run(["podman", "untag", ENGINE_IMAGE, ENGINE_IMAGE])
+    untag_engine_image(host)
     assert product.ask(host) is not None
     kill_engine(host)
-    is_held_for_its_image(host)
-    host.run(["podman", "tag", KEPT_IMAGE, ENGINE_IMAGE])
-    host.run(["podman", "untag", KEPT_IMAGE, KEPT_IMAGE])
+    wait_held(host, "image-missing", AGAIN_S)
+    tag_engine_image(host)
     wait_serving_alone(host, old, AGAIN_S)
     product.wait_state(host, FRONT, "active")
 
 
 def test_an_image_removed_by_force_takes_the_engine_with_it(host: LabHost, old: str) -> None:
     remove_image(host)
-    is_held_for_its_image(host)
+    wait_held(host, "image-missing", AGAIN_S)
     assert find_payloads(host) == {}
     add_engine_image(host)
     wait_serving_alone(host, old, AGAIN_S)
     product.wait_state(host, FRONT, "active")
-
-
-def is_held_for_its_image(host: LabHost) -> None:
-    told = wait_failure(host, ["image-missing"], limit_s=AGAIN_S)
-    assert told.phase == "held"
-    product.wait_state(host, FRONT, "failed")
-    assert product.show(host, FRONT, "ExecMainStatus")["ExecMainStatus"] == HELD
 
 
 def test_a_dead_conmon_leaves_no_engine_behind(host: LabHost, old: str) -> None:
@@ -135,12 +131,11 @@ def test_an_engine_that_nobody_could_stop_is_ended_first(host: LabHost, old: str
 
 def test_an_engine_that_podman_has_forgotten_is_ended_at_a_start(host: LabHost, old: str) -> None:
     """Its processes are all that is left; found by their control group."""
-    host.run(["systemctl", "stop", "deepseek-agent.socket", "deepseek-agent"])
-    send_signal(host, "STOP", find_payloads(host)[old])
-    send_signal(host, "KILL", [main_pid(host)])
-    host.run(["systemctl", "kill", "--signal=KILL", ENGINE], check=False)
-    host.run(["podman", "rm", "--force", "--ignore", CONTAINER], timeout_s=120, check=False)
-    host.run(["systemctl", "start", "deepseek-agent.socket", "deepseek-agent"])
+    with agent_away(host):
+        send_signal(host, "STOP", find_payloads(host)[old])
+        send_signal(host, "KILL", [main_pid(host)])
+        host.run(["systemctl", "kill", "--signal=KILL", ENGINE], check=False)
+        host.run(["podman", "rm", "--force", "--ignore", CONTAINER], timeout_s=120, check=False)
     wait_serving_alone(host, old, DEAF_S)
 
 

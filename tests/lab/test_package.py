@@ -10,8 +10,10 @@ import pytest
 from agent import __version__
 
 from . import product
+from .faults import read_status, wait_held
 from .file_triggers import file_triggers
 from .host import LabHost
+from .images import tag_engine_image, untag_engine_image
 from .next_version import next_packages, next_version
 from .process import Completed
 from .product import ENGINE, FRONT
@@ -26,13 +28,9 @@ from .transactions import (
     last_reload,
     running,
     starting,
-    status,
-    tag_image,
     transact,
-    untag_image,
     verify,
     wait_adopted,
-    wait_held,
     wait_loading,
     withdraw,
 )
@@ -179,13 +177,13 @@ def test_loading_goes_on(host: LabHost) -> None:
     assert product.ask(host) is not None
     assert product.container_started_at(host) == same["container"]
     assert len(host.run(["podman", "ps", "--all", "--quiet"]).stdout.split()) == 1
-    assert status(host)["version"] == NEXT
+    assert read_status(host).snapshot["version"] == NEXT
 
 
 def test_held_stays_held_until_the_cause_is_gone(host: LabHost) -> None:
     have(host, __version__)
     withdraw(host)
-    untag_image(host)
+    untag_engine_image(host)
     try:
         product.start(host, "enable", "--now")
         wait_held(host, "image-missing")
@@ -195,10 +193,10 @@ def test_held_stays_held_until_the_cause_is_gone(host: LabHost) -> None:
         assert invocation(host, FRONT) == front
         assert host.run(["systemctl", "is-enabled", FRONT]).stdout.strip() == "enabled"
     finally:
-        tag_image(host)
+        tag_engine_image(host)
     product.wait_state(host, FRONT, "active", limit_s=60)
     product.wait_serving(host)
-    assert status(host)["version"] == NEXT
+    assert read_status(host).snapshot["version"] == NEXT
 
 
 def test_what_is_stopped_and_disabled_stays_so(host: LabHost) -> None:
@@ -218,7 +216,7 @@ def test_a_running_agent_that_has_nothing_to_do_starts_nothing(host: LabHost) ->
     host.run(["systemctl", "restart", AGENT])
     transact(host, "upgrade")
     product.wait_state(host, AGENT, "active")
-    assert status(host)["version"] == NEXT
+    assert read_status(host).snapshot["version"] == NEXT
     assert product.active_state(host, FRONT) == "inactive"
     assert product.leftovers(host) == []
 

@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from . import product
+from .faults import wait_held
 from .file_triggers import file_triggers
 from .host import LabHost
+from .images import tag_engine_image, untag_engine_image
 from .models import MODEL_8B, MODELS_DIRECTORY
 from .product import SMALLER_NEEDS
 from .transactions import (
@@ -18,10 +20,7 @@ from .transactions import (
     OURS,
     PACKAGE,
     starting,
-    tag_image,
     transact,
-    untag_image,
-    wait_held,
     wait_loading,
     withdraw,
 )
@@ -80,13 +79,13 @@ def stopped(host: LabHost) -> Iterator[None]:
 def held(host: LabHost) -> Iterator[None]:
     """Enabled, so that the agent would start it again."""
     withdraw(host)
-    untag_image(host)
+    untag_engine_image(host)
     try:
         product.start(host, "enable", "--now")
         wait_held(host, "image-missing")
         yield
     finally:
-        tag_image(host)
+        tag_engine_image(host)
 
 
 @contextmanager

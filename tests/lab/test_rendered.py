@@ -11,7 +11,16 @@ import pytest
 from agent.render.workload import STOP_TIMEOUT_S
 
 from . import product
-from .faults import ask_status, find_payloads, start_fresh, stop_leaves_nothing, wait_told
+from .faults import (
+    HELD,
+    agent_away,
+    ask_status,
+    find_payloads,
+    start_fresh,
+    stop_leaves_nothing,
+    wait_event,
+    wait_told,
+)
 from .host import LabHost
 from .process import LabError
 from .product import ENGINE, FRONT
@@ -22,7 +31,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 QUADLET = "/run/containers/systemd/deepseek-vllm-8b.container"
 UNIT = "/run/systemd/system/deepseek-vllm-8b.service"
 PATHS = {Flavour.MODERN: QUADLET, Flavour.LEGACY: UNIT}
-AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
 # Changed in place, as an editor or a careless script would; both files end with [Service].
 DAMAGES = {
     "deleted": "rm {path}",
@@ -40,7 +48,7 @@ IN_FORCE = "/var/lib/deepseek-agent/config.json"
 
 FOREIGN = f"/etc/systemd/system/{ENGINE}"
 FOREIGN_UNIT = "[Service]\nExecStart=/bin/sleep infinity\n"
-SHADOWED, HELD = "unit-shadowed", "69"
+SHADOWED = "unit-shadowed"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +63,6 @@ def container(host: LabHost) -> Iterator[str]:
     yield start_fresh(host)
     host.run(["rm", "-f", FOREIGN])
     host.run(["systemctl", "daemon-reload"])
-    host.run(["systemctl", "start", *AGENT])
     set_renderer(host, "auto")
     host.run(["systemctl", "reset-failed", "deepseek*"], check=False)
 
@@ -68,7 +75,7 @@ def damage(host: LabHost, name: str, reload: bool) -> None:
 
 def is_whole(host: LabHost, text: str, container: str, since: float) -> None:
     """The file is back, systemd has read it, that was said, and the engine knows nothing of it."""
-    wait_told(host, RESTORED, lambda told: bool(told.events(RESTORED, since)), RESTORED_S)
+    wait_event(host, RESTORED, since, RESTORED_S)
     assert host.read(PATHS[host.flavour]) == text
     known = product.show(host, ENGINE, "LoadState", "NeedDaemonReload", "PartOf", "ExecStopPost")
     assert (known["LoadState"], known["NeedDaemonReload"]) == ("loaded", "no")
@@ -94,9 +101,8 @@ def test_the_file_is_restored_by_a_later_agent(
     host: LabHost, container: str, name: str, reload: bool
 ) -> None:
     text, since = host.read(PATHS[host.flavour]), time.time()
-    host.run(["systemctl", "stop", *AGENT])
-    damage(host, name, reload)
-    host.run(["systemctl", "start", *AGENT])
+    with agent_away(host):
+        damage(host, name, reload)
     is_whole(host, text, container, since)
     stop_leaves_nothing(host, STOP_TIMEOUT_S)
 
@@ -104,10 +110,9 @@ def test_the_file_is_restored_by_a_later_agent(
 def test_a_file_that_nobody_restores_does_not_keep_from_stopping(host: LabHost) -> None:
     """With the agent dead nothing is left but what systemd remembers; ExecStop= is gone with the
     file. The agent clears what that left when it is back."""
-    host.run(["systemctl", "stop", *AGENT])
-    damage(host, "deleted", reload=True)
-    assert product.start(host, "stop", timeout_s=280).returncode == 0
-    host.run(["systemctl", "start", *AGENT])
+    with agent_away(host):
+        damage(host, "deleted", reload=True)
+        assert product.start(host, "stop", timeout_s=280).returncode == 0
     wait_told(host, "nothing lives", lambda _: find_payloads(host) == {}, limit_s=90)
     wait_told(host, "nothing is left", lambda _: product.leftovers(host) == [], limit_s=90)
     assert product.start(host).returncode == 0
@@ -203,7 +208,7 @@ def test_a_foreign_unit_that_comes_while_it_serves_is_told(host: LabHost, contai
     since = time.time()
     host.write(FOREIGN, FOREIGN_UNIT)
     host.run(["systemctl", "daemon-reload"])
-    wait_told(host, SHADOWED, lambda told: bool(told.events(SHADOWED, since)), RESTORED_S)
+    wait_event(host, SHADOWED, since, RESTORED_S)
     serves_on(host, container, for_s=15)
     assert len(ask_status(host).events(SHADOWED, since)) == 1
     host.run(["rm", FOREIGN])

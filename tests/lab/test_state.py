@@ -12,12 +12,13 @@ import pytest
 
 from . import product
 from .faults import (
-    Told,
+    agent_away,
     ask_status,
     find_payloads,
     kill_engine,
     start_fresh,
     stop_leaves_nothing,
+    wait_event,
     wait_serving_alone,
     wait_told,
 )
@@ -25,14 +26,14 @@ from .host import LabHost
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
 FOLDER = "/var/lib/deepseek-agent"
 COPY = "/run/lab-kept"
 MEMORY = f"{FOLDER}/state.json"
-KEPT = (MEMORY, f"{FOLDER}/config.json", "/run/deepseek-agent/running/8b.json")
+IN_VAR = (MEMORY, f"{FOLDER}/config.json")
+KEPT = (*IN_VAR, "/run/deepseek-agent/running/8b.json")
 # What an engine was started with is found again without its file, so that one is not told of; nor
 # is a configuration that another version may have written.
-TOLD = {"another": KEPT[:1]}
+TOLD = {"another": IN_VAR[:1]}
 DAMAGES = {
     "empty": ": > {path}",
     "cut": "truncate --size=-7 {path}",
@@ -54,27 +55,13 @@ def _enabled(host: LabHost) -> None:
 
 
 @pytest.fixture(autouse=True)
-def container(host: LabHost) -> Iterator[str]:
+def container(host: LabHost) -> str:
     """The one in which 8b serves when the test begins; it has failed once, which is remembered."""
     first = start_fresh(host)
     kill_engine(host)
     wait_serving_alone(host, first, AGAIN_S)
     (second,) = find_payloads(host)
-    yield second
-    host.run(["systemctl", "start", *AGENT])
-
-
-@contextmanager
-def agent_away(host: LabHost) -> Iterator[None]:
-    host.run(["systemctl", "stop", *AGENT])
-    try:
-        yield
-    finally:
-        host.run(["systemctl", "start", *AGENT])
-
-
-def wait_event(host: LabHost, kind: str, since: float, limit_s: float = 30) -> Told:
-    return wait_told(host, kind, lambda told: bool(told.events(kind, since)), limit_s)
+    return second
 
 
 def serves_in(host: LabHost, container: str) -> None:
@@ -93,11 +80,11 @@ def test_damaged_files_are_set_aside_and_said(host: LabHost, container: str, nam
             host.run(["sh", "-c", DAMAGES[name].format(path=path)])
     serves_in(host, container)
     said = " ".join(wait_event(host, STATE_DAMAGED, since).events(STATE_DAMAGED, since))
-    for path in TOLD.get(name, KEPT[:2]):
+    for path in TOLD.get(name, IN_VAR):
         assert path in said
         assert host.run(["test", "-f", f"{path}.damaged"], check=False).returncode == 0
         host.run(["rm", f"{path}.damaged"])
-    wait_told(host, "written anew", lambda _: all(is_object(host, path) for path in KEPT[:2]))
+    wait_told(host, "written anew", lambda _: all(is_object(host, path) for path in IN_VAR))
     stop_leaves_nothing(host, STOP_S)
 
 

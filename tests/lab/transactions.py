@@ -4,27 +4,23 @@
 For the tests of upgrade and removal.
 """
 
-import json
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from . import product
+from .faults import read_status
 from .host import LabHost
-from .images import ENGINE_IMAGE
 from .process import Completed, LabError
 from .product import CONTAINER, ENGINE, FRONT
 
 PACKAGE = "deepseek-agent"
 AGENT = "deepseek-agent.service"
 OURS = ("deepseek-agent.socket", AGENT, "deepseek-npud.service")
-KEPT_IMAGE = "localhost/kept:latest"
 DNF_LIMIT_S = 300
-HELD_LIMIT_S = 30
 LOOK_EVERY_S = 0.1
 # A start of a unit: another value says that it is another process.
 IDENTITY = ("MainPID", "InvocationID", "ActiveEnterTimestampMonotonic")
@@ -113,26 +109,14 @@ def last_reload(host: LabHost) -> str:
     return host.run(show).stdout.strip()
 
 
-def status(host: LabHost) -> dict[str, Any]:
-    """What the agent tells; empty while it does not."""
-    done = host.run(["deepseekctl", "status", "--json"], check=False)
-    return dict(json.loads(done.stdout)) if done.stdout else {}
-
-
-def instance(told: dict[str, Any]) -> dict[str, Any]:
-    """What the agent tells of 8b."""
-    return next((one for one in told.get("instances", []) if one["name"] == "8b"), {})
-
-
 def wait_adopted(host: LabHost, agent: str, version: str, limit_s: float = 60) -> None:
     """Until another agent than the one of that invocation, of that version, knows of 8b all it
     has to: that it serves, and on which NPUs."""
     started = time.monotonic()
     wanted = (version, "serving", [0])
     while True:
-        told = status(host)
-        one = instance(told)
-        seen = (told.get("version"), one.get("phase"), one.get("npus"))
+        told = read_status(host)
+        seen = (told.snapshot.get("version"), told.phase, told.instance.get("npus"))
         if seen == wanted and invocation(host, AGENT) != agent:
             return
         if time.monotonic() - started > limit_s:
@@ -142,35 +126,6 @@ def wait_adopted(host: LabHost, agent: str, version: str, limit_s: float = 60) -
 
 def invocation(host: LabHost, unit: str) -> str:
     return product.show(host, unit, "InvocationID").get("InvocationID", "")
-
-
-def untag_image(host: LabHost) -> None:
-    """The image is not found any more; see tag_image."""
-    host.run(["podman", "tag", ENGINE_IMAGE, KEPT_IMAGE])
-    host.run(["podman", "untag", ENGINE_IMAGE, ENGINE_IMAGE])
-
-
-def tag_image(host: LabHost) -> None:
-    host.run(["podman", "tag", KEPT_IMAGE, ENGINE_IMAGE])
-
-
-def wait_held(host: LabHost, code: str) -> None:
-    """Until the agent holds for that reason, and the front unit has failed because of it."""
-    started = time.monotonic()
-    while (phase_and_reason(host)) != ("held", code):
-        if time.monotonic() - started > HELD_LIMIT_S:
-            raise LabError(f"8b is not held by {code}\n{product.describe(host)}")
-        time.sleep(LOOK_EVERY_S)
-    product.wait_state(host, FRONT, "failed")
-    seen = product.show(host, FRONT, "ExecMainStatus")["ExecMainStatus"]
-    if seen != "69":
-        raise LabError(f"{FRONT} ended with {seen}, not 69\n{product.describe(host)}")
-
-
-def phase_and_reason(host: LabHost) -> tuple[str, str]:
-    one = instance(status(host))
-    failure = one.get("failure") or {}
-    return str(one.get("phase")), str(failure.get("code"))
 
 
 def wait_loading(host: LabHost) -> None:
