@@ -219,9 +219,8 @@ def _readings(value: object) -> NpuReadings:
         raise TypeError("readings are an object")
     told: Line = dict(value)
     power_w = _optional_float(told.pop("power_w"))
-    return NpuReadings(
-        **{name: _optional_int(value) for name, value in told.items()}, power_w=power_w
-    )  # type: ignore[arg-type]
+    numbers = {name: _optional_int(number) for name, number in told.items()}
+    return NpuReadings(**numbers, power_w=power_w)
 
 
 def _state(line: Line) -> State:

@@ -14,7 +14,8 @@ from selectors import DefaultSelector
 import pytest
 
 from agent.npud.log import Log
-from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Server, SocketTaken, listen
+from agent.npud.requests import Refresh, Request, Reset
+from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Answer, Server, SocketTaken, listen
 
 
 class Serving:
@@ -26,12 +27,14 @@ class Serving:
         self.said: list[str] = []
         self.now = 100.0
         self.greeting = b"hello\n"
+        self.asked: list[tuple[Request, Answer]] = []
         self.clients: list[socket.socket] = []
         self.server = Server(
             str(self.path),
             self.selector,
             Log(self.said.append),
             lambda: self.greeting,
+            lambda request, answer: self.asked.append((request, answer)),
             lambda: self.now,
         )
 
