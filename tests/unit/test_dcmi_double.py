@@ -67,7 +67,7 @@ def reset(client: Client, card: int, chip: int = 0, channel: int = INBAND) -> in
 
 
 def wait_for_boot(client: Client, card: int, chip: int = 0) -> list[int]:
-    """The boot states on the way to 16, each once."""
+    """The boot states on the way to 16, each once; a busy machine may hide some."""
     seen = [boot(client, card, chip)]
     deadline = time.monotonic() + 5
     while seen[-1] != 16:
@@ -246,6 +246,14 @@ def test_a_chip_that_has_not_started(host: Host) -> None:
     host.double.set_value(3, 0, "boot", 2)
     assert (boot(client, 3), health(client, 3)) == (2, (OK, NOT_STARTED))
     assert client.call("get_device_temperature", 3, 0, "int")[0] == NOT_READY
+
+
+@pytest.mark.parametrize(("passed_s", "status"), [(1, 0), (1100, 1), (2900, 2), (3001, 16)])
+def test_a_chip_boots_through_the_states(host: Host, passed_s: int, status: int) -> None:
+    client = host.client()
+    host.double.set_value(3, 0, "booting", f"{time.monotonic_ns() - passed_s * 10**9} 3000")
+    assert boot(client, 3) == status
+    assert health(client, 3) == (OK, 0 if status == 16 else NOT_STARTED)
 
 
 # --- the driver ----------------------------------------------------------------------------------
@@ -444,13 +452,14 @@ def test_an_event_is_there_within_20_ms(host: Host) -> None:
 
 def test_a_reset_that_works(host: Host) -> None:
     client = subscriber(host)
-    host.double.set_option("boot-time", "0.3")
+    host.double.set_option("boot-time", "1")
     host.double.raise_fault(3, 0, AICORE)
     host.double.raise_fault(3, 0, HBM_ROWS, MAJOR, curable=False)
     assert [summary(client.event())[2] for _ in range(2)] == [OCCUR, OCCUR]
     assert reset(client, 3) == OK
     assert health(client, 3) == (OK, NOT_STARTED)
-    assert wait_for_boot(client, 3) == [0, 1, 2, 16]
+    seen = wait_for_boot(client, 3)
+    assert seen == sorted(set(seen) & {0, 1, 2, 16})
     assert codes(client, 3) == [HBM_ROWS]
     assert summary(client.event()) == (AICORE, 3, RECOVER)
     assert health(client, 2) == (OK, 0)
@@ -546,6 +555,7 @@ def test_only_root_resets(library: Path) -> None:
 
 def test_a3_dies_reset_in_pairs(host: Host) -> None:
     host.double.start("Ascend910")
+    host.double.set_option("boot-time", "1")
     client = host.client()
     host.double.raise_fault(3, 0, AICORE)
     assert reset(client, 3, 1) == OK
@@ -559,6 +569,7 @@ def test_a3_dies_reset_in_pairs(host: Host) -> None:
 
 def test_a_duo_resets_through_chip_0_only(host: Host) -> None:
     host.double.start("310P3")
+    host.double.set_option("boot-time", "60")
     client = host.client()
     assert reset(client, 4, 1) == NOT_SUPPORTED
     assert reset(client, 4, 0) == OK
@@ -568,6 +579,7 @@ def test_a_duo_resets_through_chip_0_only(host: Host) -> None:
 
 def test_with_hccs_all_chips_reset_together(host: Host) -> None:
     host.double.set_option("hccs", "on")
+    host.double.set_option("boot-time", "60")
     client = host.client()
     host.double.set_processes(7, 0, {4711: 100})
     assert reset(client, 3) == RESET_FAILED
