@@ -611,3 +611,11 @@ def test_the_driver_side_and_a_reset_do_not_undo_each_other(host: Host) -> None:
         host.double.raise_fault(4, 0, f"80C980{n:02X}", curable=False)
     assert {client.answer() for _ in range(41)} == {OK}
     assert len(codes(client, 4)) == 40
+
+
+def test_changes_of_one_size_in_one_moment_are_all_seen(host: Host) -> None:
+    client = host.client()
+    for n in range(50):
+        host.double.raise_fault(3, 0, f"80E018{n:02X}", MAJOR)
+        assert codes(client, 3) == [f"80E018{n:02X}"]
+        host.double.clear_fault(3, 0, f"80E018{n:02X}")
