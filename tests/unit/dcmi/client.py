@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A program that calls libdcmi as it is told: JSON lines in, answers and fault events out.
 
-usage: dcmi_client.py LIBRARY
+usage: client.py LIBRARY
 A word of a call is a number, or "KIND" or "KIND COUNT" for what the library is to fill in:
 ["get_device_health", 3, 0, "uint"] is answered by {"result": 0, "out": [2]}.
 ["subscribe", CARD, DEVICE, FLAG, CODE, SEVERITY, NODE_TYPE]; then {"event": {...}}, when it comes.

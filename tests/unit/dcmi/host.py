@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.fakes.dcmi.control import DcmiDouble
 
-CLIENT = Path(__file__).parent / "dcmi_client.py"
+CLIENT = Path(__file__).parent / "client.py"
 ANSWER_S = 5.0
 
 
