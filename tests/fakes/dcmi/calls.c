@@ -120,6 +120,11 @@ int leave(int result)
     return result;
 }
 
+int invalid_unless(int result, bool condition)
+{
+    return result == DCMI_OK && !condition ? DCMI_ERR_CODE_INVALID_PARAMETER : result;
+}
+
 /* "booting SINCE_NS SECONDS": a third of the time in each of the states 0, 1 and 2. */
 int boot_status_of(const struct chip *chip)
 {

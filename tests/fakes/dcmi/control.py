@@ -6,6 +6,7 @@ Standard library only and no import of ours, so that a host of the lab can run i
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ class DcmiDouble:
             lines = change(self.lines())
             partial = Path(f"{self.path}.{os.getpid()}")
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            now = time.time_ns()  # the kernel's own is the same for some milliseconds
+            os.utime(partial, ns=(now, now))
             partial.replace(self.path)
 
     @contextmanager

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MulanPSL-2.0
  *
  * The part of the DCMI interface that the double has, written from the project's Ascend facts.
- * tests/unit/test_dcmi_double_abi.py holds it against a table of its own.
+ * tests/unit/dcmi/test_abi.py holds it against a table of its own.
  */
 #ifndef DCMI_H
 #define DCMI_H

@@ -16,8 +16,6 @@
 #include "dcmi.h"
 
 #define HIDDEN __attribute__((visibility("hidden")))
-#define INVALID_UNLESS(result, condition) \
-    ((result) == DCMI_OK && !(condition) ? DCMI_ERR_CODE_INVALID_PARAMETER : (result))
 #define NOT_STARTED 0xFFFFFFFFU
 #define MAX_CHIPS 64
 #define MAX_NAME 64
@@ -80,6 +78,7 @@ HIDDEN int enter(const char *function);
 HIDDEN int enter_init(void);
 HIDDEN int enter_chip(const char *function, int card, int device, enum need need, struct chip *chip);
 HIDDEN int leave(int result);
+HIDDEN int invalid_unless(int result, bool condition);
 HIDDEN int boot_status_of(const struct chip *chip);
 HIDDEN int list_faults(const struct chip *chip, struct fault *faults, int room);
 HIDDEN bool parse_fault(const char *text, struct fault *fault);

@@ -40,7 +40,7 @@ int dcmi_get_driver_version(char *version, unsigned int length)
 
 int dcmi_get_driver_health(unsigned int *health)
 {
-    int result = INVALID_UNLESS(enter("get_driver_health"), health != NULL);
+    int result = invalid_unless(enter("get_driver_health"), health != NULL);
     if (result == DCMI_OK)
         *health = (unsigned int)state_number("driver-health", 0);
     return leave(result);
@@ -49,7 +49,7 @@ int dcmi_get_driver_health(unsigned int *health)
 int dcmi_get_card_list(int *card_num, int *card_list, int list_len)
 {
     int result = enter("get_card_list");
-    result = INVALID_UNLESS(result, card_num != NULL && card_list != NULL && list_len > 0);
+    result = invalid_unless(result, card_num != NULL && card_list != NULL && list_len > 0);
     if (result == DCMI_OK)
         *card_num = list_cards(card_list, list_len);
     return leave(result);
@@ -71,7 +71,7 @@ static int enter_card(const char *function, int card)
 
 int dcmi_get_device_num_in_card(int card, int *device_num)
 {
-    int result = INVALID_UNLESS(enter_card("get_device_num_in_card", card), device_num != NULL);
+    int result = invalid_unless(enter_card("get_device_num_in_card", card), device_num != NULL);
     if (result == DCMI_OK)
         *device_num = product_now()->chips_per_card;
     return leave(result);
@@ -80,7 +80,7 @@ int dcmi_get_device_num_in_card(int card, int *device_num)
 int dcmi_get_device_id_in_card(int card, int *device_id_max, int *mcu_id, int *cpu_id)
 {
     int result = enter_card("get_device_id_in_card", card);
-    result = INVALID_UNLESS(result, device_id_max != NULL && mcu_id != NULL && cpu_id != NULL);
+    result = invalid_unless(result, device_id_max != NULL && mcu_id != NULL && cpu_id != NULL);
     if (result == DCMI_OK) {
         *device_id_max = *mcu_id = product_now()->chips_per_card;
         *cpu_id = -1;
@@ -93,7 +93,7 @@ int dcmi_get_device_type(int card, int device, enum dcmi_unit_type *type)
     struct chip chip;
     int result = enter_chip("get_device_type", card, device, ANYHOW, &chip);
     bool mcu = result == DCMI_ERR_CODE_NOT_SUPPORT && is_mcu(card, device);
-    result = INVALID_UNLESS(mcu ? DCMI_OK : result, type != NULL);
+    result = invalid_unless(mcu ? DCMI_OK : result, type != NULL);
     if (result == DCMI_OK)
         *type = mcu ? MCU_TYPE : NPU_TYPE;
     return leave(result);
@@ -114,7 +114,7 @@ int dcmi_get_device_chip_info_v2(int card, int device, struct dcmi_chip_info_v2 
 {
     struct chip chip;
     int result = enter_chip("get_device_chip_info_v2", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK)
         describe(info);
     return leave(result);
@@ -125,7 +125,7 @@ int dcmi_get_device_chip_info(int card, int device, struct dcmi_chip_info *info)
     struct chip chip;
     struct dcmi_chip_info_v2 whole;
     int result = enter_chip("get_device_chip_info", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK) {
         describe(&whole);
         memcpy(info, &whole, sizeof(*info));
@@ -137,7 +137,7 @@ int dcmi_get_device_board_info(int card, int device, struct dcmi_board_info *inf
 {
     struct chip chip;
     int result = enter_chip("get_device_board_info", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK) {
         long board = state_number("board", product_now()->board_id);
         *info = (struct dcmi_board_info){(unsigned int)board, 1, 1, (unsigned int)card};
@@ -150,7 +150,7 @@ int dcmi_get_device_pcie_info_v2(int card, int device, struct dcmi_pcie_info_all
 {
     struct chip chip;
     int result = enter_chip("get_device_pcie_info_v2", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK) {
         int bus = product_now()->hbm_mb != 0 ? chip.logic_id : card;
         memset(info, 0, sizeof(*info));
@@ -165,7 +165,7 @@ int dcmi_get_device_logic_id(int *logic_id, int card, int device)
 {
     struct chip chip;
     int result = enter_chip("get_device_logic_id", card, device, ANYHOW, &chip);
-    result = INVALID_UNLESS(result, logic_id != NULL);
+    result = invalid_unless(result, logic_id != NULL);
     if (result == DCMI_OK)
         *logic_id = chip.logic_id;
     return leave(result);
@@ -174,7 +174,7 @@ int dcmi_get_device_logic_id(int *logic_id, int card, int device)
 static int same_number(const char *function, unsigned int given, unsigned int *found)
 {
     struct chip chips[MAX_CHIPS];
-    int result = INVALID_UNLESS(enter(function), found != NULL);
+    int result = invalid_unless(enter(function), found != NULL);
     if (result == DCMI_OK) {
         int count = list_chips(chips, MAX_CHIPS);
         result = DCMI_ERR_CODE_DEVICE_NOT_EXIST;
@@ -201,7 +201,7 @@ int dcmi_get_product_type(int card, int device, char *product, int size)
 {
     struct chip chip;
     int result = enter_chip("get_product_type", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, product != NULL && size >= MIN_PRODUCT);
+    result = invalid_unless(result, product != NULL && size >= MIN_PRODUCT);
     if (result == DCMI_OK)
         result = put_text(product, (size_t)size, product_now()->product_type);
     return leave(result);
@@ -212,7 +212,7 @@ int dcmi_get_device_resource_info(int card, int device, struct dcmi_proc_mem_inf
 {
     struct chip chip;
     int result = enter_chip("get_device_resource_info", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, processes != NULL && count != NULL);
+    result = invalid_unless(result, processes != NULL && count != NULL);
     if (result == DCMI_OK) {
         int found = count_processes(&chip);
         *count = found < DCMI_MAX_PROCESSES ? found : DCMI_MAX_PROCESSES;

@@ -27,7 +27,7 @@ int dcmi_get_device_health(int card, int device, unsigned int *health)
 {
     struct chip chip;
     int result = enter_chip("get_device_health", card, device, PRESENT, &chip);
-    result = INVALID_UNLESS(result, health != NULL);
+    result = invalid_unless(result, health != NULL);
     if (result == DCMI_OK)
         *health = health_of(&chip);
     return leave(result);
@@ -39,7 +39,7 @@ int dcmi_get_device_errorcode_v2(int card, int device, int *count, unsigned int 
     struct chip chip;
     struct fault faults[DCMI_MAX_ERROR_CODES];
     int result = enter_chip("get_device_errorcode_v2", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, count != NULL && list != NULL && list_len > 0);
+    result = invalid_unless(result, count != NULL && list != NULL && list_len > 0);
     if (result == DCMI_OK) {
         int room = list_len < DCMI_MAX_ERROR_CODES ? (int)list_len : DCMI_MAX_ERROR_CODES;
         *count = list_faults(&chip, faults, room);
@@ -76,7 +76,7 @@ int dcmi_get_device_errorcode_string(int card, int device, unsigned int code, un
 {
     struct chip chip;
     int result = enter_chip("get_device_errorcode_string", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL && size >= MIN_TEXT);
+    result = invalid_unless(result, info != NULL && size >= MIN_TEXT);
     if (result == DCMI_OK && !find_text(code, (char *)info, (size_t)size))
         result = DCMI_ERR_CODE_NOT_SUPPORT;
     return leave(result);
@@ -86,7 +86,7 @@ int dcmi_get_device_boot_status(int card, int device, enum dcmi_boot_status *sta
 {
     struct chip chip;
     int result = enter_chip("get_device_boot_status", card, device, PRESENT, &chip);
-    result = INVALID_UNLESS(result, status != NULL);
+    result = invalid_unless(result, status != NULL);
     if (result == DCMI_OK)
         *status = (enum dcmi_boot_status)boot_status_of(&chip);
     return leave(result);
@@ -96,7 +96,7 @@ int dcmi_get_device_temperature(int card, int device, int *temperature)
 {
     struct chip chip;
     int result = enter_chip("get_device_temperature", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, temperature != NULL);
+    result = invalid_unless(result, temperature != NULL);
     if (result == DCMI_OK)
         *temperature = (int)state_chip_number(&chip, "temperature", 45);
     return leave(result);
@@ -108,7 +108,7 @@ int dcmi_get_device_ecc_info(int card, int device, enum dcmi_device_type type,
 {
     struct chip chip;
     int result = enter_chip("get_device_ecc_info", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     bool has_hbm = product_now()->hbm_mb != 0;
     if (result == DCMI_OK && type != (has_hbm ? DCMI_DEVICE_TYPE_HBM : DCMI_DEVICE_TYPE_DDR))
         result = DCMI_ERR_CODE_NOT_SUPPORT;
@@ -142,7 +142,7 @@ int dcmi_get_device_hbm_info(int card, int device, struct dcmi_hbm_info *info)
 {
     struct chip chip;
     int result = enter_chip("get_device_hbm_info", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK && product_now()->hbm_mb == 0)
         result = DCMI_ERR_CODE_NOT_SUPPORT;
     if (result == DCMI_OK)
@@ -176,7 +176,7 @@ int dcmi_get_device_memory_info_v3(int card, int device, struct dcmi_get_memory_
 {
     struct chip chip;
     int result = enter_chip("get_device_memory_info_v3", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, info != NULL);
+    result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK) {
         unsigned int size = product_now()->ddr_mb, used = size != 0 ? used_mb(&chip) : 0;
         memset(info, 0, sizeof(*info));
@@ -195,7 +195,7 @@ int dcmi_get_device_utilization_rate(int card, int device, int type, unsigned in
     char key[MAX_NAME];
     bool answered = false;
     int result = enter_chip("get_device_utilization_rate", card, device, STARTED, &chip);
-    result = INVALID_UNLESS(result, rate != NULL);
+    result = invalid_unless(result, rate != NULL);
     for (const int *known = product_now()->utilizations; *known != 0; known++)
         answered |= *known == type;
     if (result == DCMI_OK && !answered)
@@ -220,7 +220,7 @@ int dcmi_get_device_power_info(int card, int device, int *power)
         result = find_chip(card, 0, &chip) ? DCMI_OK : result;
     else if (device != 0 && result == DCMI_OK)
         result = DCMI_ERR_CODE_NOT_SUPPORT;
-    result = INVALID_UNLESS(result, power != NULL);
+    result = invalid_unless(result, power != NULL);
     if (result == DCMI_OK)
         *power = (int)state_chip_number(&chip, "power", product->power_tenths_w);
     return leave(result);

@@ -178,6 +178,15 @@ bool state_has_word(const char *line, const char *word)
     return false;
 }
 
+/* The kernel's own time is the same for some milliseconds, and inode numbers come back. */
+static void set_exact_time(int file)
+{
+    struct timespec times[2];
+    clock_gettime(CLOCK_REALTIME, &times[0]);
+    times[1] = times[0];
+    futimens(file, times);
+}
+
 static int write_whole(const char *path, keep_line keep, const void *context, const char *added)
 {
     FILE *file = fopen(path, "we");
@@ -187,6 +196,8 @@ static int write_whole(const char *path, keep_line keep, const void *context, co
         if (keep(lines[n], context))
             fprintf(file, "%s\n", lines[n]);
     fputs(added, file);
+    fflush(file);
+    set_exact_time(fileno(file));
     return fclose(file) == 0 ? 0 : -errno;
 }
 
