@@ -14,7 +14,7 @@ from selectors import DefaultSelector
 import pytest
 
 from agent.npud.log import Log
-from agent.npud.requests import Request
+from agent.npud.requests import Refresh, Request, Reset
 from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Answer, Server, SocketTaken, listen
 
 
