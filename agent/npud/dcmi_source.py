@@ -6,21 +6,19 @@ Comes in: `begin`, and the loop's events. Goes out: Inventories, a whole reading
 
     deadline of one vendor call 5 s  <  npud says "probe hangs" 10 s  <  watchdog 30 s
 
-A worker whose call hangs is killed, and another takes over that leaves the chip out. One in D
-state survives that (facts: ascend 1.5): it is lost, and kept in mind until it ends one day.
+A worker whose call hangs is killed, and another takes over that leaves the chip out.
 """
 
 import os
 import time
-from dataclasses import dataclass, replace
-from selectors import EVENT_READ, BaseSelector
+from dataclasses import replace
+from selectors import BaseSelector
 
 from agent.model import DriverState, Inventory
 from agent.npud.child import Kill
 from agent.npud.dcmi import abi
-from agent.npud.dcmi.account import Chip, npu_of
 from agent.npud.dcmi.calls import Call
-from agent.npud.dcmi.faults import Faults
+from agent.npud.dcmi.left_out import LeftOut
 from agent.npud.dcmi.link import (
     ChipKey,
     Details,
@@ -37,41 +35,18 @@ from agent.npud.dcmi.link import (
     Told,
     Unusable,
 )
+from agent.npud.dcmi.picture import Picture
 from agent.npud.dcmi.process import WorkerProcess, kill_process
 from agent.npud.dcmi.resets import Resets
+from agent.npud.dcmi.workers import TooManyLost, Workers
 from agent.npud.log import Log
 from agent.npud.source import OCCUPIED_MEANS, OnAccount, OnReset, Source
 
 DEADLINE_S = 5.0
-KILL_GRACE_S = 1.0
-MAX_LOST = 4
 STATES_EVERY_S = 2.0  # where there are no events
-RETRY_S, MAX_RETRY_S = 10.0, 60.0  # a chip whose call hung
-RESPAWN_S, MAX_RESPAWN_S = 1.0, 60.0  # a worker that died by itself
-SOUND_AFTER_S = 120.0  # a worker that lived so long had no trouble from the start
 UNUSABLE_FOR_S = 600.0  # before the same file is tried again
 
-
 _Identity = tuple[str, int, int]  # of a file: path, inode, time of change
-
-
-@dataclass(frozen=True, slots=True)
-class _LeftOut:
-    """A chip that is not asked at present."""
-
-    reason: str
-    tries: int  # that hung; 0: it is being reset
-    retry_at: float
-
-
-@dataclass(slots=True)
-class _Doomed:
-    """A worker that was killed, until it is gone."""
-
-    worker: WorkerProcess
-    lost_at: float
-    key: ChipKey | None  # the chip whose call it hangs in
-    lost: bool = False  # killed, and still there
 
 
 class Dcmi(Source):
@@ -86,61 +61,56 @@ class Dcmi(Source):
         deadline_s: float = DEADLINE_S,
         kill: Kill = kill_process,
     ) -> None:
-        self._selector = selector
         self._on_account = on_account
         self._on_news = on_news
         self._log = log
         self._fallback = fallback
         self._places = places
         self._deadline_s = deadline_s
-        self._kill = kill
+        self._workers = Workers(selector, log, kill, self._take)
         self._resets = Resets(selector, kill)
+        self._left_out = LeftOut()
+        self._picture = Picture(self._left_out.why)
         self._path = ""  # of the newest worker's library
         self._unusable: dict[_Identity, float] = {}  # files, and until when
-
-        self._worker: WorkerProcess | None = None
-        self._doomed: list[_Doomed] = []
-        self._forked_at = self._fork_at = 0.0
-        self._deaths = 0
-        self._request: Request | None = None  # under way
-        self._check_at = float("inf")
-        self._calls = -1  # of the worker at the last check
 
         self._full_wanted = False
         self._wanted: dict[ChipKey, None] = {}  # chips, the first asked for first
         self._states_at = float("inf")
-        self._left_out: dict[ChipKey, _LeftOut] = {}
+        self._request: Request | None = None  # under way
+        self._check_at = float("inf")
+        self._calls = -1  # of the worker at the last check
 
         self._driver, self._detail = DriverState.UNKNOWN, "the driver has not answered yet"
-        self._version = ""
         self._listed = self._complete = False  # by the worker of now
-        self._chips: dict[ChipKey, Chip] = {}
-        self._faults = Faults()
 
     # --- what the loop calls ---------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        path = self._find()
-        if path:
+        if self._find():
             self._full_wanted = True
             self._proceed(now)
         else:
-            self._dismiss(now)
+            self._end_worker(None, now)
             self._fallback.begin(now)
 
     def tick(self, now: float) -> None:
         self._fallback.tick(now)
         for key in self._resets.tick(now):
-            self._left_out.pop(key, None)
-            self._full_wanted = self._full_wanted or self._worker is not None
-        self._reap(now)
-        if self._worker is not None and self._worker.has_ended():
-            self._take(self._worker)  # what it said before
-            if self._worker is not None:
-                self._died(self._worker, now)
-        elif self._worker is not None and now >= self._check_at:
-            self._check(self._worker, now)
-        if self._faults.expire(now):
+            self._left_out.reset_ended(key)
+            self._full_wanted = self._full_wanted or self._workers.worker is not None
+        for key_found in self._workers.reap(now):
+            if key_found is not None:
+                self._left_out.may_answer(key_found, now)
+            self._full_wanted = self._full_wanted or self._workers.worker is None
+        worker = self._workers.worker
+        if worker is not None and worker.has_ended():
+            self._take(worker)  # what it said before
+            if worker is self._workers.worker:
+                self._died(worker, now)
+        elif worker is not None and now >= self._check_at:
+            self._check(worker, now)
+        if self._picture.expire(now):
             self._tell_news()
         self._proceed(now)
 
@@ -148,36 +118,32 @@ class Dcmi(Source):
         times = [
             self._fallback.next_at(),
             self._resets.next_at(),
+            self._workers.next_at(),
+            self._picture.next_at(),
             self._check_at,
-            self._faults.next_at(),
-            *(one.lost_at for one in self._doomed if not one.lost),
         ]
-        if self._request is None:
-            if self._full_wanted:
-                times.append(self._fork_at)
-            elif self._worker is not None:
-                times.append(self._states_at)
-                times.extend(one.retry_at for one in self._retryable().values())
+        if self._request is None and self._full_wanted:
+            times.append(self._workers.fork_at)
+        elif self._request is None and self._workers.worker is not None:
+            times.append(self._states_at)
+            times.append(self._left_out.next_at(self._workers.held()))
         return min(times)
 
     def close(self) -> None:
         self._fallback.close()
         self._resets.close()
-        worker = self._release()
-        for one in (*(one.worker for one in self._doomed), worker):
-            if one is not None:
-                one.kill()
+        self._workers.close()
+        self._request = None
 
     def reset(self, logic_id: int, on_end: OnReset, now: float) -> None:
-        chip = next((chip for chip in self._chips.values() if chip.logic_id == logic_id), None)
-        path = self._find()
-        if chip is None or not path or self._driver is not DriverState.READY:
+        key, path = self._picture.key_of(logic_id), self._find()
+        if key is None or not path or self._driver is not DriverState.READY:
             on_end(False, "libdcmi knows no such chip now")
-        elif chip.key in self._left_out:
-            on_end(False, self._left_out[chip.key].reason)
-        elif self._resets.start(path, chip.key, on_end, now):
+        elif self._left_out.why(key):
+            on_end(False, self._left_out.why(key))
+        elif self._resets.start(path, key, on_end, now):
             # Its answers would be those of a chip that is not there; the call might even hang.
-            self._left_out[chip.key] = _LeftOut("reset under way", 0, float("inf"))
+            self._left_out.is_reset(key)
             self._tell_news()
 
     # --- which library ---------------------------------------------------------------------------
@@ -191,13 +157,13 @@ class Dcmi(Source):
                 return path
         return ""
 
-    def _give_up_on(self, detail: str, now: float) -> None:
+    def _give_up(self, detail: str, now: float) -> None:
         """npu-smi has to do, until the file is another one or some time has passed."""
         self._log.warning("libdcmi cannot be used, npu-smi is asked instead", reason=detail)
         identity = _identity(self._path)
         if identity is not None:
             self._unusable = {**self._unusable, identity: now + UNUSABLE_FOR_S}
-        self._dismiss(now)
+        self._end_worker(None, now)
         self._forget()
         self._full_wanted = False
         self._fallback.begin(now)
@@ -207,195 +173,135 @@ class Dcmi(Source):
     def _proceed(self, now: float) -> None:
         if self._request is not None or not self._is_something_due(now):
             return
-        if self._worker is None and not self._fork(now):
-            return
-        request = self._next_request(now)
-        if self._worker is not None and request is not None:
+        worker = self._workers.worker or self._fork(now)
+        request = self._next_request(now) if worker is not None else None
+        if worker is not None and request is not None:
             self._request = request
             self._check_at = now + self._deadline_s
             self._calls = -1
-            self._worker.send(request)
+            worker.send(request)
 
     def _is_something_due(self, now: float) -> bool:
-        if self._full_wanted or self._worker is None:
+        if self._full_wanted or self._workers.worker is None:
             return self._full_wanted
-        return bool(self._wanted) or now >= self._states_at or self._retry(now) is not None
+        retry = self._left_out.retry(now, self._workers.held())
+        return bool(self._wanted) or now >= self._states_at or retry is not None
 
     def _next_request(self, now: float) -> Request | None:
         if self._full_wanted:
             self._full_wanted = False
             self._wanted.clear()
-            return Request(Look.ALL, leave_out=tuple(self._left_out))
+            return Request(Look.ALL, leave_out=self._left_out.chips())
         while self._wanted:
             key = next(iter(self._wanted))
             del self._wanted[key]
-            if not self._why_left_out(key):
+            if not self._left_out.why(key):
                 return Request(Look.CHIP, key)
-        key_again = self._retry(now)
-        if key_again in self._chips and key_again is not None:
-            return Request(Look.CHIP, key_again)
-        if key_again is not None:  # not even listed yet, or a card as a whole
-            others = tuple(key for key in self._left_out if key != key_again)
+        retry = self._left_out.retry(now, self._workers.held())
+        if retry is not None and self._picture.knows(retry):
+            return Request(Look.CHIP, retry)
+        if retry is not None:  # not even listed yet, or a card as a whole
+            others = tuple(key for key in self._left_out.chips() if key != retry)
             return Request(Look.ALL, leave_out=others)
         if now >= self._states_at:
             self._states_at = now + STATES_EVERY_S
-            return Request(Look.STATES, leave_out=tuple(self._left_out))
+            return Request(Look.STATES, leave_out=self._left_out.chips())
         return None
 
-    def _retry(self, now: float) -> ChipKey | None:
-        retryable = self._retryable().items()
-        return next((key for key, one in retryable if now >= one.retry_at), None)
-
-    def _retryable(self) -> dict[ChipKey, _LeftOut]:
-        """A chip is not asked while a process still hangs in a call on it."""
-        held = {one.key for one in self._doomed}
-        return {key: one for key, one in self._left_out.items() if key not in held}
-
-    def _fork(self, now: float) -> bool:
-        if now < self._fork_at:
-            return False
-        lost = [one for one in self._doomed if one.lost]
-        if len(lost) >= MAX_LOST:
-            self._full_wanted = False
-            self._fail(DriverState.UNKNOWN, self._all_hangs(lost))
-            self._on_account(self._account())
-            return False
-        if len(self._doomed) >= MAX_LOST:  # it is known in a moment which of them are lost
-            self._fork_at = min(one.lost_at for one in self._doomed if not one.lost)
-            return False
+    def _fork(self, now: float) -> WorkerProcess | None:
         self._path = self._find()
         try:
-            worker = WorkerProcess(self._path, self._kill)
-        except OSError as error:
+            worker = self._workers.fork(self._path, now)
+        except (TooManyLost, OSError) as error:
             self._full_wanted = False
-            self._fail(DriverState.UNKNOWN, f"cannot fork: {error.strerror}")
+            why = error if isinstance(error, TooManyLost) else f"cannot fork: {error.strerror}"
+            self._fail(DriverState.UNKNOWN, str(why))
             self._on_account(self._account())
-            return False
-        self._worker = worker
-        self._forked_at = now
-        self._full_wanted = True  # it has to know the chips before it can be asked about them
-        self._listed = self._complete = False
-        self._states_at = float("inf")
-        self._selector.register(worker.link, EVENT_READ, lambda _mask: self._take(worker))
-        return True
-
-    def _all_hangs(self, lost: list[_Doomed]) -> str:
-        call = lost[-1].worker.note.under_way()
-        pids = ", ".join(str(one.worker.pid) for one in lost)
-        return f"probe hangs: {call.name if call else '?'}; processes {pids} cannot be killed"
+            return None
+        if worker is not None:
+            self._full_wanted = True  # it has to know the chips before it can be asked about them
+            self._listed = self._complete = False
+            self._states_at = float("inf")
+        return worker
 
     # --- hearing ---------------------------------------------------------------------------------
 
     def _take(self, worker: WorkerProcess) -> None:
         now = time.monotonic()
         try:
-            messages, open_ = worker.receive()
+            messages, is_open = worker.receive()
         except Garbage as error:
             self._replace(worker, f"it said what is no message: {error}", now)
             return
         for message in messages:
-            if worker is self._worker:  # and not sent away by the message before
+            if worker is self._workers.worker:  # not sent away because of the message before
                 self._hear(message, now)
-        if worker is self._worker and not open_ and worker.link in self._selector.get_map():
-            self._selector.unregister(worker.link)
-            if not worker.has_ended():
-                worker.kill()  # without its link it is of no use; `tick` sees its end
+        if worker is self._workers.worker and not is_open:
+            self._workers.unlink(worker)
+            worker.kill()  # without its link it is of no use; `tick` sees its end
         self._proceed(now)
 
     def _hear(self, message: Told, now: float) -> None:
         match message:
             case Started(subscribed, detail):
-                self._started(subscribed, detail, now)
+                if not subscribed:
+                    self._states_at = now + STATES_EVERY_S
+                    self._log.warning("no fault events: asking again and again", reason=detail)
             case Unusable(detail):
-                self._give_up_on(detail, now)
+                self._give_up(detail, now)
             case Refused(call, code):
                 self._refused(call, code, now)
-            case Listed(chips, version):
-                self._list(chips, version)
+            case Listed():
+                self._listed = True
+                self._picture.take_list(message)
             case State():
-                self._take_state(message)
-            case Details(key):
-                if key in self._chips:
-                    self._chips[key] = replace(self._chips[key], details=message)
-                    self._tell_progress()
+                self._picture.take_state(message, time.time())
+                self._tell_progress()
+            case Details():
+                self._picture.take_details(message)
+                self._tell_progress()
             case FaultTold():
                 self._take_event(message, now)
             case Done():
                 self._done(now)
             case ResetEnded():
-                return
-
-    def _started(self, subscribed: bool, detail: str, now: float) -> None:
-        if subscribed:
-            return
-        self._states_at = now + STATES_EVERY_S
-        self._log.warning("no fault events: asking again and again", reason=detail)
+                return  # of another kind of worker
 
     def _refused(self, call: str, code: int, now: float) -> None:
         detail = f"libdcmi: {call}: ret is {abi.name_of_code(code)}"
         if code == abi.OCCUPIED:
             detail += OCCUPIED_MEANS
-        self._dismiss(now)  # the next one begins with dcmi_init
+        self._end_worker(None, now)  # the next one begins with dcmi_init
         self._full_wanted = False
         self._fail(DriverState.FAILED, detail)
         if code == abi.NOT_LOADED:
             self._forget()
         self._on_account(self._account())
 
-    def _list(self, chips: tuple[tuple[int, int, int], ...], version: str) -> None:
-        self._listed = True
-        self._version = version
-        listed = {(card, chip): logic_id for card, chip, logic_id in chips}
-        for key, chip in self._chips.items():
-            self._chips[key] = replace(chip, listed=key in listed or bool(self._why_left_out(key)))
-        for key, logic_id in listed.items():
-            before = self._chips.get(key)
-            if before is None or before.logic_id != logic_id:
-                self._chips[key] = Chip(key, logic_id)
-
-    def _take_state(self, state: State) -> None:
-        chip = self._chips.get(state.chip)
-        if chip is None:
-            return
-        self._chips[state.chip] = replace(chip, state=state)
-        if state.code == abi.DROPPED:
-            self._faults.take_drop(chip.logic_id, time.time())
-        elif state.faults is not None:
-            self._faults.take_query(chip.logic_id, state.faults, state.asked_at, time.time())
-        self._tell_progress()
-
     def _take_event(self, event: FaultTold, now: float) -> None:
-        self._faults.take_event(event, now, time.time())
+        self._picture.take_event(event, now, time.time())
         self._tell_news()  # before anything else: it is what a decision waits for
-        chip = next((one for one in self._chips.values() if one.logic_id == event.logic_id), None)
-        if chip is None:
+        key = self._picture.key_of(event.logic_id)
+        if key is None:
             self._full_wanted = True  # a chip that nobody has heard of
         else:
-            self._wanted[chip.key] = None
+            self._wanted[key] = None
 
     def _done(self, now: float) -> None:
         request, self._request = self._request, None
         self._check_at = float("inf")
         if request is None:
             return
-        asked = set(self._left_out) - set(request.leave_out)
-        for key in {request.chip} if request.look is Look.CHIP else asked:
-            if key in self._left_out and self._left_out[key].tries:
-                del self._left_out[key]  # it answers
         if request.look is not Look.ALL:
+            self._left_out.answer([request.chip] if request.look is Look.CHIP else [])
             self._tell_news()
             return
+        self._left_out.answer(set(self._left_out.chips()) - set(request.leave_out))
         self._complete = True
         self._driver, self._detail = DriverState.READY, ""
-        if self._is_deaf():
-            self._dismiss(now)
+        if self._picture.is_deaf():
+            self._end_worker(None, now)
         self._on_account(self._account())
-
-    def _is_deaf(self) -> bool:
-        """No chip can be asked: the driver may have been loaded anew, behind this worker's back."""
-        states = [chip.state for chip in self._chips.values() if chip.state is not None]
-        failed = [one for one in states if one.health is None and one.code != abi.DROPPED]
-        return bool(states) and len(failed) == len(states)
 
     # --- workers that hang, die or lie -----------------------------------------------------------
 
@@ -415,18 +321,15 @@ class Dcmi(Source):
         self._log.warning(
             "probe hangs", call=call.name, card=call.card, chip=call.chip, pid=worker.pid
         )
-        reason = f"probe hangs: {call.name}"
         if call.card < 0:
-            self._doom(worker, None, now)
-            self._fail(DriverState.UNKNOWN, reason)
+            self._end_worker(None, now)
+            self._fail(DriverState.UNKNOWN, f"probe hangs: {call.name}")
             self._full_wanted = False
             self._on_account(self._account())
             return
         key = (call.card, call.chip)
-        self._doom(worker, key, now)
-        tries = self._left_out[key].tries + 1 if key in self._left_out else 1
-        pause_s = min(RETRY_S * 2.0 ** min(tries - 1, 8), MAX_RETRY_S)
-        self._left_out[key] = _LeftOut(reason, tries, now + pause_s)
+        self._end_worker(key, now)
+        self._left_out.hangs(key, call, now)
         self._full_wanted = True
         if self._listed:
             self._driver, self._detail = DriverState.READY, ""
@@ -438,61 +341,27 @@ class Dcmi(Source):
         self._replace(worker, f"it ended {worker.how_it_ended()}{within}", now)
 
     def _replace(self, worker: WorkerProcess, why: str, now: float) -> None:
-        """By another one, after a pause that grows."""
         self._log.warning("libdcmi's process is replaced", pid=worker.pid, reason=why)
-        if now - self._forked_at > SOUND_AFTER_S:
-            self._deaths = 0
-        self._deaths += 1
         served = self._complete
-        self._doom(worker, None, now)
-        self._fork_at = now + min(RESPAWN_S * 2.0 ** min(self._deaths - 1, 8), MAX_RESPAWN_S)
+        self._workers.doom_for_a_fault(now)
+        self._forget_request()
         self._full_wanted = True
         if not served:
             self._fail(DriverState.UNKNOWN, f"libdcmi's process fails: {why}")
             self._tell_news()
 
-    def _doom(self, worker: WorkerProcess, key: ChipKey | None, now: float) -> None:
-        self._release()
-        worker.kill()
-        self._doomed.append(_Doomed(worker, now + KILL_GRACE_S, key))
-        self._reap(now)
+    def _end_worker(self, key: ChipKey | None, now: float) -> None:
+        self._workers.doom(key, now)
+        self._forget_request()
 
-    def _dismiss(self, now: float) -> None:
-        if self._worker is not None:
-            self._doom(self._worker, None, now)
-
-    def _release(self) -> WorkerProcess | None:
-        worker, self._worker = self._worker, None
+    def _forget_request(self) -> None:
         self._request = None
         self._check_at = self._states_at = float("inf")
-        if worker is not None:
-            if worker.link in self._selector.get_map():
-                self._selector.unregister(worker.link)
-            worker.close()
-        return worker
-
-    def _reap(self, now: float) -> None:
-        for one in list(self._doomed):
-            if one.worker.has_ended():
-                self._doomed.remove(one)
-                if one.lost:
-                    self._found(one, now)
-            elif now >= one.lost_at and not one.lost:
-                one.lost = True
-                self._log.warning("a process cannot be killed", pid=one.worker.pid, chip=one.key)
-
-    def _found(self, ended: _Doomed, now: float) -> None:
-        """The driver lets go at last: ask at once how it is."""
-        if ended.key is not None and ended.key in self._left_out:
-            self._left_out[ended.key] = replace(self._left_out[ended.key], retry_at=now)
-        if self._worker is None:
-            self._fork_at = now
-            self._full_wanted = True
 
     # --- telling ---------------------------------------------------------------------------------
 
     def _tell_progress(self) -> None:
-        """During a reading: at its end all is told at once the first time."""
+        """During a reading; at the end of the first one all is told together."""
         if self._complete:
             self._tell_news()
 
@@ -504,28 +373,14 @@ class Dcmi(Source):
         self._complete = False
 
     def _forget(self) -> None:
-        self._chips.clear()
-        self._left_out.clear()
-        self._faults.forget_all()
-
-    def _why_left_out(self, key: ChipKey) -> str:
-        one = self._left_out.get(key) or self._left_out.get((key[0], -1))
-        return one.reason if one else ""
+        self._picture.forget()
+        self._left_out.forget()
 
     def _account(self) -> Inventory:
-        account = Inventory(self._driver, self._detail, self._version, source="dcmi")
+        account = Inventory(self._driver, self._detail, self._picture.version, source="dcmi")
         if self._driver is not DriverState.READY:
             return account
-        chips = sorted(self._chips.values(), key=lambda chip: chip.logic_id)
-        details = [chip.details for chip in chips if chip.details is not None]
-        return replace(
-            account,
-            npus=tuple(
-                npu_of(chip, self._faults.of(chip.logic_id), self._why_left_out(chip.key))
-                for chip in chips
-            ),
-            board_id=next((one.board_id for one in details if one.board_id is not None), None),
-        )
+        return replace(account, npus=self._picture.npus(), board_id=self._picture.board_id())
 
 
 def _identity(path: str) -> _Identity | None:

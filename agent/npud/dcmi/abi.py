@@ -108,7 +108,7 @@ class HbmInfo(Structure):  # 185
         ("freq", c_uint),
         ("memory_usage", c_ulonglong),  # MB
         ("temp", c_int),
-        ("bandwith_util_rate", c_uint),
+        ("bandwidth_percent", c_uint),
         ("spare", c_ubyte * 64),
     )
 
@@ -121,7 +121,7 @@ class MemoryInfo(Structure):  # 199
         ("hugepagesize", c_ulong),
         ("hugepages_total", c_ulong),
         ("hugepages_free", c_ulong),
-        ("utiliza", c_uint),
+        ("utilization", c_uint),
         ("reserve", c_ubyte * 60),
         ("spare", c_ubyte * 64),
     )

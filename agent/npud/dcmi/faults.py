@@ -13,6 +13,7 @@ from agent.npud.dcmi.link import FaultTold
 ONE_OFF_KEPT_S = 60.0
 # A query this soon after an event may have been answered before the driver's books were right.
 EVENT_STANDS_S = 1.0
+MAX_REMEMBERED = 4096  # codes; a driver has some hundreds (facts: ascend 2)
 MAX_FAULTS = 256  # of one chip: more than the 128 that a query can tell
 CARD_DROP = "40F84E00"  # the number that MindCluster gives it (facts: ascend 2, 3)
 
@@ -51,9 +52,10 @@ class Faults:
         kept = self._kept.setdefault(event.logic_id, {})
         if event.assertion not in (OVER, RAISED, ONE_OFF):
             return
-        if event.assertion != ONE_OFF:
+        if event.assertion != ONE_OFF and len(self._told_at) < MAX_REMEMBERED:
             self._told_at[event.logic_id, code] = event.came_at
-        if 0 <= event.severity < len(_SEVERITIES):
+        known = code in self._severities or len(self._severities) < MAX_REMEMBERED
+        if known and 0 <= event.severity < len(_SEVERITIES):
             self._severities[code] = _SEVERITIES[event.severity]
         if event.assertion == OVER:
             kept.pop(code, None)
@@ -91,6 +93,9 @@ class Faults:
             elif not self._stands(logic_id, code, asked_at) and len(kept) < MAX_FAULTS:
                 severity = self._severities.get(code, FaultSeverity.UNKNOWN)
                 kept[code] = _Kept(NpuFault(code, severity, text, round(clock, 3)))
+        for key in [key for key in self._told_at if key[0] == logic_id]:
+            if not self._stands(*key, asked_at):
+                del self._told_at[key]  # the query says as much, and is newer
 
     def take_drop(self, logic_id: int, clock: float) -> None:
         """The chip dropped off; what it had before is kept, nobody can ask it now."""

@@ -58,10 +58,12 @@ def test_the_end_of_a_fault_is_told_by_its_event(reading: Reading) -> None:
     reading.double.raise_fault(3, 0, CODE)
     reading.double.raise_fault(3, 0, "80E18402")
     reading.run(lambda: codes(reading, 3) == [CODE, "80E18402"])
-    reading.news.clear()
+    reading.run(lambda: reading.source.next_at() > time.monotonic() + 1)  # no query under way
+    reading.double.hang("get_device_health", 3)  # so that none can be what tells it
     reading.double.clear_fault(3, 0, CODE)
-    reading.run(lambda: bool(reading.news))
-    assert codes(reading, 3) == ["80E18402"]
+    reading.run(lambda: codes(reading, 3) == ["80E18402"])
+    assert reading.npu(3).reason == ""
+    reading.double.release("get_device_health", 3)
     reading.run_for(0.2)
     assert codes(reading, 3) == ["80E18402"]
 

@@ -116,3 +116,11 @@ def test_a_flood_has_a_bound() -> None:
     for number in range(5000):
         faults.take_event(FaultTold(number, 0, 0, RAISED, 0, "", 1.0), now=1.0, clock=CLOCK)
     assert len(faults.of(0)) == 256
+
+
+def test_an_end_that_no_query_has_confirmed_is_remembered_only_until_one_has() -> None:
+    faults = Faults()
+    take(faults, event(RAISED, 10), event(OVER, 20))
+    faults.take_query(0, (), asked_at=30, clock=CLOCK)
+    faults.take_query(0, ((CODE, "x"),), asked_at=20.5, clock=CLOCK)  # the event counts no more
+    assert names(faults) == [NAME]

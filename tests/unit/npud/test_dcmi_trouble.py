@@ -13,6 +13,7 @@ import pytest
 
 from agent.model import DriverState, Inventory, NpuHealth
 from agent.npud import dcmi_source
+from agent.npud.dcmi import left_out, workers
 from agent.npud.dcmi.link import Garbage, decode
 from agent.npud.dcmi.process import kill_process
 from tests.fakes.dcmi.control import DRIVER_GONE, NOT_SUPPORTED, OCCUPIED
@@ -24,8 +25,9 @@ CODE = "80E01801"
 @pytest.fixture
 def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
     """With short pauses; each is looked at once, by `test_the_ladder`."""
-    for name, seconds in {"KILL_GRACE_S": 0.2, "RETRY_S": 0.4, "RESPAWN_S": 0.1}.items():
-        monkeypatch.setattr(dcmi_source, name, seconds)
+    monkeypatch.setattr(workers, "KILL_GRACE_S", 0.2)
+    monkeypatch.setattr(workers, "RESPAWN_S", 0.1)
+    monkeypatch.setattr(left_out, "RETRY_S", 0.4)
     it = Reading(tmp_path)
     yield it
     it.close()
@@ -34,7 +36,7 @@ def reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading
 def test_the_ladder() -> None:
     assert dcmi_source.DEADLINE_S == 5
     assert dcmi_source.DEADLINE_S + dcmi_source.DEADLINE_S <= 10  # noticed at the second check
-    assert dcmi_source.MAX_LOST == 4
+    assert workers.MAX_LOST == 4
 
 
 def healths(seen: Inventory) -> str:
@@ -236,7 +238,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(reading: Reading) 
 
 
 def test_pauses_grow_while_workers_die(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dcmi_source, "RESPAWN_S", 0.2)
+    monkeypatch.setattr(workers, "RESPAWN_S", 0.2)
     reading.start(cards=1)
     born: list[tuple[int, float]] = []
     end = time.monotonic() + 3
@@ -288,7 +290,7 @@ def test_garbage_is_no_message(kind: str) -> None:
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_a_worker_that_talks_nonsense_is_replaced(reading: Reading, kind: str) -> None:
     reading.start(cards=1)
-    worker = reading.source._worker
+    worker = reading.source._workers.worker
     assert worker is not None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     reading.selector.unregister(worker.link)
