@@ -9,7 +9,6 @@ Comes in: `begin`, and the loop's events. Goes out: Inventories, a whole reading
 A worker whose call hangs is killed, and another takes over that leaves the chip out.
 """
 
-import os
 import time
 from dataclasses import replace
 from selectors import BaseSelector
@@ -17,6 +16,7 @@ from selectors import BaseSelector
 from agent.model import DriverState, Inventory
 from agent.npud.child import Kill
 from agent.npud.dcmi import abi
+from agent.npud.dcmi.agenda import Agenda
 from agent.npud.dcmi.calls import Call
 from agent.npud.dcmi.left_out import LeftOut
 from agent.npud.dcmi.link import (
@@ -36,6 +36,7 @@ from agent.npud.dcmi.link import (
     Unusable,
 )
 from agent.npud.dcmi.picture import Picture
+from agent.npud.dcmi.places import Places
 from agent.npud.dcmi.process import WorkerProcess, kill_process
 from agent.npud.dcmi.resets import Resets
 from agent.npud.dcmi.workers import TooManyLost, Workers
@@ -43,10 +44,6 @@ from agent.npud.log import Log
 from agent.npud.source import OCCUPIED_MEANS, OnAccount, OnReset, Source
 
 DEADLINE_S = 5.0
-STATES_EVERY_S = 2.0  # where there are no events
-UNUSABLE_FOR_S = 600.0  # before the same file is tried again
-
-_Identity = tuple[str, int, int]  # of a file: path, inode, time of change
 
 
 class Dcmi(Source):
@@ -65,18 +62,15 @@ class Dcmi(Source):
         self._on_news = on_news
         self._log = log
         self._fallback = fallback
-        self._places = places
+        self._places = Places(places)
         self._deadline_s = deadline_s
         self._workers = Workers(selector, log, kill, self._take)
         self._resets = Resets(selector, kill)
         self._left_out = LeftOut()
         self._picture = Picture(self._left_out.why)
+        self._agenda = Agenda(self._left_out)
         self._path = ""  # of the newest worker's library
-        self._unusable: dict[_Identity, float] = {}  # files, and until when
 
-        self._full_wanted = False
-        self._wanted: dict[ChipKey, None] = {}  # chips, the first asked for first
-        self._states_at = float("inf")
         self._request: Request | None = None  # under way
         self._check_at = float("inf")
         self._calls = -1  # of the worker at the last check
@@ -87,8 +81,8 @@ class Dcmi(Source):
     # --- what the loop calls ---------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        if self._find():
-            self._full_wanted = True
+        if self._places.find():
+            self._agenda.all_wanted = True
             self._proceed(now)
         else:
             self._end_worker(None, now)
@@ -98,11 +92,11 @@ class Dcmi(Source):
         self._fallback.tick(now)
         for key in self._resets.tick(now):
             self._left_out.reset_ended(key)
-            self._full_wanted = self._full_wanted or self._workers.worker is not None
+            self._agenda.all_wanted = self._agenda.all_wanted or self._workers.worker is not None
         for key_found in self._workers.reap(now):
             if key_found is not None:
                 self._left_out.may_answer(key_found, now)
-            self._full_wanted = self._full_wanted or self._workers.worker is None
+            self._agenda.all_wanted = self._agenda.all_wanted or self._workers.worker is None
         worker = self._workers.worker
         if worker is not None and worker.has_ended():
             self._take(worker)  # what it said before
@@ -122,11 +116,10 @@ class Dcmi(Source):
             self._picture.next_at(),
             self._check_at,
         ]
-        if self._request is None and self._full_wanted:
+        if self._request is None and self._agenda.all_wanted:
             times.append(self._workers.fork_at)
         elif self._request is None and self._workers.worker is not None:
-            times.append(self._states_at)
-            times.append(self._left_out.next_at(self._workers.held()))
+            times.append(self._agenda.next_at(self._workers.held()))
         return min(times)
 
     def close(self) -> None:
@@ -136,7 +129,7 @@ class Dcmi(Source):
         self._request = None
 
     def reset(self, logic_id: int, on_end: OnReset, now: float) -> None:
-        key, path = self._picture.key_of(logic_id), self._find()
+        key, path = self._picture.key_of(logic_id), self._places.find()
         if key is None or not path or self._driver is not DriverState.READY:
             on_end(False, "libdcmi knows no such chip now")
         elif self._left_out.why(key):
@@ -146,82 +139,35 @@ class Dcmi(Source):
             self._left_out.is_reset(key)
             self._tell_news()
 
-    # --- which library ---------------------------------------------------------------------------
-
-    def _find(self) -> str:
-        """The first that is there and not known to be of no use; "" when there is none."""
-        for path in self._places:
-            identity = _identity(path)
-            until = self._unusable.get(identity, 0.0) if identity else float("inf")
-            if time.monotonic() >= until:
-                return path
-        return ""
-
-    def _give_up(self, detail: str, now: float) -> None:
-        """npu-smi has to do, until the file is another one or some time has passed."""
-        self._log.warning("libdcmi cannot be used, npu-smi is asked instead", reason=detail)
-        identity = _identity(self._path)
-        if identity is not None:
-            self._unusable = {**self._unusable, identity: now + UNUSABLE_FOR_S}
-        self._end_worker(None, now)
-        self._forget()
-        self._full_wanted = False
-        self._fallback.begin(now)
-
     # --- asking ----------------------------------------------------------------------------------
 
     def _proceed(self, now: float) -> None:
-        if self._request is not None or not self._is_something_due(now):
+        held = self._workers.held()
+        # Without a worker, only a wish to know all is worth a fork.
+        due = self._agenda.all_wanted or (self._workers.worker and self._agenda.is_due(now, held))
+        if self._request is not None or not due:
             return
         worker = self._workers.worker or self._fork(now)
-        request = self._next_request(now) if worker is not None else None
+        request = self._agenda.next(now, held, self._picture.knows) if worker else None
         if worker is not None and request is not None:
             self._request = request
             self._check_at = now + self._deadline_s
             self._calls = -1
             worker.send(request)
 
-    def _is_something_due(self, now: float) -> bool:
-        if self._full_wanted or self._workers.worker is None:
-            return self._full_wanted
-        retry = self._left_out.retry(now, self._workers.held())
-        return bool(self._wanted) or now >= self._states_at or retry is not None
-
-    def _next_request(self, now: float) -> Request | None:
-        if self._full_wanted:
-            self._full_wanted = False
-            self._wanted.clear()
-            return Request(Look.ALL, leave_out=self._left_out.chips())
-        while self._wanted:
-            key = next(iter(self._wanted))
-            del self._wanted[key]
-            if not self._left_out.why(key):
-                return Request(Look.CHIP, key)
-        retry = self._left_out.retry(now, self._workers.held())
-        if retry is not None and self._picture.knows(retry):
-            return Request(Look.CHIP, retry)
-        if retry is not None:  # not even listed yet, or a card as a whole
-            others = tuple(key for key in self._left_out.chips() if key != retry)
-            return Request(Look.ALL, leave_out=others)
-        if now >= self._states_at:
-            self._states_at = now + STATES_EVERY_S
-            return Request(Look.STATES, leave_out=self._left_out.chips())
-        return None
-
     def _fork(self, now: float) -> WorkerProcess | None:
-        self._path = self._find()
+        self._path = self._places.find()
         try:
             worker = self._workers.fork(self._path, now)
         except (TooManyLost, OSError) as error:
-            self._full_wanted = False
+            self._agenda.all_wanted = False
             why = error if isinstance(error, TooManyLost) else f"cannot fork: {error.strerror}"
             self._fail(DriverState.UNKNOWN, str(why))
             self._on_account(self._account())
             return None
         if worker is not None:
-            self._full_wanted = True  # it has to know the chips before it can be asked about them
+            self._agenda.all_wanted = True
             self._listed = self._complete = False
-            self._states_at = float("inf")
         return worker
 
     # --- hearing ---------------------------------------------------------------------------------
@@ -245,7 +191,7 @@ class Dcmi(Source):
         match message:
             case Started(subscribed, detail):
                 if not subscribed:
-                    self._states_at = now + STATES_EVERY_S
+                    self._agenda.poll_states(now)
                     self._log.warning("no fault events: asking again and again", reason=detail)
             case Unusable(detail):
                 self._give_up(detail, now)
@@ -272,7 +218,7 @@ class Dcmi(Source):
         if code == abi.OCCUPIED:
             detail += OCCUPIED_MEANS
         self._end_worker(None, now)  # the next one begins with dcmi_init
-        self._full_wanted = False
+        self._agenda.all_wanted = False
         self._fail(DriverState.FAILED, detail)
         if code == abi.NOT_LOADED:
             self._forget()
@@ -283,9 +229,9 @@ class Dcmi(Source):
         self._tell_news()  # before anything else: it is what a decision waits for
         key = self._picture.key_of(event.logic_id)
         if key is None:
-            self._full_wanted = True  # a chip that nobody has heard of
+            self._agenda.all_wanted = True  # a chip that nobody has heard of
         else:
-            self._wanted[key] = None
+            self._agenda.want(key)
 
     def _done(self, now: float) -> None:
         request, self._request = self._request, None
@@ -302,6 +248,15 @@ class Dcmi(Source):
         if self._picture.is_deaf():
             self._end_worker(None, now)
         self._on_account(self._account())
+
+    def _give_up(self, detail: str, now: float) -> None:
+        """npu-smi has to do."""
+        self._log.warning("libdcmi cannot be used, npu-smi is asked instead", reason=detail)
+        self._places.give_up(self._path)
+        self._end_worker(None, now)
+        self._forget()
+        self._agenda.all_wanted = False
+        self._fallback.begin(now)
 
     # --- workers that hang, die or lie -----------------------------------------------------------
 
@@ -324,13 +279,13 @@ class Dcmi(Source):
         if call.card < 0:
             self._end_worker(None, now)
             self._fail(DriverState.UNKNOWN, f"probe hangs: {call.name}")
-            self._full_wanted = False
+            self._agenda.all_wanted = False
             self._on_account(self._account())
             return
         key = (call.card, call.chip)
         self._end_worker(key, now)
         self._left_out.hangs(key, call, now)
-        self._full_wanted = True
+        self._agenda.all_wanted = True
         if self._listed:
             self._driver, self._detail = DriverState.READY, ""
             self._tell_news()
@@ -345,7 +300,7 @@ class Dcmi(Source):
         served = self._complete
         self._workers.doom_for_a_fault(now)
         self._forget_request()
-        self._full_wanted = True
+        self._agenda.all_wanted = True
         if not served:
             self._fail(DriverState.UNKNOWN, f"libdcmi's process fails: {why}")
             self._tell_news()
@@ -356,7 +311,8 @@ class Dcmi(Source):
 
     def _forget_request(self) -> None:
         self._request = None
-        self._check_at = self._states_at = float("inf")
+        self._check_at = float("inf")
+        self._agenda.worker_is_gone()
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -381,11 +337,3 @@ class Dcmi(Source):
         if self._driver is not DriverState.READY:
             return account
         return replace(account, npus=self._picture.npus(), board_id=self._picture.board_id())
-
-
-def _identity(path: str) -> _Identity | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return (path, status.st_ino, status.st_mtime_ns)

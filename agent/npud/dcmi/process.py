@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """npud's end of a worker: forks it, sends to it, takes what it says, kills it. Never blocks."""
 
+import gc
 import os
 import signal
 import socket
@@ -30,6 +31,10 @@ class WorkerProcess:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         try:
+            # What is here already stays untouched by later collections, so that both processes go
+            # on sharing its pages (0.7 MiB).
+            gc.collect()
+            gc.freeze()
             self.pid = os.fork()
         except OSError:
             self.link.close()

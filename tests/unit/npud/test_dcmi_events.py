@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.model import FaultSeverity, NpuFault, NpuHealth
-from agent.npud import dcmi_source
-from agent.npud.dcmi import faults
+from agent.npud.dcmi import agenda, faults
 from tests.unit.npud.dcmi_driver import Reading
 
 CODE = "80E01801"
@@ -119,8 +118,8 @@ def test_many_at_once(reading: Reading) -> None:
 def test_without_the_symbol_states_are_asked_again_and_again(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert dcmi_source.STATES_EVERY_S == 2
-    monkeypatch.setattr(dcmi_source, "STATES_EVERY_S", 0.1)
+    assert agenda.STATES_EVERY_S == 2
+    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.1)
     reading.make(missing=["dcmi_subscribe_fault_event"])
     reading.start()
     assert "no fault events" in "".join(reading.log)
@@ -138,7 +137,7 @@ def test_without_the_symbol_states_are_asked_again_and_again(
 def test_a_refused_subscription_does_the_same(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dcmi_source, "STATES_EVERY_S", 0.1)
+    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.1)
     reading.double.start()
     reading.double.fail("subscribe_fault_event", -8020)
     reading.read()

@@ -36,7 +36,8 @@ def linked(folder: Path) -> tuple[Path, Path]:
         source = folder / "source.c"
         source.write_text(text, encoding="ascii")
         place = (f"-L{driver}", f"-Wl,-rpath-link,{driver}", *needed)
-        run_compiler("-shared", "-fPIC", "-o", str(library), str(source), *place)
+        soname = f"-Wl,-soname,{library.name}"  # by which the loader knows what it has
+        run_compiler("-shared", "-fPIC", soname, "-o", str(library), str(source), *place)
         needed = [f"-l:{library.name}"]
     return folder / "libdcmi.so", driver
 
