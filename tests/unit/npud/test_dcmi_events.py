@@ -161,3 +161,29 @@ def test_the_subscription_comes_first(reading: Reading) -> None:
     reading.read()
     functions = [call.function for call in reading.double.calls()]
     assert functions[:2] == ["init", "subscribe_fault_event"]
+
+
+@pytest.mark.parametrize(
+    ("product", "card", "chip", "logic_id"), [("Ascend910", 3, 1, 7), ("310P3", 5, 0, 6)]
+)
+def test_an_event_names_the_logic_id(
+    reading: Reading, product: str, card: int, chip: int, logic_id: int
+) -> None:
+    reading.start(product)
+    reading.double.raise_fault(card, chip, CODE, severity=1)
+    reading.run(lambda: reading.npu(logic_id).health is NpuHealth.WARNING)
+    assert codes(reading, logic_id) == [CODE]
+    others = [npu for npu in reading.last.npus if npu.logic_id != logic_id]
+    assert all(npu.health is NpuHealth.OK and not npu.faults for npu in others)
+
+
+def test_a_hot_worker_survives_events_while_it_reads(reading: Reading) -> None:
+    """Events and whole readings at once: nothing is lost or torn."""
+    reading.start()
+    for number in range(30):
+        reading.double.raise_fault(number % 8, 0, f"80E000{number:02X}")
+        reading.source.begin(time.monotonic())
+        reading.turn()
+    want = {n: sorted(f"80E000{c:02X}" for c in range(30) if c % 8 == n) for n in range(8)}
+    reading.run(lambda: all(codes(reading, n) == want[n] for n in range(8)))
+    assert "replaced" not in "".join(reading.log)
