@@ -158,10 +158,15 @@ def test_a_reset_by_request(host: Host) -> None:
 
 
 def test_a_worker_does_not_outlive_npud(host: Host) -> None:
-    host.start()
+    client = host.start()
+    host.double.set_option("log", "calls")
     host.double.hang("get_device_health", 0)
-    host.connect().ask(type="refresh")
+    client.ask(type="refresh")
     (worker,) = host.workers()
+    end = time.monotonic() + 3
+    while not host.double.calls("get_driver_version"):  # the last one before the hang
+        assert time.monotonic() < end
+    time.sleep(0.2)
     process = host.npud.process
     assert process is not None
     process.send_signal(signal.SIGKILL)

@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from agent.npud import dcmi_source
 from agent.npud.dcmi import left_out, workers
 from agent.npud.dcmi.link import Garbage, decode
 from agent.npud.dcmi.process import kill_process
+from agent.npud.log import Log
 from tests.fakes.dcmi.control import DRIVER_GONE, NOT_SUPPORTED, OCCUPIED
 from tests.unit.npud.dcmi_driver import DEADLINE_S, Reading, library
 
@@ -189,6 +189,7 @@ def test_workers_that_cannot_be_killed(reading: Reading) -> None:
     reading.run_for(1.5)  # RETRY_S is over, and yet nobody calls where one hangs already
     assert len(spared) == 2
     assert len(reading.children()) == 3
+    assert reading.source.next_at() > time.monotonic()  # and the loop has its rest
     assert reading.npu(0).reason == "probe hangs: get_device_health"
     reading.double.release("get_device_health", 0)
     kill_process(spared[0])
@@ -238,21 +239,40 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(reading: Reading) 
 
 
 def test_pauses_grow_while_workers_die(reading: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "RESPAWN_S", 0.2)
-    reading.start(cards=1)
-    born: list[tuple[int, float]] = []
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        for pid in reading.children():
-            if pid not in [one for one, _at in born]:
-                born.append((pid, time.monotonic()))
-                kill_process(pid)
-        reading.turn()
-    gaps = [later[1] - earlier[1] for earlier, later in pairwise(born[1:])]
-    assert len(gaps) >= 2
-    assert all(later > 1.4 * earlier for earlier, later in pairwise(gaps))
-    failed = [seen for seen in reading.news if seen.driver is DriverState.UNKNOWN]
-    assert any("libdcmi's process fails: it ended by signal 9" in seen.detail for seen in failed)
+    """Real processes, a clock of ours."""
+    monkeypatch.undo()
+    reading.double.start(cards=1)
+    crew = workers.Workers(reading.selector, Log(), kill_process, lambda _worker: None)
+    pauses, now = [], 1000.0
+    for _ in range(9):
+        assert crew.fork(library(), now) is not None
+        now += 1
+        crew.doom_for_a_fault(now)
+        assert crew.fork(library(), now + 0.9) is None
+        pauses.append(crew.fork_at - now)
+        now = crew.fork_at
+        reading.run(lambda: reading.children() == [] or crew.reap(0) != [])
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert crew.fork(library(), now) is not None
+    crew.doom_for_a_fault(now + 121)
+    assert crew.fork_at == now + 122  # that one had lived well
+    crew.close()
+
+
+def test_a_worker_that_dies_before_it_has_told_anything_is_said(reading: Reading) -> None:
+    reading.double.start(cards=1)
+    reading.double.hang("init")
+    reading.source.begin(time.monotonic())
+    (pid,) = reading.children()
+    worker = reading.source._workers.worker
+    assert worker is not None
+    reading.run(lambda: worker.note.under_way() is not None)
+    kill_process(pid)
+    reading.run(lambda: bool(reading.news))
+    first = reading.news[0]
+    assert first.driver is DriverState.UNKNOWN
+    assert first.detail == "libdcmi's process fails: it ended by signal 9 in init"
+    reading.double.release("init")
     reading.run(lambda: reading.last.driver is DriverState.READY)
 
 
