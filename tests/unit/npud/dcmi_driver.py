@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A Dcmi source with the double of libdcmi behind it: real forks, real ctypes, real hangs."""
 
+import atexit
 import contextlib
 import functools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection
@@ -27,7 +29,8 @@ WAIT_S = 8.0
 @functools.cache
 def library(missing: tuple[str, ...] = (), ecc_layout: int = 7) -> str:
     """Compiled once for all tests that want it so."""
-    folder = Path(tempfile.mkdtemp(prefix="dcmi-double-"))
+    folder = Path(tempfile.mkdtemp(prefix="npud-libdcmi-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return str(build(folder, missing, ecc_layout))
 
 
