@@ -3,10 +3,14 @@
 
 It is small, runs in the host's mount namespace with full capabilities, and reads in this order:
 
-    /dev (devices, inotify) --+
-                              +--> inventory (pure) --> server --> clients (agentd)
-    npu-smi (source, child) --+         ^
-                                        +-- npu_smi (pure): the text that npu-smi prints
+    /dev (devices, inotify) ---------------+
+                                           +--> inventory (pure) --> server <--> clients (agentd)
+    libdcmi (dcmi_source, forked worker) --+                           ^
+        |  cannot be used here             |                           +-- requests (pure)
+        +--> npu-smi (source, child) ------+
+                   ^
+                   +-- npu_smi (pure): the text that npu-smi prints
 
-daemon.py is the loop that joins them. Another source (libdcmi) has to do what source.Source says.
+daemon.py is the loop that joins them. A source does what source.Source says; dcmi/ is what is
+behind dcmi_source.
 """

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Starts npud: arguments come in, an exit status goes out. Touches signals and the log.
 
-npud [--socket PATH] [--npu-smi PATH] [--dev DIR] [--interval SECONDS]
+npud [--socket PATH] [--dcmi PATH] [--npu-smi PATH] [--dev DIR] [--interval SECONDS]
+
+A --dcmi that does not exist leaves it to npu-smi.
 """
 
 import os
@@ -11,6 +13,8 @@ from dataclasses import dataclass, replace
 from selectors import EVENT_READ
 
 from agent.npud.daemon import Daemon
+from agent.npud.dcmi.abi import PLACES as DCMI_PLACES
+from agent.npud.dcmi_source import Dcmi
 from agent.npud.devices import IsDevice, is_character_device
 from agent.npud.log import Log
 from agent.npud.server import SocketTaken
@@ -23,6 +27,7 @@ EXIT_USAGE = 2
 @dataclass(frozen=True, slots=True)
 class Options:
     socket: str = "/run/deepseek-agent/npu.sock"
+    dcmi: tuple[str, ...] = DCMI_PLACES
     npu_smi: tuple[str, ...] = PLACES
     dev: str = "/dev"
     interval_s: float = 60.0
@@ -45,6 +50,8 @@ def _with_option(options: Options, name: str, value: str) -> Options:
     match name:
         case "--socket":
             return replace(options, socket=value)
+        case "--dcmi":
+            return replace(options, dcmi=(value,))
         case "--npu-smi":
             return replace(options, npu_smi=(value,))
         case "--dev":
@@ -88,7 +95,14 @@ def _serve(options: Options, is_device: IsDevice, log: Log) -> None:
         is_device=is_device,
         interval_s=options.interval_s,
         log=log,
-        make_source=lambda selector, on_account: NpuSmi(selector, on_account, options.npu_smi),
+        make_source=lambda selector, on_account, on_news: Dcmi(
+            selector,
+            on_account,
+            on_news,
+            log,
+            NpuSmi(selector, on_account, options.npu_smi),
+            options.dcmi,
+        ),
     )
     _handle_signals(daemon)
     daemon.run()

@@ -19,19 +19,24 @@ from agent.npud.inventory import (
     heartbeat_message,
     inventory_message,
     is_change,
+    reset_message,
     status_line,
     with_devices,
 )
 from agent.npud.log import Log
-from agent.npud.server import Server
-from agent.npud.source import NpuSmi, Source
+from agent.npud.requests import Refresh, Request, Reset
+from agent.npud.server import Answer, Server
+from agent.npud.source import OnAccount, Source
 from agent.npud.watch import DeviceWatch
 
 HEARTBEAT_S = 5.0
 RETRY_S = 2.0  # first of the growing pauses while the driver does not answer as it should
 ABSENT_PAUSES = 5  # without a driver, and inotify awake, the pause grows to 5 intervals
 
-MakeSource = Callable[[DefaultSelector, Callable[[Inventory], None]], Source]
+REFRESH_PAUSE_S = 1.0  # clients may ask for a reading, not for a hundred in a second
+
+# The second callback hears what is new between two readings.
+MakeSource = Callable[[DefaultSelector, OnAccount, OnAccount], Source]
 
 
 def next_pause_s(driver: DriverState, tries: int, interval_s: float) -> float:
@@ -61,7 +66,7 @@ class Daemon:
         is_device: IsDevice,
         interval_s: float,
         log: Log,
-        make_source: MakeSource = NpuSmi,
+        make_source: MakeSource,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.selector = DefaultSelector()
@@ -72,11 +77,17 @@ class Daemon:
         self._inventory = NO_ANSWER_YET  # newest; `_published` is what clients were told
         self._published = NO_ANSWER_YET
         self._tries = 0
+        self._touched: frozenset[int] = frozenset()  # chips to be read anew, their nodes moved
         self._ask_at = self._heartbeat_at = self._watchdog_at = now()
+        self._refresh_at = float("inf")
+        self._refreshed_at = float("-inf")
+        self._refreshing = False
         self._stopped = False
-        self._server = Server(socket_path, self.selector, log, self._greeting, now)
+        self._server = Server(
+            socket_path, self.selector, log, self._greeting, self._on_request, now
+        )
         self._watch = DeviceWatch(folder, is_device, self.selector, log, self._on_devices, now)
-        self._source = make_source(self.selector, self._on_account)
+        self._source = make_source(self.selector, self._on_account, self._on_news)
 
     def run(self) -> None:
         self._look(self._watch.devices)
@@ -107,6 +118,7 @@ class Daemon:
             self._watch.next_at(),
             self._source.next_at(),
             self._ask_at,
+            self._refresh_at,
             self._heartbeat_at,
             self._watchdog_at,
         )
@@ -114,6 +126,11 @@ class Daemon:
     def _keep_time(self, now: float) -> None:
         if now >= self._ask_at:
             self._ask_at = float("inf")  # set again by the account
+            self._source.begin(now)
+        if now >= self._refresh_at:
+            self._refresh_at = float("inf")
+            self._refreshed_at = now
+            self._refreshing = True
             self._source.begin(now)
         if now >= self._heartbeat_at:
             self._heartbeat_at = now + HEARTBEAT_S
@@ -135,17 +152,43 @@ class Daemon:
 
     def _on_devices(self, devices: Devices, touched: frozenset[int]) -> None:
         self._log.info("device nodes changed", npus=len(devices.chips), chips=sorted(touched))
+        self._touched |= touched
         self._account = forget(self._account, touched)
         self._tries = 0
         self._look(devices)
         self._ask_at = self._now()
 
     def _on_account(self, account: Inventory) -> None:
+        self._touched = frozenset()
         self._account = replace(account, read_at=round(time.time(), 3))
+        told = self._published.sequence
         self._look(self._watch.devices)
+        if self._refreshing and told == self._published.sequence:
+            self._server.publish(self._greeting())  # whoever asked wants to hear that it is so
+        self._refreshing = False
         driver = self._inventory.driver
         self._tries = 0 if driver is DriverState.READY else self._tries + 1
         self._ask_at = self._now() + next_pause_s(driver, self._tries, self._interval_s)
+
+    def _on_news(self, account: Inventory) -> None:
+        """Between two readings: the next one comes as planned."""
+        account = replace(account, read_at=round(time.time(), 3))
+        self._account = forget(account, self._touched) if self._touched else account
+        self._look(self._watch.devices)
+
+    def _on_request(self, request: Request, answer: Answer) -> None:
+        match request:
+            case Refresh():
+                pause_over_at = self._refreshed_at + REFRESH_PAUSE_S
+                self._refresh_at = min(self._refresh_at, max(self._now(), pause_over_at))
+            case Reset(logic_id):
+                self._log.info("reset asked for", logic_id=logic_id)
+
+                def told(ok: bool, detail: str) -> None:
+                    self._log.info("reset ended", logic_id=logic_id, ok=ok, detail=detail)
+                    answer(reset_message(logic_id, ok, detail))
+
+                self._source.reset(logic_id, told, self._now())
 
     def _look(self, devices: Devices) -> None:
         """Put the picture together anew, and tell everybody if it is another one."""

@@ -6,7 +6,7 @@ a status line or a message goes out. Pure: touches nothing.
 import json
 from dataclasses import asdict, replace
 
-from agent.model import DriverState, Inventory, Npu, NpuHealth, NpuProcess
+from agent.model import DriverState, Inventory, Npu, NpuHealth, NpuProcess, NpuReadings
 from agent.npud.devices import CHIP, Devices
 from agent.npud.npu_smi import NOT_LOADED, ChipKey, ChipName, ChipState, Table
 
@@ -35,7 +35,7 @@ def build_account(mapping: tuple[ChipName, ...], table: Table) -> Inventory:
 
 def _npu(name: ChipName, state: ChipState | None, table: Table) -> Npu:
     key: ChipKey = (name.card_id, name.chip_id)
-    npu = replace(_unknown_npu(name.logic_id, ""), card_id=name.card_id, chip_id=name.chip_id)
+    npu = replace(unknown_npu(name.logic_id, ""), card_id=name.card_id, chip_id=name.chip_id)
     npu = replace(npu, product=name.product, processes=table.processes.get(key, ()))
     if state is None:
         return npu
@@ -49,7 +49,7 @@ def _npu(name: ChipName, state: ChipState | None, table: Table) -> Npu:
     )
 
 
-def _unknown_npu(logic_id: int, device: str) -> Npu:
+def unknown_npu(logic_id: int, device: str) -> Npu:
     return Npu(
         logic_id=logic_id,
         card_id=UNKNOWN_CARD,
@@ -83,7 +83,7 @@ def with_devices(account: Inventory, devices: Devices) -> Inventory:
     npus = []
     for logic_id in sorted(told.keys() | devices.chips):
         path = devices.path(f"{CHIP}{logic_id}")
-        npu = told.get(logic_id) or _unknown_npu(logic_id, path)
+        npu = told.get(logic_id) or unknown_npu(logic_id, path)
         npus.append(replace(npu, device=path, device_present=logic_id in devices.chips))
     driver, detail = _driver(account, devices)
     return replace(
@@ -107,8 +107,11 @@ def _driver(account: Inventory, devices: Devices) -> tuple[DriverState, str]:
 
 
 def is_change(published: Inventory, now: Inventory) -> bool:
-    """Whether clients have to be told; see MEMORY_STEP_MIB for what does not count."""
-    if _without_memory(published) != _without_memory(now):
+    """Whether clients have to be told; see MEMORY_STEP_MIB for what does not count.
+
+    Readings never do: a temperature moves with every look.
+    """
+    if _without_what_moves(published) != _without_what_moves(now):
         return True
     return any(
         abs(was - is_now) >= MEMORY_STEP_MIB
@@ -116,9 +119,14 @@ def is_change(published: Inventory, now: Inventory) -> bool:
     )
 
 
-def _without_memory(inventory: Inventory) -> Inventory:
+def _without_what_moves(inventory: Inventory) -> Inventory:
     npus = (
-        replace(npu, memory_used_mib=0, processes=tuple(_still(npu.processes)))
+        replace(
+            npu,
+            memory_used_mib=0,
+            processes=tuple(_still(npu.processes)),
+            readings=NpuReadings(),
+        )
         for npu in inventory.npus
     )
     return replace(inventory, npus=tuple(npus), read_at=0.0, sequence=0)
@@ -160,7 +168,11 @@ def _ready_line(inventory: Inventory) -> str:
 def _complaint(npu: Npu) -> str:
     if not npu.device_present:
         return f"{npu.device} missing"
-    return "" if npu.health is NpuHealth.OK else f"{npu.device} {npu.health.value}"
+    if npu.health is NpuHealth.OK and not npu.faults:
+        return ""
+    codes = "".join(f" {fault.code}" for fault in npu.faults)
+    reason = f" ({npu.reason})" if npu.reason else ""
+    return f"{npu.device} {npu.health.value}{reason}{codes}"
 
 
 def inventory_message(inventory: Inventory) -> bytes:
@@ -170,6 +182,12 @@ def inventory_message(inventory: Inventory) -> bytes:
 
 def heartbeat_message(sequence: int) -> bytes:
     return _line({"schema": SCHEMA, "type": "heartbeat", "sequence": sequence})
+
+
+def reset_message(logic_id: int, ok: bool, detail: str) -> bytes:
+    """To the client that asked for it."""
+    told = {"logic_id": logic_id, "ok": ok, "detail": detail}
+    return _line({"schema": SCHEMA, "type": "reset", **told})
 
 
 def _line(message: dict[str, object]) -> bytes:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """The socket on which npud tells what it knows: bytes to publish come in, go out to every client.
 
-Clients only listen; nothing they send means anything. Nobody can hold up the loop: what a client
-does not take is kept up to a bound, and then the client goes. Touches the socket file.
+Clients listen; the few lines that they may send are in requests.py, and what else they send means
+nothing. Nobody can hold up the loop: what a client does not take is kept up to a bound, and then
+the client goes. Touches the socket file.
 """
 
 import contextlib
@@ -14,10 +15,16 @@ from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 from agent.npud.log import Log
+from agent.npud.requests import MAX_REQUEST_BYTES, Request, parse_request
 
 MAX_CLIENTS = 16
 MAX_BACKLOG_BYTES = 1024 * 1024  # the longest message is a fraction of it
 MAX_STALL_S = 20.0  # a client that takes nothing for so long would keep its place for days
+MAX_REQUESTS_AT_ONCE = 16
+
+Answer = Callable[[bytes], None]  # to the client that asked, if it is still there
+OnRequest = Callable[[Request, Answer], None]
+
 _UCRED = struct.Struct("3i")  # pid, uid, gid: unix(7)
 
 
@@ -70,6 +77,7 @@ class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.backlog = b""
+        self.heard = b""  # of a request whose line has not ended
         self.stalled_at = float("inf")  # since when it has taken nothing of its backlog
 
 
@@ -82,12 +90,14 @@ class Server:
         selector: BaseSelector,
         log: Log,
         greeting: Callable[[], bytes],
+        on_request: OnRequest,
         now: Callable[[], float],
     ) -> None:
         self._path = path
         self._selector = selector
         self._log = log
         self._greeting = greeting
+        self._on_request = on_request
         self._now = now
         self._clients: set[_Client] = set()
         self._allowed = {0, os.geteuid()}
@@ -138,18 +148,32 @@ class Server:
         return "too many clients" if len(self._clients) >= MAX_CLIENTS else ""
 
     def _serve(self, client: _Client, mask: int) -> None:
-        if mask & EVENT_READ and not self._is_there(client):
+        if mask & EVENT_READ and not self._listen_to(client):
             self._drop(client)
         elif mask & EVENT_WRITE:
             self._send(client, b"")
 
-    def _is_there(self, client: _Client) -> bool:
+    def _listen_to(self, client: _Client) -> bool:
+        """False: it is gone."""
         try:
-            return bool(client.connection.recv(4096))
+            data = client.connection.recv(MAX_REQUEST_BYTES)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        *lines, client.heard = (client.heard + data).split(b"\n")
+        if len(client.heard) > MAX_REQUEST_BYTES:
+            client.heard = b""
+        # Who is here is root, or npud's own user: see _refusal.
+        requests = [parse_request(line) for line in lines[:MAX_REQUESTS_AT_ONCE]]
+        for request in requests:
+            if request is not None:
+                self._on_request(request, lambda message: self._answer(client, message))
+        return bool(data)
+
+    def _answer(self, client: _Client, message: bytes) -> None:
+        if client in self._clients:
+            self._send(client, message)
 
     def _send(self, client: _Client, message: bytes) -> None:
         if len(client.backlog) + len(message) > MAX_BACKLOG_BYTES:

@@ -38,6 +38,13 @@ ENVIRONMENT = {
 }
 
 OnAccount = Callable[[Inventory], None]
+OnReset = Callable[[bool, str], None]  # whether it worked, and the driver's words
+
+# facts: ascend 1.6. One busy chip is enough for all of them to be refused.
+OCCUPIED_MEANS = (
+    " (an NPU is occupied by another mount namespace: a container, or a sandboxed"
+    " service that uses the driver; see /proc/uda/namespace_node)"
+)
 
 
 class Source(ABC):
@@ -61,6 +68,11 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """End what runs, do not wait for it."""
+
+    def reset(self, logic_id: int, on_end: OnReset, now: float) -> None:
+        """Of a chip that nothing uses; `on_end` hears how it went, at once or minutes later."""
+        del logic_id, now
+        on_end(False, "libdcmi is not in use here")
 
 
 def find_npu_smi(places: tuple[str, ...] = PLACES) -> str:
@@ -207,9 +219,7 @@ def account_of_refusal(command: str, text: str) -> Inventory:
     if not refusal:
         return _unknown(f"{command} said what is not understood: {first_words(text)}")
     if OCCUPIED in refusal:
-        # facts: ascend 1.6. One busy chip is enough for all of them to be refused.
-        refusal += " (an NPU is occupied by another mount namespace: a container, or a sandboxed"
-        refusal += " service that uses the driver; see /proc/uda/namespace_node)"
+        refusal += OCCUPIED_MEANS
     return _account(DriverState.FAILED, f"npu-smi: {refusal}")
 
 

@@ -329,3 +329,30 @@ def test_reset_of_a_duo_takes_both_dies_through_chip_0(host: Host) -> None:
     assert "SMP mode only support reset chip 0." in second.stdout
     assert host.run(*RESET, answers="y\ny\n").returncode == 0
     assert [chip["resets"] for chip in chips_in(host.state).values()] == [1, 1, 0, 0]
+
+
+def test_reset_of_an_a3_takes_the_dies_of_one_card(host: Host) -> None:
+    host.set_state(layout="a3", chips={"2": SICK})
+    assert host.run(*RESET, answers="y\ny\n").returncode == 0
+    assert [chip["resets"] for chip in chips_in(host.state).values()] == [0, 0, 1, 1]
+
+
+def test_a_reset_leaves_the_codes_that_last(host: Host) -> None:
+    sick = SICK | {"codes": ["80C98001", "80E18402"], "info": ["first", "second"]}
+    host.set_state(chips={"1": sick | {"lasting": ["80E18402"]}})
+    assert host.run(*RESET, answers="Y\n").returncode == 0
+    after = host.values("info", "-t", "health", "-i", "1")
+    assert (after["Health Status"], after["Error Code"]) == ("Critical", "80E18402")
+    assert after["Error Information"] == "second"
+
+
+def test_a_reset_fails_for_one_chip(host: Host) -> None:
+    host.set_state(chips={"1": SICK | {"reset_fails": True}, "2": SICK})
+    assert host.run(*RESET, answers="Y\n").returncode == 211
+    assert host.run("set", "-t", "reset", "-i", "2", "-c", "0", answers="Y\n").returncode == 0
+    assert [chip["health"] for chip in chips_in(host.state).values()] == [
+        "OK",
+        "Critical",
+        "OK",
+        "OK",
+    ]

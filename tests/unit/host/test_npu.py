@@ -3,13 +3,15 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from agent.host.npu import LINE_LIMIT_BYTES, RECONNECT_S, SILENCE_S, NpuFollower, read_inventory
-from agent.model import DriverState, Inventory
+from agent.model import DriverState, FaultSeverity, Inventory, NpuFault, NpuReadings
 from tests.build import build_inventory
 from tests.fakes.npud import FakeNpud
 from tests.scenario.clock import run, skip
@@ -60,6 +62,31 @@ def test_inventories_arrive_as_they_are(tmp_path: Path) -> None:
             assert seen[0].driver is DriverState.UNKNOWN  # it was not there at first
 
     run(scenario())
+
+
+def test_faults_and_readings_arrive_and_may_be_missing(tmp_path: Path) -> None:
+    """An npud of before does not send them; one of now does."""
+    fault = NpuFault("80E01801", FaultSeverity.MAJOR, "words", 1.5, one_off=True)
+    plain = build_inventory(1)
+    npu = replace(plain.npus[0], faults=(fault,), readings=NpuReadings(power_w=1.5), reason="why")
+    rich = replace(plain, npus=(npu,), board_id=0x33)
+
+    async def scenario() -> None:
+        npud = FakeNpud(tmp_path / "npu.sock")
+        npud.inventory = rich
+        await npud.start()
+        assert await read_inventory(str(npud.path)) == rich
+        await npud.close()
+        old = asdict(plain)
+        del old["board_id"]
+        for field in ("faults", "readings", "reason"):
+            del old["npus"][0][field]
+        seen: list[Inventory] = []
+        follower = NpuFollower(str(npud.path), seen.append)
+        follower._take(json.dumps({"type": "inventory", "inventory": old}).encode())
+        assert seen == [plain]
+
+    asyncio.run(scenario())
 
 
 def test_one_look(tmp_path: Path) -> None:

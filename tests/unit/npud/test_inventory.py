@@ -6,7 +6,16 @@ from dataclasses import fields, replace
 
 import pytest
 
-from agent.model import DriverState, Inventory, Npu, NpuHealth, NpuProcess
+from agent.model import (
+    DriverState,
+    FaultSeverity,
+    Inventory,
+    Npu,
+    NpuFault,
+    NpuHealth,
+    NpuProcess,
+    NpuReadings,
+)
 from agent.npud import inventory
 from agent.npud.devices import Devices
 from agent.npud.inventory import NO_ANSWER_YET, forget, is_change, status_line, with_devices
@@ -127,6 +136,32 @@ def test_processes_are_a_change_when_others_hold_the_chip() -> None:
     assert is_change(held(a, b), held(b, replace(a, memory_mib=900)))
 
 
+def test_readings_alone_are_no_change_but_a_fault_is() -> None:
+    seen = with_devices(account(), ALL)
+
+    def first(**fields: object) -> Inventory:
+        return replace(seen, npus=(replace(seen.npus[0], **fields), *seen.npus[1:]))  # type: ignore[arg-type]
+
+    warm = NpuReadings(temperature_c=60, ecc_single=3)
+    assert not is_change(seen, first(readings=warm))
+    assert not is_change(first(readings=warm), first(readings=NpuReadings(temperature_c=61)))
+    fault = NpuFault("80E01801", FaultSeverity.MAJOR, "words", 1.0)
+    assert is_change(seen, first(faults=(fault,)))
+    assert is_change(first(faults=(fault,)), first(faults=(replace(fault, raised_at=2.0),)))
+    assert is_change(seen, first(reason="probe hangs: get_device_health"))
+
+
+def test_the_status_line_tells_faults_and_reasons() -> None:
+    seen = with_devices(account(), ALL)
+    fault = NpuFault("80E01801", FaultSeverity.MAJOR, "words", 1.0)
+    ok = replace(seen.npus[0], faults=(fault,))
+    gone = replace(seen.npus[1], health=NpuHealth.UNKNOWN, reason="card dropped (-8012)")
+    line = status_line(replace(seen, npus=(ok, gone)))
+    assert line.endswith(
+        "; /dev/davinci0 ok 80E01801, /dev/davinci1 unknown (card dropped (-8012))"
+    )
+
+
 def test_messages_have_the_names_of_the_model() -> None:
     seen = replace(with_devices(account(), ALL), sequence=3, read_at=1.5)
     line = inventory.inventory_message(seen)
@@ -137,6 +172,7 @@ def test_messages_have_the_names_of_the_model() -> None:
     told = message["inventory"]
     assert set(told) == {field.name for field in fields(Inventory)}
     assert set(told["npus"][0]) == {field.name for field in fields(Npu)}
+    assert set(told["npus"][0]["readings"]) == {field.name for field in fields(NpuReadings)}
     assert set(told["npus"][1]["processes"][0]) == {field.name for field in fields(NpuProcess)}
     assert (told["driver"], told["npus"][2]["health"], told["sequence"]) == ("ready", "alarm", 3)
 

@@ -39,6 +39,7 @@ class Npud:
         self.dev = folder / "dev"
         self.dev.mkdir()
         self.smi = folder / "npu-smi"
+        self.dcmi = folder / "libdcmi.so"  # there is none, unless a test puts one
         self.socket = folder / "npu.sock"
         self.log = folder / "log"
         self.systemd = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -63,11 +64,18 @@ class Npud:
                     "PYTHONPATH": str(REPOSITORY),
                     "NOTIFY_SOCKET": str(self.folder / "notify"),
                     "WATCHDOG_USEC": "1000000",
+                    "DCMI_DOUBLE": str(self.folder / "state" / "double"),
                 },
             )
 
     def options(self, interval: str) -> list[str]:
-        words = {"socket": self.socket, "npu-smi": self.smi, "dev": self.dev, "interval": interval}
+        words = {
+            "socket": self.socket,
+            "dcmi": self.dcmi,
+            "npu-smi": self.smi,
+            "dev": self.dev,
+            "interval": interval,
+        }
         return [word for name, value in words.items() for word in (f"--{name}", str(value))]
 
     def nodes(self, *names: str) -> None:
@@ -268,9 +276,9 @@ def test_bad_arguments(words: list[str], why: str, capsys: pytest.CaptureFixture
 
 def test_arguments() -> None:
     assert parse_options([]) == Options()
-    assert parse_options(["--dev=/x/", "--npu-smi", "/y", "--interval", "5"]) == Options(
-        dev="/x", npu_smi=("/y",), interval_s=5.0
-    )
+    assert parse_options(
+        ["--dev=/x/", "--npu-smi", "/y", "--interval", "5", "--dcmi", "/z"]
+    ) == Options(dev="/x", npu_smi=("/y",), interval_s=5.0, dcmi=("/z",))
 
 
 def test_pauses() -> None:

@@ -14,7 +14,8 @@ from selectors import DefaultSelector
 import pytest
 
 from agent.npud.log import Log
-from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Server, SocketTaken, listen
+from agent.npud.requests import Refresh, Request, Reset
+from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Answer, Server, SocketTaken, listen
 
 
 class Serving:
@@ -26,12 +27,14 @@ class Serving:
         self.said: list[str] = []
         self.now = 100.0
         self.greeting = b"hello\n"
+        self.asked: list[tuple[Request, Answer]] = []
         self.clients: list[socket.socket] = []
         self.server = Server(
             str(self.path),
             self.selector,
             Log(self.said.append),
             lambda: self.greeting,
+            lambda request, answer: self.asked.append((request, answer)),
             lambda: self.now,
         )
 
@@ -202,3 +205,51 @@ def test_close_removes_only_its_own_file(tmp_path: Path) -> None:
     with listen(str(first.path)):
         first.close()
         assert first.path.exists()
+
+
+def test_what_clients_may_ask_for(serving: Serving) -> None:
+    client = serving.connect()
+    assert client.recv(100) == b"hello\n"
+    client.send(b'{"type":"refresh"}\n{"type":"reset","logic_id":3}\n{"type":"ref')
+    serving.turn()
+    assert [request for request, _answer in serving.asked] == [Refresh(), Reset(3)]
+    client.send(b'resh"}\n')
+    serving.turn()
+    assert [request for request, _answer in serving.asked][2:] == [Refresh()]
+
+
+def test_an_answer_goes_to_who_asked(serving: Serving) -> None:
+    one, other = serving.connect(), serving.connect()
+    one.send(b'{"type":"refresh"}\n')
+    serving.turn()
+    serving.asked[0][1](b"answer\n")
+    assert one.recv(100) == b"hello\nanswer\n"
+    assert other.recv(100) == b"hello\n"
+    one.close()
+    serving.turn()
+    serving.asked[0][1](b"too late\n")
+    assert serving.open_clients() == 1
+
+
+NONSENSE = {
+    "no JSON": b"refresh\n",
+    "no object": b"[1]\n",
+    "another type": b'{"type":"reboot"}\n',
+    "no chip": b'{"type":"reset"}\n',
+    "a chip that cannot be": b'{"type":"reset","logic_id":-1}\n',
+    "no number": b'{"type":"reset","logic_id":true}\n',
+    "no text": b"\xff\xfe\n",
+    "deep": b"[" * 3000 + b"\n",
+    "no end": b"x" * 20000,
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_is_passed_over(serving: Serving, kind: str) -> None:
+    client = serving.connect()
+    client.send(NONSENSE[kind])
+    serving.turn()
+    client.send(b'\n{"type":"refresh"}\n')
+    serving.turn()
+    assert [request for request, _answer in serving.asked] == [Refresh()]
+    assert serving.open_clients() == 1

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""All that workers told about the chips, joined: messages come in, Npus go out.
+
+It outlives the workers, so that a new one need not tell what only an old one could know. Pure:
+time is an argument.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.model import Npu
+from agent.npud.dcmi.abi import DROPPED
+from agent.npud.dcmi.account import Chip, npu_of
+from agent.npud.dcmi.faults import Faults
+from agent.npud.dcmi.link import ChipKey, Details, FaultTold, Listed, State
+
+WhyLeftOut = Callable[[ChipKey], str]
+
+
+class Picture:
+    def __init__(self, why_left_out: WhyLeftOut) -> None:
+        self._why_left_out = why_left_out
+        self._chips: dict[ChipKey, Chip] = {}
+        self._faults = Faults()
+        self.version = ""
+
+    def take_list(self, told: Listed) -> None:
+        self.version = told.driver_version
+        listed = {(card, chip): logic_id for card, chip, logic_id in told.chips}
+        for key, chip in self._chips.items():
+            there = key in listed or bool(self._why_left_out(key))  # it was not asked for that one
+            self._chips[key] = replace(chip, listed=there)
+        for key, logic_id in listed.items():
+            before = self._chips.get(key)
+            if before is None or before.logic_id != logic_id:
+                self._chips[key] = Chip(key, logic_id)
+
+    def take_state(self, state: State, clock: float) -> None:
+        chip = self._chips.get(state.chip)
+        if chip is None:
+            return
+        self._chips[state.chip] = replace(chip, state=state)
+        if state.code == DROPPED:
+            self._faults.take_drop(chip.logic_id, clock)
+        elif state.faults is not None:
+            self._faults.take_query(chip.logic_id, state.faults, state.asked_at, clock)
+
+    def take_details(self, details: Details) -> None:
+        if details.chip in self._chips:
+            self._chips[details.chip] = replace(self._chips[details.chip], details=details)
+
+    def take_event(self, event: FaultTold, now: float, clock: float) -> None:
+        self._faults.take_event(event, now, clock)
+
+    def expire(self, now: float) -> bool:
+        """Whether a one-off event has had its time."""
+        return self._faults.expire(now)
+
+    def next_at(self) -> float:
+        return self._faults.next_at()
+
+    def key_of(self, logic_id: int) -> ChipKey | None:
+        return next((key for key, one in self._chips.items() if one.logic_id == logic_id), None)
+
+    def knows(self, key: ChipKey) -> bool:
+        return key in self._chips
+
+    def is_deaf(self) -> bool:
+        """No chip can be asked: the driver may have been loaded anew, behind the worker's back."""
+        states = [chip.state for chip in self._chips.values() if chip.state is not None]
+        failed = [one for one in states if one.health is None and one.code != DROPPED]
+        return bool(states) and len(failed) == len(states)
+
+    def npus(self) -> tuple[Npu, ...]:
+        chips = sorted(self._chips.values(), key=lambda chip: chip.logic_id)
+        return tuple(
+            npu_of(chip, self._faults.of(chip.logic_id), self._why_left_out(chip.key))
+            for chip in chips
+        )
+
+    def board_id(self) -> int | None:
+        boards = (chip.details.board_id for chip in self._chips.values() if chip.details)
+        return next((board for board in boards if board is not None), None)
+
+    def forget(self) -> None:
+        """The driver went away: what comes back begins anew."""
+        self._chips.clear()
+        self._faults.forget_all()
