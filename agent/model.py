@@ -76,6 +76,42 @@ class NpuProcess:
     memory_mib: int
 
 
+class FaultSeverity(StrEnum):
+    """The driver's word for how bad a fault is (DCMI 0..3); UNKNOWN for anything else."""
+
+    HINT = "hint"
+    MINOR = "minor"
+    MAJOR = "major"
+    CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class NpuFault:
+    """One fault code that is present on a chip, or a one-off event."""
+
+    code: str  # eight hex digits, upper case: "80E01801"; the driver's number
+    severity: FaultSeverity
+    text: str  # the driver's own words
+    raised_at: float  # seconds since the epoch: by the event, else when first seen
+    one_off: bool = False  # it has happened and does not last; kept for 60 s after it came
+
+
+@dataclass(frozen=True, slots=True)
+class NpuReadings:
+    """What a chip measures. None: the driver did not say."""
+
+    temperature_c: int | None = None
+    power_w: float | None = None
+    utilization_percent: int | None = None  # AICore
+    memory_percent: int | None = None
+    hbm_temperature_c: int | None = None
+    ecc_single: int | None = None  # current counts of HBM; of DDR on 310P
+    ecc_double: int | None = None
+    isolated_pages: int | None = None
+    boot_status: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Npu:
     """One chip as software addresses it: `logic_id` is the N of /dev/davinciN."""
@@ -91,6 +127,9 @@ class Npu:
     memory_used_mib: int
     bus_id: str = ""
     processes: tuple[NpuProcess, ...] = ()
+    faults: tuple[NpuFault, ...] = ()
+    readings: NpuReadings = NpuReadings()
+    reason: str = ""  # why health is UNKNOWN or the chip is gone: "card dropped (-8012)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +141,10 @@ class Inventory:
     driver_version: str = ""
     npus: tuple[Npu, ...] = ()
     manager_devices: tuple[str, ...] = ()  # those present of davinci_manager, devmm_svm, hisi_hdc
-    source: str = ""  # "npu-smi", later "dcmi"
+    source: str = ""  # "dcmi" or "npu-smi"
     read_at: float = 0.0  # seconds since the epoch
     sequence: int = 0  # grows with every change that npud publishes
+    board_id: int | None = None
 
 
 # --- systemd -------------------------------------------------------------------------------------
