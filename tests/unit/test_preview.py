@@ -12,12 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config.values import Config, Mode, RendererChoice
 from agent.facts import Facts, ModelFacts, Neighbor
 from agent.model import DriverState, Inventory, NpuHealth, Phase
 from agent.preview import neighbors_in, with_model
 from tests.build import (
-    LIMITS,
+    build_config,
     build_facts,
     build_npu,
     build_profile,
@@ -229,7 +228,7 @@ def test_a_model_that_the_facts_do_not_know_is_looked_for_here(tmp_path: Path) -
 def test_neighbors_are_those_that_are_up() -> None:
     """From the agent's status, with the address of their profile."""
     up, down = build_profile(name="up", listen="::1", port=1), build_profile(name="down")
-    config = Config(Mode.ACT, RendererChoice.AUTO, LIMITS, (up, down), ())
+    config = build_config(up, down)
     snapshot = build_snapshot(
         build_view(Phase.LOADING, name="up", npus=(4, 5)), build_view(Phase.HELD, name="down")
     )
