@@ -17,6 +17,7 @@ from agent.model import Phase
 from agent.policy.npu.kept import FleetMemory
 from agent.policy.state import InstanceState
 
+NO_NPUS = FleetMemory()
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
 
 
@@ -38,7 +39,7 @@ class Memory:
     schema: int = SCHEMA
     boot_id: str = ""
     instances: tuple[InstanceMemory, ...] = ()
-    npus: FleetMemory = FleetMemory()  # what was done about them is not seen anywhere else
+    npus: FleetMemory = NO_NPUS  # what was done about them is not seen anywhere else
 
     def of(self, name: str) -> InstanceMemory:
         return next((one for one in self.instances if one.name == name), InstanceMemory(name))
@@ -49,7 +50,7 @@ def remember(
     boot_id: str,
     now: float,
     wall: float,
-    npus: FleetMemory = FleetMemory(),
+    npus: FleetMemory = NO_NPUS,
 ) -> Memory:
     """`now` is monotonic, `wall` in seconds since the epoch."""
     found = (_of(record, now, wall) for record in records)

@@ -8,9 +8,11 @@ twice in a day): the last time the NPU is set aside as well.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from agent.config.faults import FaultLevel, FaultRule
+from agent.config.faults import TIMES, FaultLevel, FaultRule
 from agent.model import Phase
-from agent.policy.npu.reset import RESETS, TRIES, why_no_reset
+from agent.policy.npu.follow import is_settling
+from agent.policy.npu.reset import RESETS, why_no_reset
+from agent.policy.npu.reset import TRIES as RESET_TRIES
 from agent.policy.npu.state import (
     AGENT,
     Act,
@@ -24,6 +26,7 @@ from agent.policy.npu.state import (
     StopInstance,
 )
 
+ACTS_KEPT = 64  # of an NPU
 RESTARTS = (FaultLevel.RESTART_REQUEST, FaultLevel.RESTART_BUSINESS)
 # Phases in which an instance can be stopped; in STOPPING it is on its way.
 STOPPABLE = (Phase.STARTING, Phase.LOADING, Phase.SERVING)
@@ -56,10 +59,9 @@ def _act_on(deed: Deed, state: NpuState) -> None:
         return
     level = deed.rules.level(faults[0])
     holders = _stoppable(deed.fleet, state, level)
-    if level in RESETS and state.quarantine is None:
-        if why := _why_not_mended(deed, state, faults):
-            _set_aside(deed, state.logic_id, faults[0], *why)
-            state = deed.fleet.of(state.logic_id)
+    if level in RESETS and (why := _why_not_mended(deed, state, faults)):
+        _set_aside(deed, state.logic_id, faults[0], *why)
+        state = deed.fleet.of(state.logic_id)
     due = [fault for fault in faults if _is_due(fault, level, holders, deed)]
     if not due:
         return
@@ -125,10 +127,18 @@ def _mark(deed: Deed, logic_id: int, acted: Sequence[Followed]) -> None:
         replace(fault, acted_at=deed.at) if fault.code in codes else fault for fault in state.faults
     )
     acts = (*state.acts, *(Act(code, deed.at) for code in sorted(codes)))
-    longest = max((_rule(fault, deed).within_s for fault in state.faults), default=0.0)
-    known = {fault.code for fault in state.faults}
-    kept = (one for one in acts if one.code not in known or one.at > deed.at - longest)
-    deed.fleet = deed.fleet.with_npu(replace(state, faults=faults, acts=tuple(kept)))
+    state = replace(state, faults=faults, acts=_latest(acts, deed.rules))
+    deed.fleet = deed.fleet.with_npu(state)
+
+
+def _latest(acts: Sequence[Act], rules: Rules) -> tuple[Act, ...]:
+    """As many of each code as its rule counts: a year of faults must not fill the memory."""
+    kept: list[Act] = []
+    for one in reversed(acts):
+        rule = rules.catalogue.rules.get(one.code)
+        if sum(other.code == one.code for other in kept) < (rule.times if rule else TIMES):
+            kept.append(one)
+    return tuple(reversed(kept[:ACTS_KEPT]))
 
 
 # --- quarantine ----------------------------------------------------------------------------------
@@ -139,16 +149,17 @@ def _why_not_mended(
 ) -> tuple[str, float] | None:
     """Why no reset will come; and for how long after the fault the NPU stays set aside."""
     settings = deed.rules.settings
+    if state.quarantine is not None:
+        return None
     if why := why_no_reset(deed.fleet, state, deed.rules):
         return f"{_name(faults[0], deed)}; {why}", settings.flap_clear_s
-    if state.tries >= TRIES and deed.fleet.reset is None:
-        words = f"{_name(faults[0], deed)} is still there after {TRIES} resets"
+    over = deed.fleet.reset is None and not is_settling(deed.fleet, state.logic_id, deed.at)
+    if state.tries >= RESET_TRIES and over:
+        words = f"{_name(faults[0], deed)} is still there after {RESET_TRIES} resets"
         return words, settings.release_after_s
     for fault in faults:
-        again = (
-            fault.acted_at is None and _count(state, fault, deed) + 1 >= _rule(fault, deed).times
-        )
-        if again:
+        count = _count(state, fault, deed)
+        if fault.acted_at is None and count + 1 >= _rule(fault, deed).times:
             return _repeated(fault, deed)
     return None
 

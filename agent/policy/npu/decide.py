@@ -147,21 +147,28 @@ def _release(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Release
     told = []
     for state in fleet.npus:
         aside = state.quarantine
-        if aside is None or aside.release_after_s is None:
+        if aside is None or is_settling(fleet, state.logic_id, at):
             continue
-        if is_settling(fleet, state.logic_id, at):
-            continue
-        if rules.in_force(state) or any(one.code == aside.code for one in state.faults):
-            aside = replace(aside, gone_since=None)
-        elif is_known(state.npu) and aside.gone_since is None:
-            aside = replace(aside, gone_since=at)
-        gone = aside.gone_since
-        if gone is not None and at >= gone + aside.release_after_s and is_known(state.npu):
+        known = is_known(state.npu)
+        aside = _seen_again(aside, state, known, at, rules)
+        waited_s = 0.0 if aside.gone_since is None else at - aside.gone_since
+        if known and aside.release_after_s is not None and waited_s >= aside.release_after_s:
             told.append(Release(state.logic_id, "its fault has stayed away"))
             fleet = fleet.with_npu(replace(state, quarantine=None, tries=0))
         else:
             fleet = fleet.with_npu(replace(state, quarantine=aside))
     return fleet, told
+
+
+def _seen_again(
+    aside: Quarantine, state: NpuState, known: bool, at: float, rules: Rules
+) -> Quarantine:
+    """With since when its fault, and any other, is away."""
+    if rules.in_force(state) or any(fault.code == aside.code for fault in state.faults):
+        return replace(aside, gone_since=None)
+    if known and aside.gone_since is None:
+        return replace(aside, gone_since=at)
+    return aside
 
 
 # --- what the planner asks -----------------------------------------------------------------------

@@ -5,7 +5,6 @@ Only what a look says is believed: a chip whose health is UNKNOWN may have fault
 listed, and a driver that is not READY says nothing at all. What is known then stays in force.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from agent.model import FaultSeverity, Npu, NpuFault, NpuHealth
@@ -53,12 +52,12 @@ def _look(state: NpuState, npu: Npu | None, at: float, rules: Rules) -> NpuState
     if npu is None and state.npu is not None:
         npu = replace(state.npu, device_present=False, faults=(), processes=())
     assert npu is not None  # noqa: S101 - for mypy: one of the two is there
-    listed = {fault.code: fault for fault in _faults_of(npu)}
+    listed = _faults_of(npu)
     known = is_known(npu)
     faults: list[Followed] = []
     hit_at = state.hit_at
     for fault in state.faults:
-        after = _again(fault, fault.code in listed, known, at, rules)
+        after = _again(fault, listed.get(fault.code), known, at, rules)
         if after is not None:
             faults.append(after)
             hit_at = at if _has_come(fault, after, rules) else hit_at
@@ -74,18 +73,20 @@ def _look(state: NpuState, npu: Npu | None, at: float, rules: Rules) -> NpuState
 
 def _look_again(state: NpuState, npu: Npu, at: float, rules: Rules) -> NpuState:
     """While it settles after a reset: what is over is over, and nothing new counts yet."""
-    listed = {fault.code for fault in _faults_of(npu)}
+    listed = _faults_of(npu)
     again = (
-        _again(fault, fault.code in listed, is_known(npu), at, rules) for fault in state.faults
+        _again(fault, listed.get(fault.code), is_known(npu), at, rules) for fault in state.faults
     )
     return replace(state, npu=npu, faults=tuple(one for one in again if one is not None))
 
 
-def _faults_of(npu: Npu) -> Iterator[NpuFault]:
-    yield from npu.faults
-    if not npu.device_present and all(fault.code != CARD_DROP for fault in npu.faults):
+def _faults_of(npu: Npu) -> dict[str, NpuFault]:
+    """By code. What lasts counts, where the same has happened as a one-off event too."""
+    found = {fault.code: fault for fault in sorted(npu.faults, key=lambda one: not one.one_off)}
+    if not npu.device_present and CARD_DROP not in found:
         words = f"{npu.device or 'its device node'} does not exist"
-        yield NpuFault(CARD_DROP, FaultSeverity.CRITICAL, words, 0.0)
+        found[CARD_DROP] = NpuFault(CARD_DROP, FaultSeverity.CRITICAL, words, 0.0)
+    return found
 
 
 def _begin(fault: NpuFault, at: float, rules: Rules, *, first: bool) -> Followed:
@@ -104,12 +105,17 @@ def _begin(fault: NpuFault, at: float, rules: Rules, *, first: bool) -> Followed
     )
 
 
-def _again(fault: Followed, listed: bool, known: bool, at: float, rules: Rules) -> Followed | None:
+def _again(
+    fault: Followed, listed: NpuFault | None, known: bool, at: float, rules: Rules
+) -> Followed | None:
     """The same fault at a later look; None when it is over."""
     flaps = rules.catalogue.rule_of(fault.as_fault()).flaps
-    if listed:
-        lasted = at - fault.since >= rules.settings.flap_raise_s
-        return replace(fault, listed=True, gone_since=None, raised=fault.raised or lasted)
+    if listed is not None and fault.one_off and not listed.one_off:
+        return _begin(listed, at, rules, first=False)
+    if listed is not None:
+        raised = fault.raised or at - fault.since >= rules.settings.flap_raise_s
+        fault = replace(fault, text=listed.text, severity=listed.severity)
+        return replace(fault, listed=True, gone_since=None, raised=raised)
     if not known:
         return replace(fault, listed=False)
     if not flaps or not fault.raised:
@@ -123,7 +129,8 @@ def _again(fault: Followed, listed: bool, known: bool, at: float, rules: Rules) 
 def _has_come(before: Followed | None, after: Followed, rules: Rules) -> bool:
     """Whether it counts from now on."""
     counts = after.raised and not (after.pardoned or after.one_off)
-    return counts and (before is None or not before.raised) and rules.acts_on(rules.level(after))
+    new = before is None or not before.raised or before.one_off
+    return counts and new and rules.acts_on(rules.level(after))
 
 
 def _notes(before: NpuState, after: NpuState, rules: Rules) -> list[Note]:
@@ -131,7 +138,7 @@ def _notes(before: NpuState, after: NpuState, rules: Rules) -> list[Note]:
     was = {fault.code for fault in before.faults}
     still = {fault.code for fault in after.faults}
     came = [fault for fault in after.faults if fault.code not in was]
-    went = [fault for fault in before.faults if fault.code not in still]
+    went = [fault for fault in before.faults if fault.code not in still and not fault.one_off]
     return [
         *(Note(after.logic_id, one.as_fault(), rules.level(one)) for one in came),
         *(Note(after.logic_id, one.as_fault(), rules.level(one), over=True) for one in went),

@@ -58,6 +58,8 @@ def why_no_reset(fleet: Fleet, state: NpuState, rules: Rules) -> str:
             ]
             if beyond:
                 return f'a reset would take the NPUs {beyond} with it (reset = "card")'
+        case ResetScope.RING:
+            pass
     return ""
 
 

@@ -82,7 +82,7 @@ class Holding:
     """An instance that has NPUs, or is about to (Phase in HOLDING)."""
 
     instance: str
-    npus: tuple[int, ...]
+    npus: tuple[int, ...]  # while it starts: of the plan that it is started on, not the one before
     phase: Phase
 
 
