@@ -28,11 +28,12 @@ from agent.model import (
     NpuHealth,
     NpuProcess,
     ProductLine,
+    Unfit,
     product_line,
 )
 from agent.plan.holders import Holder, find_holders, npus_of
 from agent.plan.needs import MANAGER_DEVICES
-from agent.plan.npus import Demand, choose_npus
+from agent.plan.npus import Choice, Demand, choose_npus
 from agent.plan.plan import Plan, build_plan
 from tests.build import (
     IMAGE_ID,
@@ -69,18 +70,20 @@ def choose(
     *,
     kv_heads: int = 0,
     products: tuple[ProductLine, ...] = (ProductLine.A2, ProductLine.A3),
-) -> tuple[Npu, ...] | Failure:
+    unfit: Sequence[Unfit] = (),
+) -> Choice | Failure:
     wanted = wanted if isinstance(wanted, str) else tuple(wanted)
     demand = Demand(wanted, products, heads, kv_heads, need_mib)
-    return choose_npus(demand, inventory, {npu: Holder("something else") for npu in taken})
+    holders = {npu: Holder("something else") for npu in taken}
+    return choose_npus(demand, inventory, holders, {one.logic_id: one for one in unfit})
 
 
-def chosen(answer: Plan | tuple[Npu, ...] | Failure) -> list[int]:
+def chosen(answer: Plan | Choice | Failure) -> list[int]:
     assert not isinstance(answer, Failure), answer
-    return [npu.logic_id for npu in (answer.npus if isinstance(answer, Plan) else answer)]
+    return [npu.logic_id for npu in answer.npus]
 
 
-def refused(answer: Plan | tuple[Npu, ...] | Failure, code: Code, *words: str) -> None:
+def refused(answer: Plan | Choice | Failure, code: Code, *words: str) -> None:
     assert isinstance(answer, Failure), answer
     assert answer.code is code
     assert answer.message.startswith("cannot ")
@@ -130,7 +133,7 @@ def test_key_value_heads_are_divided_too(
     """As vLLM asserts it when it builds the model; with a wrong size the engine never starts."""
     npus = [build_npu(logic_id, memory_mib=32768) for logic_id in range(8)]
     answer = choose("auto", build_inventory(npus), (), heads, need_gib * 1024, kv_heads=kv_heads)
-    assert (0 if isinstance(answer, Failure) else len(answer)) == size
+    assert (0 if isinstance(answer, Failure) else len(answer.npus)) == size
 
 
 def test_auto_leaves_out_what_cannot_be_used() -> None:
@@ -667,17 +670,17 @@ def test_what_is_chosen_can_be_used(
     if isinstance(answer, Failure):
         assert answer.hint
         return
-    ids = [npu.logic_id for npu in answer]
+    ids = chosen(answer)
     assert ids == sorted(set(ids))
     assert ids
     assert set(ids).isdisjoint(taken)
-    assert all(npu in inventory.npus and npu.device_present for npu in answer)
-    assert all(npu.health in (NpuHealth.OK, NpuHealth.WARNING) for npu in answer)
+    assert all(npu in inventory.npus and npu.device_present for npu in answer.npus)
+    assert all(npu.health in (NpuHealth.OK, NpuHealth.WARNING) for npu in answer.npus)
     assert count % len(ids) == 0
     assert max(len(ids), kv_heads) % min(len(ids), kv_heads) == 0
     match wanted:
         case "auto":
-            assert sum(npu.memory_mib for npu in answer) >= need
+            assert sum(npu.memory_mib for npu in answer.npus) >= need
         case "all":
             assert set(ids) == {npu.logic_id for npu in inventory.npus}
         case _:
@@ -706,4 +709,4 @@ def test_auto_refuses_only_when_equal_npus_do_not_suffice(
         and max(size, kv_heads) % min(size, kv_heads) == 0
         and size * 32768 >= need
     ]
-    assert (0 if isinstance(answer, Failure) else len(answer)) == min(fitting, default=0)
+    assert (0 if isinstance(answer, Failure) else len(answer.npus)) == min(fitting, default=0)
