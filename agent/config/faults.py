@@ -28,7 +28,10 @@ class FaultLevel(StrEnum):
     @property
     def rank(self) -> int:
         """The highest of several is the one that counts."""
-        return list(FaultLevel).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {level: rank for rank, level in enumerate(FaultLevel)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +69,11 @@ class FaultCatalogue:
 
     def rule_of(self, fault: NpuFault) -> FaultRule:
         """A code that no file knows is judged by the severity that the driver gives it."""
+        known = self.rules.get(fault.code)
+        if known is not None:
+            return known
         level = _level_by(fault.severity)
-        unknown = FaultRule(fault.code, level, "", "", "", "", TIMES, DAY_S, None, False, "")
-        return self.rules.get(fault.code, unknown)
+        return FaultRule(fault.code, level, "", "", "", "", TIMES, DAY_S, None, False, "")
 
     def level_of(self, fault: NpuFault) -> FaultLevel:
         return self.rule_of(fault).level

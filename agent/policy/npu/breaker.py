@@ -44,15 +44,13 @@ def _cards(states: list[NpuState]) -> int:
 def _suspect(
     fleet: Fleet, hit: list[NpuState], since: float, number: int
 ) -> tuple[Fleet, list[SuspectHost | TrustHost | Release]]:
-    """What was done about the first ones in these minutes was about the host."""
+    """The first ones of these minutes were set aside for what was wrong with the host. That their
+    instances were stopped still counts: a restart is a restart."""
     reason = f"{len(hit)} of {number} NPUs failed at once"
     decisions: list[SuspectHost | TrustHost | Release] = [SuspectHost(reason)]
     for state in hit:
-        acts = tuple(act for act in state.acts if act.at < since)
-        after = replace(state, acts=acts)
         aside = state.quarantine
         if aside is not None and aside.by == AGENT and aside.since >= since:
-            after = replace(after, quarantine=None)
+            fleet = fleet.with_npu(replace(state, quarantine=None))
             decisions.append(Release(state.logic_id, "the host is suspected, not this NPU"))
-        fleet = fleet.with_npu(after)
     return replace(fleet, suspect=reason), decisions

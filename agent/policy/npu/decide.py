@@ -155,7 +155,7 @@ def _release(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Release
         if known and aside.release_after_s is not None and waited_s >= aside.release_after_s:
             told.append(Release(state.logic_id, "its fault has stayed away"))
             fleet = fleet.with_npu(replace(state, quarantine=None, tries=0))
-        else:
+        elif aside != state.quarantine:
             fleet = fleet.with_npu(replace(state, quarantine=aside))
     return fleet, told
 

@@ -17,18 +17,19 @@ def follow(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Note]]:
     if fleet.inventory is None or not fleet.ready:
         return fleet, []
     found = {npu.logic_id: npu for npu in fleet.inventory.npus}
+    known = {state.logic_id: state for state in fleet.npus}
     notes: list[Note] = []
-    for logic_id in sorted(found.keys() | {state.logic_id for state in fleet.npus}):
-        before = fleet.of(logic_id)
+    npus: list[NpuState] = []
+    for logic_id in sorted(found.keys() | known.keys()):
+        before = after = known.get(logic_id, NpuState(logic_id))
+        npu = found.get(logic_id)
         if not is_settling(fleet, logic_id, at):
-            after = _look(before, found.get(logic_id), at, rules)
-            notes += _notes(before, after, rules)
-            fleet = fleet.with_npu(after)
-        elif (npu := found.get(logic_id)) is not None and fleet.reset is None:
+            after = _look(before, npu, at, rules)
+        elif npu is not None and fleet.reset is None:
             after = _look_again(before, npu, at, rules)
-            notes += _notes(before, after, rules)
-            fleet = fleet.with_npu(after)
-    return fleet, notes
+        notes += _notes(before, after, rules)
+        npus.append(after)
+    return replace(fleet, npus=tuple(npus)), notes
 
 
 def is_settling(fleet: Fleet, logic_id: int, at: float) -> bool:
