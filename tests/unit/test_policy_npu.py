@@ -627,6 +627,20 @@ def test_a_driver_that_does_not_answer_is_no_reason(driver: DriverState) -> None
     assert stops(host) == ["8b"]  # it has lasted, as is seen now
 
 
+def test_nothing_lasts_while_the_driver_is_silent() -> None:
+    host = Host.of(4)
+    for logic_id in range(4):
+        host.break_(logic_id, LINK)
+    host.feed(NpusSeen(silent(DriverState.UNKNOWN), ()))
+    host.later(1000)
+    assert (host.told, host.fleet.suspect) == ([], "")
+    for logic_id in range(4):
+        host.npus[logic_id] = replace(host.npus[logic_id], faults=())
+    host.see()
+    assert {type(one) for one in host.told} == {Note}
+    assert host.fleet.suspect == ""
+
+
 def test_a_chip_of_unknown_health_is_no_reason() -> None:
     host = serving()
     for logic_id in range(4):

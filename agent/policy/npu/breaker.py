@@ -20,8 +20,10 @@ def watch_host(
     many = 2 * len(hit) > len(seen) and _cards(hit) >= 2
     if not fleet.suspect and many:
         return _suspect(fleet, hit, since, len(seen))
-    # One that stays ill is that NPU, and is dealt with as such.
-    if fleet.suspect and not many and fleet.ready:
+    # One that stays ill is that NPU, and is dealt with as such. An agent that has just begun may
+    # not have seen most of them yet.
+    most = 2 * len(seen) > len(fleet.npus)
+    if fleet.suspect and not many and most and fleet.ready:
         ill = [state for state in seen if rules.in_force(state)]
         if _cards(ill) <= 1:
             reason = "the faults are gone" if not ill else "the other NPUs are well again"

@@ -132,10 +132,9 @@ def _take_clear(fleet: Fleet, event: ClearAsked, at: float) -> tuple[Fleet, Iter
     """All begins anew, and the faults that are there now are no reason to act until they come
     again: a person knows better."""
     told = []
-    for logic_id in event.npus:
-        state = fleet.of(logic_id)
+    for state in [one for one in fleet.npus if one.logic_id in event.npus]:
         if state.quarantine is not None:
-            told.append(Release(logic_id, f"{event.by} says so"))
+            told.append(Release(state.logic_id, f"{event.by} says so"))
         pardoned = tuple(replace(fault, pardoned=True) for fault in state.faults)
         state = replace(state, faults=pardoned, acts=(), quarantine=None, tries=0, hit_at=None)
         fleet = fleet.with_npu(state)
@@ -191,7 +190,9 @@ def _unfit(state: NpuState, resetting: bool, fleet: Fleet, rules: Rules) -> Unfi
     if fleet.suspect or not faults or rules.level(faults[0]) not in RESETS:
         return None
     codes = ", ".join(fault.code for fault in faults)
-    if state.npu is None or not state.npu.device_present:
+    if fleet.inventory is None:
+        return Unfit(state.logic_id, f"it has not been seen yet ({codes})", passing=True)
+    if not state.is_present:
         return Unfit(state.logic_id, f"it is gone ({codes})", passing=False)
     return Unfit(state.logic_id, f"it waits for a reset ({codes})", passing=True)
 

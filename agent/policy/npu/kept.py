@@ -50,7 +50,7 @@ def remember_fleet(fleet: Fleet, now: float, wall: float) -> FleetMemory:
 
 def recall_fleet(memory: FleetMemory, now: float, wall: float) -> Fleet:
     """The fleet as it was, before anything has been seen. A reset may have been under way."""
-    at = memory.counted_s + min(max(0.0, wall - memory.wall), DAY_S)
+    at = memory.counted_s + min(max(0.0, wall - memory.wall), DAY_S + STEP_S)
     npus = tuple(_recall(one, at) for one in memory.npus)
     tried = any(state.tries for state in npus)
     return Fleet(

@@ -82,14 +82,11 @@ def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpu
 
 
 def wants_reset(state: NpuState, rules: Rules) -> bool:
-    """Its fault is there by the latest look, and a reset may mend it. Nothing is done to a chip
-    that is away, or that nobody knows anything about but old faults."""
+    """Its fault is there by the latest look, and a reset may mend it; what is away cannot be
+    reset."""
     if state.quarantine is not None or state.npu is None or not state.npu.device_present:
         return False
-    faults = [fault for fault in rules.in_force(state) if rules.level(fault) in RESETS]
-    dropped = any(fault.code == CARD_DROP and fault.listed for fault in faults)
-    known = state.npu.health is not NpuHealth.UNKNOWN
-    return dropped or (known and any(fault.listed for fault in faults))
+    return any(fault.listed and rules.level(fault) in RESETS for fault in rules.in_force(state))
 
 
 def is_idle(fleet: Fleet, ring: tuple[int, ...]) -> bool:
