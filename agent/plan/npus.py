@@ -208,11 +208,8 @@ def _fewer(
 ) -> Choice | Failure:
     """The largest number of those that are left that can serve the model together."""
     told = "; ".join(f"{one.logic_id}: {one.reason}" for one in lost)
-    whole = _whole_cards(left, inventory)
-    # What is left of an A3 module can not be used without its other die.
-    free = [npu for npu in left if product_line(npu.product) is not ProductLine.A3 or npu in whole]
-    for size in range(len(free), 0, -1):
-        chosen = _nearest(free, size)
+    for size in range(len(left), 0, -1):
+        chosen = _nearest(left, size)  # of an A3 the whole modules first
         if _check_together(chosen, demand, inventory) is None:
             return Choice(chosen, f"{size} of {len(left) + len(lost)} NPUs; {told}")
     return Failure(

@@ -22,6 +22,7 @@ from agent.policy.npu.kept import FleetMemory, NpuMemory, recall_fleet, remember
 from agent.policy.npu.reset import COOL_DOWN_S
 from agent.policy.npu.state import (
     Act,
+    ClearAsked,
     Quarantine,
     QuarantineAsked,
     Release,
@@ -155,6 +156,27 @@ def test_a_fault_that_was_dealt_with_is_not_a_second_one() -> None:
     after.later(COOL_DOWN_S)
     assert [one.reason.rpartition(", ")[2] for one in after.did(ResetNpus)] == ["try 2 of 4"]
     assert not after.is_aside(0)
+
+
+def test_a_chip_that_was_gone_is_so_when_it_has_been_looked_for() -> None:
+    host = Host.of(4)
+    host.hold("8b", 0)
+    host.set(0, device_present=False)
+    after = again(host, WALL)
+    assert after.unfit()[0].passing  # nobody has looked
+    del after.npus[0]
+    after.see()
+    assert not after.unfit()[0].passing
+    assert "it is gone" in after.unfit()[0].reason
+
+
+def test_what_a_person_has_cleared_stays_so() -> None:
+    host = Host.of(4)
+    host.break_(0, SEPARATE)
+    host.feed(ClearAsked((0,), "root"))
+    after = again(host, WALL)
+    after.see()
+    assert (after.unfit(), after.told) == ({}, [])
 
 
 def test_tries_and_acts_are_counted_on() -> None:

@@ -18,6 +18,7 @@ from agent.policy.npu.state import (
     NpusSeen,
     QuarantineAsked,
     Release,
+    ResetEnded,
     ResetNpus,
     ResetOutcome,
     SetAside,
@@ -319,6 +320,31 @@ def test_other_faults_and_other_npus_have_their_own_count() -> None:
         host.later(400)
 
 
+def test_an_idle_npu_that_may_not_be_reset_has_its_count_too() -> None:
+    host = Host.of(8, board_id=0x60)
+    host.break_(0, NPU)
+    assert host.npu(0).quarantine is not None
+    host.mend(0)
+    host.later(30)
+    host.break_(0, NPU)
+    (told,) = host.did(SetAside)
+    assert "second time" in told.quarantine.reason
+    assert told.quarantine.since == 1000.0  # it was set aside all the time
+    host.mend(0)
+    host.later(WEEK_S - 1)
+    assert host.is_aside(0)
+
+
+def test_a_year_of_faults_does_not_fill_the_memory() -> None:
+    host = Host.of(4)
+    for _ in range(300):
+        host.break_(0, SEPARATE)
+        host.break_(0, NPU, PARITY)
+        host.mend(0)
+        host.later(10)
+    assert len(host.npu(0).acts) <= 2 + 2 + 3
+
+
 def test_an_instance_that_does_not_stop_is_not_asked_for_ever() -> None:
     host = serving()
     asked = 0
@@ -426,6 +452,13 @@ def test_a_card_that_dropped_is_reset_when_its_node_is_there() -> None:
     assert stops(host) == ["8b"]
     host.end("8b")
     assert resets(host) == [(0,)]
+
+
+def test_the_drivers_words_are_kept_when_the_node_is_gone_too() -> None:
+    host = serving()
+    host.break_(0, DROP, device_present=False)
+    (note,) = host.did(Note)
+    assert note.fault.text == f"text of {DROP}"
 
 
 def test_a_node_that_has_not_come_yet_is_no_fault() -> None:
@@ -598,6 +631,17 @@ def test_a_reset_whose_end_nobody_tells() -> None:
     assert host.npu(0).tries == 2
 
 
+def test_the_end_of_another_reset_is_not_ours() -> None:
+    """Of one that the agent before this one had asked for."""
+    host = Host.of(4)
+    host.break_(0, NPU)
+    host.feed(ResetEnded((1,), ResetOutcome.OK))
+    assert host.fleet.reset is not None
+    host.reset_ends()
+    host.feed(ResetEnded((0,), ResetOutcome.REFUSED))
+    assert not host.is_aside(0)
+
+
 def test_one_reset_at_a_time() -> None:
     host = Host.of(8)
     host.break_(0, NPU)
@@ -753,6 +797,7 @@ def test_a_quarantine_from_before_stays_while_the_host_is_suspected() -> None:
     host.break_(0, SEPARATE)
     host.later(1000)
     host.feed(QuarantineAsked((1,), "root"))
+    host.break_(0, SEPARATE, "DEADBEEF")  # hit anew
     for logic_id in (1, 2, 3):
         host.break_(logic_id, SEPARATE)
     assert host.fleet.suspect

@@ -61,6 +61,8 @@ def _act_on(deed: Deed, state: NpuState) -> None:
     holders = _stoppable(deed.fleet, state, level)
     if level in RESETS and (why := _why_not_mended(deed, state, faults)):
         _set_aside(deed, state.logic_id, faults[0], *why)
+        first = [] if holders else [fault for fault in faults if fault.acted_at is None]
+        _mark(deed, state.logic_id, first)
         state = deed.fleet.of(state.logic_id)
     due = [fault for fault in faults if _is_due(fault, level, holders, deed)]
     if not due:
@@ -149,18 +151,16 @@ def _why_not_mended(
 ) -> tuple[str, float] | None:
     """Why no reset will come; and for how long after the fault the NPU stays set aside."""
     settings = deed.rules.settings
-    if state.quarantine is not None:
-        return None
+    for fault in faults:
+        count = _count(state, fault, deed)
+        if fault.acted_at is None and count + 1 >= _rule(fault, deed).times:
+            return _repeated(fault, deed)
     if why := why_no_reset(deed.fleet, state, deed.rules):
         return f"{_name(faults[0], deed)}; {why}", settings.flap_clear_s
     over = deed.fleet.reset is None and not is_settling(deed.fleet, state.logic_id, deed.at)
     if state.tries >= RESET_TRIES and over:
         words = f"{_name(faults[0], deed)} is still there after {RESET_TRIES} resets"
         return words, settings.release_after_s
-    for fault in faults:
-        count = _count(state, fault, deed)
-        if fault.acted_at is None and count + 1 >= _rule(fault, deed).times:
-            return _repeated(fault, deed)
     return None
 
 
@@ -201,12 +201,11 @@ def _set_aside(
     """A reason that lasts longer replaces another one of ours; a person's stays."""
     state = deed.fleet.of(logic_id)
     old = state.quarantine
-    if old is not None:
-        shorter = old.release_after_s is not None and old.release_after_s < release_after_s
-        if old.by != AGENT or not shorter:
-            return
     aside = Quarantine(reason, deed.at, AGENT, fault.code, release_after_s)
     if old is not None:
+        lasts_s = old.release_after_s
+        if lasts_s is None or lasts_s >= release_after_s:
+            return
         aside = replace(aside, since=old.since)
     deed.fleet = deed.fleet.with_npu(replace(state, quarantine=aside))
     deed.decisions.append(SetAside(logic_id, aside))
