@@ -27,7 +27,7 @@ from agent.model import (
 from agent.plan.holders import Holder
 from agent.plan.npus import Demand, choose_npus
 from agent.policy.npu.kept import recall_fleet, remember_fleet
-from agent.policy.npu.reset import TRIES
+from agent.policy.npu.reset import RESETS, TRIES
 from agent.policy.npu.state import (
     AGENT,
     CARD_DROP,
@@ -227,6 +227,10 @@ class World:
         for model in self.models:
             model.due = host.now + LOAD_S
         host.fleet = recall_fleet(decode_memory(text).npus, host.now, self.wall)
+        # Counted time may be up to a step behind what it was.
+        at = host.fleet.base + host.now
+        for times in self.stops.values():
+            times[:] = [min(at, one) for one in times]
         self.reset_due = None
         assert self.aside() == before, "a quarantine did not survive"
         assert self.reasons() == before, "not all of them are unfit"
@@ -298,7 +302,9 @@ class World:
     def is_well(self, logic_id: int) -> bool:
         npu = self.host.npus[logic_id]
         known = npu.device_present and npu.health is not NpuHealth.UNKNOWN
-        return self.host.driver is DriverState.READY and known and not any(self.faults_of(npu))
+        pardoned = {one.code for one in self.host.fleet.of(logic_id).faults if one.pardoned}
+        ill = any(fault.code not in pardoned for fault in self.faults_of(npu))
+        return self.host.driver is DriverState.READY and known and not ill
 
     def faults_of(self, npu: Npu) -> Iterator[NpuFault]:
         rules = self.host.rules
@@ -333,7 +339,9 @@ class World:
             assert npu.device_present, "it is not there"
             dropped = any(fault.code == CARD_DROP for fault in npu.faults)
             assert dropped or npu.health is not NpuHealth.UNKNOWN, "nothing is known of it"
-            if self.is_evident(logic_id):
+            # One that is set aside, or has another fault, only goes along with its mate.
+            levels = {self.host.rules.catalogue.level_of(one) for one in self.faults_of(npu)}
+            if levels & set(RESETS) and logic_id not in self.aside():
                 self.tries[logic_id] += 1
                 assert self.tries[logic_id] <= TRIES, "too many resets"
         whole = self.host.board_id == 0x60 or self.number // 4 % 4 in (2, 3)

@@ -653,6 +653,35 @@ def test_one_reset_at_a_time() -> None:
     assert resets(host) == [(1,)]
 
 
+def test_a_mate_in_quarantine_is_not_released_by_what_it_says_in_a_reset() -> None:
+    host = Host.in_pairs(4, "Ascend910", rules=build_rules(release_after_s=60.0))
+    host.break_(1, SEPARATE)
+    host.mend(1)
+    host.break_(0, NPU)
+    assert resets(host) == [(0, 1)]
+    host.break_(1, SEPARATE)
+    host.later(100)
+    assert host.did(Release) == []
+    host.reset_ends()
+    host.later(COOL_DOWN_S)
+    assert host.is_aside(1)
+
+
+def test_an_npu_whose_link_is_down_for_a_moment_is_not_released() -> None:
+    host = Host.of(4)
+    host.break_(0, LINK)
+    host.later(20)
+    host.mend(0)
+    host.later(60)
+    host.break_(0, LINK)
+    host.later(19)
+    host.mend(0)
+    host.later(59)
+    assert host.is_aside(0)
+    host.later(1)
+    assert not host.is_aside(0)
+
+
 # --- nothing is done without knowing -------------------------------------------------------------
 
 
@@ -738,6 +767,16 @@ def test_what_has_happened_and_does_not_last_is_only_told(code: str) -> None:
     at_once = stops(host)
     host.later(60)
     assert [*at_once, *stops(host)] == ["8b"]
+
+
+def test_what_lasted_and_only_happens_now_is_over() -> None:
+    host = serving()
+    host.break_(0, REQUEST)
+    host.later(30)
+    host.set(0, faults=(NpuFault(REQUEST, FaultSeverity.MAJOR, "x", 1.0, one_off=True),))
+    host.later(100)
+    assert host.told == []
+    assert [fault.one_off for fault in host.npu(0).faults] == [True]
 
 
 # --- the host ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from agent.config.faults import FaultLevel
 from agent.model import DriverState, Unfit
 from agent.policy.npu.act import act, count_reset
 from agent.policy.npu.breaker import trust_again, watch_host
-from agent.policy.npu.follow import follow, is_known
+from agent.policy.npu.follow import follow, is_known, is_settling
 from agent.policy.npu.reset import (
     RESETS,
     end_reset,
@@ -146,7 +146,7 @@ def _release(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Release
     told = []
     for state in fleet.npus:
         aside = state.quarantine
-        if aside is None:
+        if aside is None or is_settling(fleet, state.logic_id, at):
             continue
         known = is_known(state.npu)
         aside = _seen_again(aside, state, known, at, rules)
@@ -162,8 +162,8 @@ def _release(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Release
 def _seen_again(
     aside: Quarantine, state: NpuState, known: bool, at: float, rules: Rules
 ) -> Quarantine:
-    """With since when no fault of the NPU asks for anything."""
-    if rules.in_force(state):
+    """With since when no fault of the NPU asks for anything, or soon may."""
+    if rules.waiting(state):
         return replace(aside, gone_since=None)
     if known and aside.gone_since is None:
         return replace(aside, gone_since=at)

@@ -113,6 +113,8 @@ def _again(
     flaps = rules.catalogue.rule_of(fault.as_fault()).flaps
     if listed is not None and fault.one_off and not listed.one_off:
         return _begin(listed, at, rules, first=False)
+    if listed is not None and listed.one_off and not fault.one_off:
+        listed = None  # it has happened again, and does not last any more
     if listed is not None:
         raised = fault.raised or at - fault.since >= rules.settings.flap_raise_s
         fault = replace(fault, text=listed.text, severity=listed.severity)

@@ -139,15 +139,17 @@ class Rules:
 
     def in_force(self, state: NpuState) -> tuple[Followed, ...]:
         """The faults of the highest level that are to be acted upon."""
-        counting = [
-            fault
-            for fault in state.faults
-            if fault.raised
-            and not (fault.pardoned or fault.one_off)
-            and self.acts_on(self.level(fault))
-        ]
+        counting = [fault for fault in self.waiting(state) if fault.raised]
         rank = max((self.level(fault).rank for fault in counting), default=0)
         return tuple(fault for fault in counting if self.level(fault).rank == rank)
+
+    def waiting(self, state: NpuState) -> list[Followed]:
+        """Those, and the ones that may come to be, when they last."""
+        return [
+            fault
+            for fault in state.faults
+            if not (fault.pardoned or fault.one_off) and self.acts_on(self.level(fault))
+        ]
 
 
 # --- events --------------------------------------------------------------------------------------
