@@ -174,8 +174,12 @@ def test_what_a_person_has_cleared_stays_so() -> None:
     host = Host.of(4)
     host.break_(0, SEPARATE)
     host.feed(ClearAsked((0,), "root"))
+    host.break_(1, "80C98008")  # nothing was done about it yet
+    host.feed(ClearAsked((1,), "root"))
     after = again(host, WALL)
     after.see()
+    after.hold("8b", 0, 1)
+    after.later(DAY_S)
     assert (after.unfit(), after.told) == ({}, [])
 
 
