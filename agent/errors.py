@@ -39,6 +39,7 @@ class Code(StrEnum):
     NPU_UNSUPPORTED = "npu-unsupported"
     NPU_LEFTOVER = "npu-leftover"
     NPU_BUSY = "npu-busy"
+    NPU_RESETTING = "npu-resetting"
     PORT_TAKEN = "port-taken"
     HOST_TOO_SMALL = "host-too-small"
     MODEL_MISSING = "model-missing"
@@ -79,6 +80,7 @@ def remedy(code: Code) -> Remedy:
             | Code.DRIVER_FAILED
             | Code.NPUD_SILENT
             | Code.NPU_DEVICE_MISSING
+            | Code.NPU_RESETTING
             | Code.SYSTEMD_UNAVAILABLE
         ):
             return Remedy.EVENT

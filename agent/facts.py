@@ -7,7 +7,7 @@ Frozen values, as in `model`. Standard library only.
 import re
 from dataclasses import dataclass
 
-from agent.model import Inventory
+from agent.model import Inventory, Unfit
 
 SCHEMA = 1  # of `Facts` as JSON
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[-+~][!-~]*)?")
@@ -130,6 +130,7 @@ class Facts:
     processes: tuple[ProcessFacts, ...] = ()
     listeners: tuple[Listener, ...] = ()
     neighbors: tuple[Neighbor, ...] = ()
+    unfit: tuple[Unfit, ...] = ()  # NPUs that are set aside, or being mended
     # False: nobody could ask Podman (not root). Then images and containers are not judged.
     podman_seen: bool = True
     schema: int = SCHEMA

@@ -147,6 +147,15 @@ class Inventory:
     board_id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """An NPU that no plan may choose."""
+
+    logic_id: int
+    reason: str
+    passing: bool  # it is being mended: a plan that cannot do without it waits
+
+
 # --- systemd -------------------------------------------------------------------------------------
 
 

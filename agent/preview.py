@@ -114,6 +114,8 @@ async def _render(options: argparse.Namespace) -> str:
         raise AgentError(plan.code, plan.message, plan.hint)
     if not facts.podman_seen:
         _warn("Podman was not asked, so the image is named and not given by its id")
+    if plan.degraded:
+        _warn(f"degraded: {plan.degraded}")
     wanted = RendererChoice(options.renderer) if options.renderer else config.renderer
     file = render(plan, wanted)
     fitting = choose_renderer(RendererChoice.AUTO, plan.host)

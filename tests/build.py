@@ -6,7 +6,20 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from agent.config.values import Images, Limits, Needs, Profile, VllmOptions
+from agent.config.faults import NO_FAULTS
+from agent.config.values import (
+    Config,
+    Images,
+    Limits,
+    Mode,
+    Needs,
+    NpuSettings,
+    Profile,
+    RendererChoice,
+    ResetScope,
+    SubHealth,
+    VllmOptions,
+)
 from agent.errors import Failure
 from agent.facts import ContainerFacts, Facts, HostFacts, ImageFacts, ModelFacts, PodmanSurvey
 from agent.model import (
@@ -36,6 +49,28 @@ LIMITS = Limits(
     start_wait_s=1800.0,
     recheck_held_s=300.0,
 )
+NPU_SETTINGS = NpuSettings(
+    sub_health=SubHealth.SHOW,
+    reset=ResetScope.CARD,
+    release_after_s=604_800.0,
+    restart_after_s=60.0,
+    flap_raise_s=20.0,
+    flap_clear_s=60.0,
+    breaker_window_s=300.0,
+)
+
+
+def build_config(*profiles: Profile, **changes: Any) -> Config:
+    config = Config(
+        mode=Mode.ACT,
+        renderer=RendererChoice.AUTO,
+        limits=LIMITS,
+        profiles=profiles,
+        broken=(),
+        npu=NPU_SETTINGS,
+        faults=NO_FAULTS,
+    )
+    return replace(config, **changes)
 
 
 def build_profile(**changes: Any) -> Profile:

@@ -28,7 +28,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "config": ("model", "errors", "exits", "terminal"),
     "plan": ("model", "errors", "facts", "config.values"),
     "render": ("model", "errors", "facts", "config.values", "plan"),
-    "policy": ("model", "errors", "exits", "config.values"),
+    "policy": ("model", "errors", "exits", "config.values", "config.faults"),
     "health": ("model", "errors", "config.values", "ports"),
     "action": ("model", "errors", "facts", "config.values", "plan", "render", "ports"),
     "status": ("model", "errors", "facts", "exits", "tls"),
@@ -38,6 +38,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "errors",
         "facts",
         "config.values",
+        "config.faults",
         "config.kept",
         "ports",
         "policy",
@@ -83,12 +84,20 @@ READS_FILES = (
     "config.fields",
     "config.explain",
     "config.load",
+    "config.toml",
+    "config.catalogue",
     "config.__main__",
 )
 ONLY_IN = {
     "dbus_next": ("host.bus",),
     "podman": ("host.podman",),
-    "pydantic": ("config.schema", "config.fields", "config.explain", "config.load"),
+    "pydantic": (
+        "config.schema",
+        "config.fields",
+        "config.explain",
+        "config.load",
+        "config.catalogue",
+    ),
     "pydantic_core": ("config.schema", "config.explain"),
     "pydantic_settings": ("config.schema", "config.load"),
 }

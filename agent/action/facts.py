@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from agent.config.values import Profile
 from agent.errors import Code, HostUnavailable
 from agent.facts import Facts, Neighbor, PodmanSurvey
-from agent.model import Inventory
+from agent.model import Inventory, Unfit
 from agent.plan.plan import DRIVER_PATHS
 from agent.ports import FileKind, Machine
 
@@ -26,13 +26,14 @@ async def read_facts(
     neighbors: Iterable[Neighbor],
     survey: PodmanSurvey,
     machine: Machine,
+    unfit: Iterable[Unfit] = (),
     deadline_s: float = LOOK_DEADLINE_S,
 ) -> Facts:
     """All but Podman's part. Models and keys may be on a disk that hangs, so a thread looks."""
     try:
         async with asyncio.timeout(deadline_s):
             return await asyncio.to_thread(
-                _read_facts, profiles, inventory, neighbors, survey, machine
+                _read_facts, profiles, inventory, neighbors, survey, machine, tuple(unfit)
             )
     except TimeoutError:
         raise HostUnavailable(
@@ -48,6 +49,7 @@ def _read_facts(
     neighbors: Iterable[Neighbor],
     survey: PodmanSurvey,
     machine: Machine,
+    unfit: tuple[Unfit, ...],
 ) -> Facts:
     pids = {process.pid for npu in inventory.npus for process in npu.processes}
     files = {
@@ -69,4 +71,5 @@ def _read_facts(
         processes=tuple(machine.processes(sorted(pids))),
         listeners=tuple(machine.listeners()),
         neighbors=tuple(neighbors),
+        unfit=unfit,
     )

@@ -13,7 +13,7 @@ from agent.action.facts import images_of, read_facts
 from agent.config.values import Profile, RendererChoice
 from agent.errors import Failure
 from agent.facts import Neighbor, PodmanSurvey
-from agent.model import Inventory
+from agent.model import Inventory, Unfit
 from agent.plan.holders import npus_of
 from agent.plan.leftovers import Leftovers, find_leftovers
 from agent.plan.needs import check_driver
@@ -30,6 +30,7 @@ class Request:
     renderer: RendererChoice
     inventory: Inventory
     neighbors: tuple[Neighbor, ...]  # the other instances that are up, or on their way
+    unfit: tuple[Unfit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,9 @@ async def prepare(
     leftovers = find_leftovers(profile.name, alive, survey)
     if leftovers:
         return leftovers
-    facts = await read_facts((profile,), request.inventory, request.neighbors, survey, machine)
+    facts = await read_facts(
+        (profile,), request.inventory, request.neighbors, survey, machine, request.unfit
+    )
     plan = build_plan(profile, facts)
     if isinstance(plan, Failure):
         return plan

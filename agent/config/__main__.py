@@ -53,15 +53,22 @@ def _refuse(failure: Failure, for_person: bool) -> int:
 
 
 def _check(config: Mapping[str, object]) -> int:
-    broken = config["broken"]
+    broken = _broken(config)
     for note in _notes(config):
         sys.stdout.write(f"note: {note}\n")
-    if not isinstance(broken, list) or not broken:
+    if not broken:
         sys.stdout.write("the configuration can be used\n")
         return 0
     for one in broken:
         sys.stderr.write(f"{one['message']}\n  hint: {one['hint']}\n")
     return exits.PERSON
+
+
+def _broken(config: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Profiles, and files about faults."""
+    profiles, faults = config["broken"], config["faults"]
+    files = faults["broken"] if isinstance(faults, dict) else []
+    return [*profiles, *files] if isinstance(profiles, list) else files
 
 
 def _notes(config: Mapping[str, object]) -> Iterator[str]:

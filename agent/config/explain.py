@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -99,6 +99,9 @@ def _keys(model: type[BaseModel], location: list[str]) -> Collection[str]:
     """The keys of the table at `location`; nothing where it is not one of ours."""
     inner: Any = model
     for part in location:
+        if get_origin(inner) is dict:
+            inner = get_args(inner)[1]
+            continue
         field = getattr(inner, "model_fields", {}).get(part)
         inner = getattr(field, "annotation", None)
     return tuple(getattr(inner, "model_fields", ()))

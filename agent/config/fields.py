@@ -23,6 +23,7 @@ Count = Annotated[StrictInt, Field(ge=1, le=65536)]
 Seconds = Annotated[StrictFloat, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 SHM_SIZE = re.compile(r"[1-9][0-9]{0,5}[mg]")
+FAULT_CODE = re.compile(r"[0-9A-F]{8}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Linux takes no argument of 128 KiB and more, options in front of a value included (execve(2)).
 MAX_BYTES = 64 * 1024
@@ -136,6 +137,12 @@ def _shm_size(value: str) -> str:
     return value
 
 
+def _fault_code(value: str) -> str:
+    if FAULT_CODE.fullmatch(value) is None:
+        raise ValueError("a fault code has eight hex digits in capitals, as 80E01801")
+    return value
+
+
 def _npus(value: object) -> str | tuple[int, ...]:
     if value in ("auto", "all"):
         return str(value)
@@ -176,4 +183,5 @@ Argument = Annotated[Line, AfterValidator(_argument)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Address = Annotated[str, BeforeValidator(_address)]
 ShmSize = Annotated[str, AfterValidator(_shm_size)]
+FaultCode = Annotated[str, AfterValidator(_fault_code)]
 Npus = Annotated[str | tuple[int, ...], BeforeValidator(_npus)]

@@ -7,6 +7,7 @@ ours refuses what an older one took: it stays under the profile that was last in
 
 from dataclasses import replace
 
+from agent.config.faults import BrokenFaults, FaultCatalogue
 from agent.config.values import NO_CONFIG, BrokenProfile, Config
 from agent.errors import Failure
 
@@ -22,4 +23,20 @@ def keep_last(read: Config | Failure, last: Config | None) -> Config:
         )
     broken = {one.name for one in read.broken}
     kept = (one for one in (last.profiles if last else ()) if one.name in broken)
-    return replace(read, profiles=(*read.profiles, *kept))
+    faults = _keep_rules(read.faults, last.faults) if last else read.faults
+    return replace(read, profiles=(*read.profiles, *kept), faults=faults)
+
+
+def _keep_rules(read: FaultCatalogue, last: FaultCatalogue) -> FaultCatalogue:
+    """The rules that a file set which is broken now."""
+    kept = {
+        code: rule
+        for code, rule in last.rules.items()
+        if any(_is_in(rule.set_in, one) for one in read.broken)
+    }
+    return replace(read, rules=read.rules | kept)
+
+
+def _is_in(file: str, broken: BrokenFaults) -> bool:
+    """The folder as a whole may be what cannot be read."""
+    return file == broken.file or file.startswith(f"{broken.file}/")

@@ -39,7 +39,7 @@ from agent.config.fields import (
     Target,
     Variable,
 )
-from agent.config.values import Mode, RendererChoice
+from agent.config.values import Mode, RendererChoice, ResetScope, SubHealth
 
 ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
 # Quoting doubles a character at most.
@@ -171,6 +171,21 @@ class LimitsModel(Strict):
         return self
 
 
+Release = Annotated[StrictFloat, Field(ge=60, le=366 * 86_400, allow_inf_nan=False)]
+
+
+class NpuModel(Strict):
+    """What is done about faults of NPUs; times in seconds."""
+
+    sub_health: SubHealth = SubHealth.SHOW
+    reset: ResetScope = ResetScope.CARD
+    release_after_s: Release = 604_800
+    restart_after_s: Annotated[StrictFloat, Field(ge=1, le=3600)] = 60
+    flap_raise_s: Annotated[StrictFloat, Field(ge=0, le=3600)] = 20
+    flap_clear_s: Annotated[StrictFloat, Field(ge=0, le=3600)] = 60
+    breaker_window_s: Annotated[StrictFloat, Field(ge=10, le=3600)] = 300
+
+
 class _Environment(EnvSettingsSource):
     """Variables are text; numbers and flags in them are read as TOML and JSON write them."""
 
@@ -205,6 +220,7 @@ class SettingsModel(BaseSettings):
     models_dir: SeenFolder = "/var/lib/deepseek/models"
     images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
+    npu: NpuModel = NpuModel()
 
     @classmethod
     def settings_customise_sources(

@@ -8,6 +8,7 @@ more memory than the whole resident daemon has. A test keeps the two field for f
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agent.config.faults import NO_FAULTS, FaultCatalogue
 from agent.errors import Code, ConfigError
 from agent.model import (
     INSTANCE_NAME,
@@ -31,6 +32,21 @@ class RendererChoice(StrEnum):
     AUTO = "auto"
     QUADLET = "quadlet"
     UNIT = "unit"
+
+
+class SubHealth(StrEnum):
+    """What comes of an NPU that is not quite well."""
+
+    SHOW = "show"
+    QUARANTINE = "quarantine"
+
+
+class ResetScope(StrEnum):
+    """What a reset of one NPU may take with it."""
+
+    NEVER = "never"  # nothing is reset
+    CARD = "card"  # the other chips of its card or module
+    RING = "ring"  # all that are wired to it, on some hosts every NPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class NpuSettings:
+    """What is done about faults of NPUs; times in seconds."""
+
+    sub_health: SubHealth
+    reset: ResetScope
+    release_after_s: float  # an NPU that was set aside is tried again, this long after its fault
+    restart_after_s: float  # a fault of the levels RestartRequest and RestartBusiness has to last
+    flap_raise_s: float  # one that flaps has to last this long before it counts
+    flap_clear_s: float  # ... and to stay away this long before it is over
+    breaker_window_s: float  # more than half of the NPUs within this time: it is not the NPUs
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that the operator decided."""
 
@@ -137,6 +166,8 @@ class Config:
     limits: Limits
     profiles: tuple[Profile, ...]
     broken: tuple[BrokenProfile, ...]
+    npu: NpuSettings
+    faults: FaultCatalogue
 
     def profile(self, name: str) -> Profile | BrokenProfile | None:
         """The profile of that name; what is broken comes first. None when there is none."""
@@ -170,4 +201,6 @@ NO_CONFIG = Config(
     limits=Limits(1.0, 300.0, 600.0, 1800.0, 300.0),
     profiles=(),
     broken=(),
+    npu=NpuSettings(SubHealth.SHOW, ResetScope.CARD, 604_800.0, 60.0, 20.0, 60.0, 300.0),
+    faults=NO_FAULTS,
 )

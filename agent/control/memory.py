@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""What outlives the agent, in state.json: how often things have failed. Pure.
+"""What outlives the agent, in state.json: how often things have failed, NPUs set aside. Pure.
 
 Only what cannot be seen again. Wishes, engines and their NPUs are in systemd and Podman, and are
-looked at; so losing this costs a backoff that begins anew, and counters.
+looked at; so losing this costs a backoff that begins anew, counters, and NPUs in quarantine.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,10 @@ from agent.config.values import Limits
 from agent.control.record import Record
 from agent.errors import Failure
 from agent.model import Phase
+from agent.policy.npu.kept import FleetMemory
 from agent.policy.state import InstanceState
 
+NO_NPUS = FleetMemory()
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
 
 
@@ -37,15 +39,23 @@ class Memory:
     schema: int = SCHEMA
     boot_id: str = ""
     instances: tuple[InstanceMemory, ...] = ()
+    npus: FleetMemory = NO_NPUS  # what was done about them is not seen anywhere else
 
     def of(self, name: str) -> InstanceMemory:
         return next((one for one in self.instances if one.name == name), InstanceMemory(name))
 
 
-def remember(records: Iterable[Record], boot_id: str, now: float, wall: float) -> Memory:
+def remember(
+    records: Iterable[Record],
+    boot_id: str,
+    now: float,
+    wall: float,
+    npus: FleetMemory = NO_NPUS,
+) -> Memory:
     """`now` is monotonic, `wall` in seconds since the epoch."""
     found = (_of(record, now, wall) for record in records)
-    return Memory(SCHEMA, boot_id, tuple(one for one in found if one != InstanceMemory(one.name)))
+    instances = tuple(one for one in found if one != InstanceMemory(one.name))
+    return Memory(SCHEMA, boot_id, instances, npus)
 
 
 def encode_memory(memory: Memory) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.errors import Code, Failure
-from agent.model import Inventory, Npu, NpuHealth, ProductLine, product_line
+from agent.model import Inventory, Npu, NpuHealth, ProductLine, Unfit, product_line
 from agent.plan.holders import Holder
 
 # Chips in these states still compute (facts: ascend, "Warning" is a minor alarm). What a fault code
-# means in detail is policy of a later stage; UNKNOWN is not chosen, because nothing is known.
+# means in detail is known to policy (`Unfit`); UNKNOWN is not chosen, because nothing is known.
 USABLE = (NpuHealth.OK, NpuHealth.WARNING)
 
 
@@ -40,6 +40,14 @@ class Demand:
         return self.heads % size == 0 and evenly
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chips for one instance, in ascending order of logic id."""
+
+    npus: tuple[Npu, ...]
+    degraded: str = ""  # why they are fewer than were asked for
+
+
 def check_supported(products: Iterable[ProductLine], inventory: Inventory) -> Failure | None:
     """Whether the profile is meant for any of the NPUs of this host; those that the driver has not
     named yet are not judged."""
@@ -48,18 +56,23 @@ def check_supported(products: Iterable[ProductLine], inventory: Inventory) -> Fa
 
 
 def choose_npus(
-    demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
-) -> tuple[Npu, ...] | Failure:
-    """The chips for one instance, in ascending order of logic id.
+    demand: Demand,
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+    unfit: Mapping[int, Unfit],
+) -> Choice | Failure:
+    """The chips for one instance.
 
-    "auto" takes the smallest number that fits; a list and "all" are obeyed, or refused.
+    "auto" takes the smallest number that fits; a list and "all" are obeyed, or refused. Of those
+    without an NPU that is lost as much is used as can be. What can only be had when an NPU has been
+    mended is waited for.
     """
     match demand.wanted:
         case "auto":
-            return _auto(demand, inventory, holders)
+            return _auto_or_wait(demand, inventory, holders, unfit)
         case "all":
-            every = tuple(npu.logic_id for npu in inventory.npus)
-            return _exactly(every, demand, inventory, holders)
+            every = {npu.logic_id for npu in inventory.npus} | unfit.keys()
+            return _exactly(sorted(every), demand, inventory, holders, unfit)
         case str():
             return Failure(
                 Code.CONFIG_INVALID,
@@ -67,16 +80,33 @@ def choose_npus(
                 'use "auto", "all" or a list of logic ids',
             )
         case _:
-            return _exactly(demand.wanted, demand, inventory, holders)
+            return _exactly(demand.wanted, demand, inventory, holders, unfit)
 
 
 # --- "auto" --------------------------------------------------------------------------------------
 
 
+def _auto_or_wait(
+    demand: Demand,
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+    unfit: Mapping[int, Unfit],
+) -> Choice | Failure:
+    answer = _auto(demand, inventory, holders, unfit)
+    if isinstance(answer, Failure):
+        mended = {one.logic_id: one for one in unfit.values() if not one.passing}
+        if not isinstance(_auto(demand, inventory, holders, mended), Failure):
+            return _wait_for(one for one in unfit.values() if one.passing)
+    return answer
+
+
 def _auto(
-    demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
-) -> tuple[Npu, ...] | Failure:
-    reasons = {npu.logic_id: _why_not_free(npu, demand, holders) for npu in inventory.npus}
+    demand: Demand,
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+    unfit: Mapping[int, Unfit],
+) -> Choice | Failure:
+    reasons = {npu.logic_id: _why_not_free(npu, demand, holders, unfit) for npu in inventory.npus}
     usable = [npu for npu in _sorted(inventory.npus) if not reasons[npu.logic_id]]
     for line in demand.products:  # never chips of two lines together
         free = [npu for npu in usable if product_line(npu.product) is line]
@@ -89,7 +119,7 @@ def _auto(
         for size in range(step, len(free) + 1, step):
             chosen = _nearest(free, size)
             if demand.divides(size) and sum(npu.memory_mib for npu in chosen) >= demand.memory_mib:
-                return chosen
+                return Choice(chosen)
     return _too_few(demand, reasons, inventory, holders)
 
 
@@ -138,6 +168,25 @@ def _too_few(
 
 
 def _exactly(
+    wanted: Sequence[int],
+    demand: Demand,
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+    unfit: Mapping[int, Unfit],
+) -> Choice | Failure:
+    lost = [unfit[logic_id] for logic_id in wanted if logic_id in unfit]
+    if any(one.passing for one in lost):
+        return _wait_for(one for one in lost if one.passing)
+    left = [logic_id for logic_id in wanted if logic_id not in unfit]
+    chosen = _check_each(left, demand, inventory, holders)
+    if isinstance(chosen, Failure):
+        return chosen
+    if lost:
+        return _fewer(chosen, lost, demand, inventory)
+    return _check_together(chosen, demand, inventory) or Choice(chosen)
+
+
+def _check_each(
     wanted: Sequence[int], demand: Demand, inventory: Inventory, holders: Mapping[int, Holder]
 ) -> tuple[Npu, ...] | Failure:
     known = {npu.logic_id: npu for npu in inventory.npus}
@@ -151,8 +200,34 @@ def _exactly(
             return _refuse(code, logic_id, why)
         if product_line(npu.product) not in demand.products:
             return _unsupported(demand.products, inventory)
-    chosen = tuple(_sorted(known[logic_id] for logic_id in set(wanted)))
-    return _check_together(chosen, demand, inventory) or chosen
+    return tuple(_sorted(known[logic_id] for logic_id in set(wanted)))
+
+
+def _fewer(
+    left: tuple[Npu, ...], lost: Sequence[Unfit], demand: Demand, inventory: Inventory
+) -> Choice | Failure:
+    """The largest number of those that are left that can serve the model together."""
+    told = "; ".join(f"{one.logic_id}: {one.reason}" for one in lost)
+    for size in range(len(left), 0, -1):
+        chosen = _nearest(left, size)  # of an A3 the whole modules first
+        if _check_together(chosen, demand, inventory) is None:
+            return Choice(chosen, f"{size} of {len(left) + len(lost)} NPUs; {told}")
+    return Failure(
+        Code.NPU_TOO_FEW,
+        f"cannot do without the NPUs that are lost ({told}): no number of the others "
+        f"({[npu.logic_id for npu in left]}) has {demand.memory_mib} MiB of NPU memory and divides "
+        f"the model's {demand.shape}",
+        "replace the NPU, or see: deepseekctl npus, deepseekctl quarantine clear",
+    )
+
+
+def _wait_for(unfit: Iterable[Unfit]) -> Failure:
+    told = "; ".join(f"{one.logic_id}: {one.reason}" for one in unfit)
+    return Failure(
+        Code.NPU_RESETTING,
+        f"cannot start yet: it takes an NPU that is being mended ({told})",
+        "wait: it is started when the NPU is well, or set aside; see: deepseekctl npus",
+    )
 
 
 def _check_together(
@@ -195,8 +270,12 @@ def _why_not(npu: Npu, holders: Mapping[int, Holder]) -> str:
     return "" if npu.health in USABLE else f"its health is {npu.health}"
 
 
-def _why_not_free(npu: Npu, demand: Demand, holders: Mapping[int, Holder]) -> str:
+def _why_not_free(
+    npu: Npu, demand: Demand, holders: Mapping[int, Holder], unfit: Mapping[int, Unfit]
+) -> str:
     """The same for "auto", which does not guess about memory and product."""
+    if npu.logic_id in unfit:
+        return unfit[npu.logic_id].reason
     if why := _why_not(npu, holders):
         return why
     if product_line(npu.product) not in demand.products:

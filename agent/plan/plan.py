@@ -37,6 +37,7 @@ class Plan:
     image: str  # the id; the reference where nobody could ask Podman
     npus: tuple[Npu, ...]
     host: HostFacts
+    degraded: str = ""  # why it is fewer NPUs than the profile says; empty: it is not
 
     @property
     def tensor_parallel_size(self) -> int:
@@ -71,7 +72,9 @@ def build_plan(profile: Profile, facts: Facts) -> Plan | Failure:
         kv_heads=model.kv_heads if model else 0,
         memory_mib=profile.needs.npu_memory_gib * 1024,
     )
-    chosen = choose_npus(demand, facts.inventory, find_holders(profile.name, facts))
+    unfit = {one.logic_id: one for one in facts.unfit}
+    chosen = choose_npus(demand, facts.inventory, find_holders(profile.name, facts), unfit)
     if isinstance(chosen, Failure):
         return chosen
-    return Plan(profile.name, profile, facts.image_id(image) or image, chosen, facts.host)
+    image = facts.image_id(image) or image
+    return Plan(profile.name, profile, image, chosen.npus, facts.host, chosen.degraded)

@@ -25,6 +25,8 @@ def _lines(facts: Facts) -> Iterator[str]:
         yield f"model   {model.directory}: {model.problem or f'{model.attention_heads} heads'}"
     detail = f": {inventory.detail}" if inventory.detail else ""
     yield f"NPUs    driver {inventory.driver}{detail}"
+    unfit = {one.logic_id: f", {one.reason}" for one in facts.unfit}
     for npu in inventory.npus:
         line = product_line(npu.product)
-        yield f"  {npu.logic_id:>3}   {npu.product} ({line}), {npu.health}, {npu.memory_mib} MiB"
+        health = f"{npu.health}, {npu.memory_mib} MiB{unfit.get(npu.logic_id, '')}"
+        yield f"  {npu.logic_id:>3}   {npu.product} ({line}), {health}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent import exits
 from agent.action.start import Actions
-from agent.config.values import Config, Mode, Profile, RendererChoice
+from agent.config.values import Config, Mode, Profile
 from agent.control.controller import Controller
 from agent.control.memory import Memory
 from agent.control.messages import InventorySeen
@@ -31,7 +31,7 @@ from agent.render.choose import other_paths
 from agent.status.peer import SocketServer
 from agent.status.server import build_app
 from agent.status.snapshot import InstanceView
-from tests.build import LIMITS, build_container, build_inventory, build_profile
+from tests.build import LIMITS, build_config, build_container, build_inventory, build_profile
 from tests.fakes.bus import PrivateBus
 from tests.fakes.systemd import FakeSystemd, Job
 from tests.scenario.endpoint import Endpoint
@@ -82,7 +82,7 @@ class World:
 
     def config(self, **changes: object) -> Config:
         profiles = tuple(self.profile(name) for name in self.profiles)
-        config = Config(self.mode, RendererChoice.AUTO, QUICK, profiles, ())
+        config = build_config(*profiles, mode=self.mode, limits=QUICK)
         return replace(config, **changes)  # type: ignore[arg-type]
 
     def profile(self, name: str) -> Profile:

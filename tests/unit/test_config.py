@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
+from agent.config.faults import FaultCatalogue
 from agent.config.load import Paths, load
 from agent.config.schema import ImagesModel, MountModel, ProfileModel, SettingsModel
 from agent.config.values import (
@@ -32,7 +33,7 @@ from agent.config.values import (
 )
 from agent.errors import Code, ConfigError
 from agent.model import ProductLine
-from tests.build import IMAGES, LIMITS, build_profile
+from tests.build import IMAGES, LIMITS, NPU_SETTINGS, build_profile
 
 TREE = Path(__file__).resolve().parents[2]
 MINIMAL = 'served_name = "m"\nmodel = "m"\nimage = "localhost/i"\nport = 2024\n'
@@ -49,6 +50,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def paths(tmp_path: Path) -> Paths:
     """As installed: the shipped profile in share, nothing of the operator yet."""
     found = Paths(tmp_path / "etc", tmp_path / "share")
+    write(found.share / "faults.toml", (TREE / "etc/faults.toml").read_text("utf-8"))
     for name in ("7b", "8b"):
         shipped = (TREE / f"etc/models.d/{name}.toml").read_text("utf-8")
         write(found.share / f"models.d/{name}.toml", shipped)
@@ -106,6 +108,7 @@ def test_agent_toml_names_every_key_with_its_default(paths: Paths) -> None:
     assert leaves(tomllib.loads(text)) == keys_of(SettingsModel)
     assert tomllib.loads(text)["images"] == ImagesModel().model_dump()
     assert (bare.mode, bare.renderer, bare.limits) == (Mode.ACT, RendererChoice.AUTO, LIMITS)
+    assert bare.npu == NPU_SETTINGS
 
 
 def test_the_shipped_profile(paths: Paths) -> None:
@@ -116,7 +119,10 @@ def test_the_shipped_profile(paths: Paths) -> None:
 
 def test_without_any_file_there_are_defaults_and_no_instance(tmp_path: Path) -> None:
     config = read(Paths(tmp_path / "etc", tmp_path / "share"))
-    assert dataclasses.replace(config, mode=Mode.OBSERVE) == NO_CONFIG
+    (lost,) = config.faults.broken
+    assert lost.message == f"cannot read {tmp_path}/share/faults.toml: No such file or directory"
+    bare = dataclasses.replace(config, mode=Mode.OBSERVE, faults=NO_CONFIG.faults)
+    assert bare == NO_CONFIG
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -153,7 +159,8 @@ def test_schema_and_values_have_the_same_fields() -> None:
     images = {f"images.{line}" for line in ImagesModel.model_fields}
     assert keys_of(ProfileModel) - {"image"} | {"name", *images} == fields_of(Profile)
     beside = {"models_dir", *images}
-    assert keys_of(SettingsModel) - beside == fields_of(Config) - {"profiles", "broken"}
+    faults = {f"faults.{one.name}" for one in dataclasses.fields(FaultCatalogue)}
+    assert keys_of(SettingsModel) - beside == fields_of(Config) - {"profiles", "broken", *faults}
     assert keys_of(MountModel) == fields_of(ExtraMount)
 
 
@@ -363,7 +370,7 @@ def test_a_variable_that_cannot_be_parsed(paths: Paths, monkeypatch: pytest.Monk
     [
         ("[limits]\nbackof_max_s = 1", 'did you mean "backoff_max_s"?'),
         ("[limits]\nx = 1", "allowed: backoff_first_s, backoff_max_s, healthy_reset_s, "),
-        ("zzz = 1", "allowed: images, limits, mode, models_dir, renderer"),
+        ("zzz = 1", "allowed: images, limits, mode, models_dir, npu, renderer"),
     ],
 )
 def test_an_unknown_key_is_told_what_there_is(paths: Paths, text: str, words: str) -> None:

@@ -9,20 +9,19 @@ from agent.config.kept import keep_last
 from agent.config.values import (
     NO_CONFIG,
     BrokenProfile,
-    Config,
     Mode,
     RendererChoice,
     find_profile,
 )
 from agent.errors import Code, ConfigError, Failure
 from agent.host.config import decode_last, encode_last
-from tests.build import LIMITS, build_profile
+from tests.build import build_config, build_profile
 
 OLD = build_profile(listen="0.0.0.0")  # noqa: S104 - as it was allowed once
 OTHER = build_profile(name="7b", port=2024)
-LAST = Config(Mode.ACT, RendererChoice.AUTO, LIMITS, (OTHER, OLD), ())
+LAST = build_config(OTHER, OLD)
 BROKEN = BrokenProfile("8b", "cannot use 8b.toml: listen: this opens", "correct the key")
-READ = Config(Mode.OBSERVE, RendererChoice.UNIT, LIMITS, (OTHER,), (BROKEN,))
+READ = build_config(OTHER, mode=Mode.OBSERVE, renderer=RendererChoice.UNIT, broken=(BROKEN,))
 
 
 def test_what_is_broken_stays_as_it_was() -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """What outlives the agent: counters over a boot, a backoff over a restart of the agent."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,20 @@ from agent.control.memory import (
 from agent.control.record import Record
 from agent.errors import Code, Failure
 from agent.model import Phase
+from agent.policy.npu.kept import FleetMemory, NpuMemory, recall_fleet, remember_fleet
+from agent.policy.npu.reset import COOL_DOWN_S
+from agent.policy.npu.state import (
+    Act,
+    ClearAsked,
+    Quarantine,
+    QuarantineAsked,
+    Release,
+    ResetNpus,
+    ResetOutcome,
+)
 from agent.policy.state import InstanceState
 from tests.build import LIMITS, build_profile
+from tests.npus import Host
 
 DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: the engine ended", "look")
 WALL, NOW = 1_700_000_000.0, 5_000.0
@@ -84,3 +98,171 @@ def test_what_cannot_be_understood(text: str) -> None:
 def test_fields_that_a_later_version_adds_are_passed_over() -> None:
     text = '{"schema": 1, "boot_id": "b", "more": 1, "instances": [{"name": "8b", "x": []}]}'
     assert decode_memory(text) == Memory(1, "b", (InstanceMemory("8b"),))
+
+
+# --- NPUs ----------------------------------------------------------------------------------------
+
+SEPARATE, RESET = "80E18402", "80FA4E00"
+DAY_S, YEARS_S = 86_400.0, 10 * 365 * 86_400.0
+
+
+def again(host: Host, wall: float, later: float = 0.0, *, now: float = 7.0) -> Host:
+    """The same NPUs under the next agent, by way of the file; `wall` when this one ended."""
+    kept = remember_fleet(host.fleet, host.now, wall)
+    text = encode_memory(remember([], "boot", host.now, wall, kept))
+    fleet = recall_fleet(decode_memory(text).npus, now, wall + later)
+    return replace(host, fleet=fleet, now=now, holdings={})
+
+
+def tried() -> Host:
+    """NPU 0 set aside by its fault, 1 by a person, 2 after its first reset, 3 with two tries."""
+    host = Host.of(8)
+    host.break_(0, SEPARATE)
+    host.feed(QuarantineAsked((1,), "root"))
+    host.break_(2, RESET)
+    host.mend(2)
+    host.reset_ends()
+    host.later(COOL_DOWN_S)
+    host.break_(3, RESET)
+    host.reset_ends(ResetOutcome.FAILED)
+    host.later(COOL_DOWN_S)
+    assert host.npu(3).tries == 2
+    return host
+
+
+def test_a_quarantine_survives() -> None:
+    host = tried()
+    after = again(host, WALL)
+    assert after.unfit().keys() == {0, 1, 3}
+    assert after.unfit()[0] == host.unfit()[0]
+    assert (after.npu(0).quarantine, after.npu(1).quarantine) == (
+        host.npu(0).quarantine,
+        host.npu(1).quarantine,
+    )
+    after.see()
+    assert after.unfit().keys() == {0, 1, 3}
+
+
+def test_a_fault_that_was_dealt_with_is_not_a_second_one() -> None:
+    """The agent was upgraded while the NPU was being mended."""
+    host = Host.of(4)
+    host.hold("8b", 0)
+    host.break_(0, RESET)
+    host.end("8b")
+    assert host.did(ResetNpus)
+    after = again(host, WALL)
+    after.see()
+    assert after.told == []  # maybe it is being reset: npud goes on with it
+    after.later(COOL_DOWN_S)
+    assert [one.reason.rpartition(", ")[2] for one in after.did(ResetNpus)] == ["try 2 of 4"]
+    assert not after.is_aside(0)
+
+
+def test_a_chip_that_was_gone_is_so_when_it_has_been_looked_for() -> None:
+    host = Host.of(4)
+    host.hold("8b", 0)
+    host.set(0, device_present=False)
+    after = again(host, WALL)
+    assert after.unfit()[0].passing  # nobody has looked
+    del after.npus[0]
+    after.see()
+    assert not after.unfit()[0].passing
+    assert "it is gone" in after.unfit()[0].reason
+
+
+def test_what_a_person_has_cleared_stays_so() -> None:
+    host = Host.of(4)
+    host.break_(0, SEPARATE)
+    host.feed(ClearAsked((0,), "root"))
+    host.break_(1, "80C98008")  # nothing was done about it yet
+    host.feed(ClearAsked((1,), "root"))
+    after = again(host, WALL)
+    after.see()
+    after.hold("8b", 0, 1)
+    after.later(DAY_S)
+    assert (after.unfit(), after.told) == ({}, [])
+
+
+def test_tries_and_acts_are_counted_on() -> None:
+    after = again(tried(), WALL, 60)
+    after.break_(2, RESET)
+    assert after.is_aside(2)
+    assert after.npu(3).tries == 2
+
+
+@pytest.mark.parametrize("jump", [-YEARS_S, YEARS_S])
+def test_a_clock_that_jumps_releases_nothing_and_sets_nothing_aside(jump: float) -> None:
+    host = tried()
+    for logic_id in range(8):
+        host.mend(logic_id)
+    before = set(host.unfit())
+    after = again(host, WALL, jump)
+    after.see()
+    assert set(after.unfit()) == before - {3}  # its fault is gone
+    assert after.did(Release) == []
+    back = again(after, WALL + jump, -jump)
+    back.see()
+    assert set(back.unfit()) == {0, 1}
+    back.later(5 * DAY_S)  # of seven, at most one counted for each absence
+    assert set(back.unfit()) == {0, 1}
+    back.later(2 * DAY_S)
+    assert set(back.unfit()) == {1}
+
+
+def test_an_absence_counts_up_to_a_day() -> None:
+    host = Host.of(4)
+    host.break_(0, SEPARATE)
+    host.mend(0)
+    for _ in range(6):
+        host = again(host, WALL, DAY_S)
+        host.see()
+        assert host.is_aside(0)
+    host = again(host, WALL, DAY_S)
+    host.see()
+    assert not host.is_aside(0)
+
+
+def test_a_healthy_fleet_is_not_remembered() -> None:
+    host = Host.of(8)
+    host.break_(0, "80C98008")
+    assert remember_fleet(host.fleet, host.now, WALL) == FleetMemory()
+
+
+def test_time_alone_is_written_four_times_an_hour() -> None:
+    host = tried()
+    texts = {
+        encode_memory(remember([], "b", 1.0, WALL, remember_fleet(host.fleet, at, WALL + at)))
+        for at in range(10_000, 13_600)
+    }
+    assert len(texts) == 5
+
+
+def test_the_host_stays_suspected_under_the_next_agent() -> None:
+    host = Host.of(4)
+    for logic_id in range(4):
+        host.npus[logic_id] = replace(host.npus[logic_id], device_present=False)
+    host.see()
+    assert host.fleet.suspect
+    after = again(host, WALL)
+    assert after.fleet.suspect == host.fleet.suspect
+    after.see()
+    assert after.fleet.suspect == host.fleet.suspect
+
+
+def test_what_an_older_version_wrote_is_read() -> None:
+    assert decode_memory('{"schema": 1, "boot_id": "b", "instances": []}').npus == FleetMemory()
+
+
+@given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+def test_no_time_in_the_file_does_harm(counted: float, kept_wall: float, wall: float) -> None:
+    """Also when somebody wrote it by hand: nothing lies in the future, so it ends."""
+    far = 9e15
+    aside = Quarantine("x", far, "agent", SEPARATE, 3600.0, far)
+    npus = (NpuMemory(0, aside, (Act(SEPARATE, far),), 9),)
+    memory = decode_memory(encode_memory(Memory(npus=FleetMemory(counted, kept_wall, "", npus))))
+    host = Host.of(4)
+    host.fleet = recall_fleet(memory.npus, host.now, wall)
+    host.see()
+    assert host.is_aside(0)
+    host.later(3601)
+    assert not host.is_aside(0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.config.values import Profile
-from agent.errors import Code, Failure
+from agent.errors import Code, Failure, Remedy
 from agent.facts import (
     ContainerFacts,
     FileFacts,
@@ -28,11 +28,12 @@ from agent.model import (
     NpuHealth,
     NpuProcess,
     ProductLine,
+    Unfit,
     product_line,
 )
 from agent.plan.holders import Holder, find_holders, npus_of
 from agent.plan.needs import MANAGER_DEVICES
-from agent.plan.npus import Demand, choose_npus
+from agent.plan.npus import Choice, Demand, choose_npus
 from agent.plan.plan import Plan, build_plan
 from tests.build import (
     IMAGE_ID,
@@ -69,18 +70,20 @@ def choose(
     *,
     kv_heads: int = 0,
     products: tuple[ProductLine, ...] = (ProductLine.A2, ProductLine.A3),
-) -> tuple[Npu, ...] | Failure:
+    unfit: Sequence[Unfit] = (),
+) -> Choice | Failure:
     wanted = wanted if isinstance(wanted, str) else tuple(wanted)
     demand = Demand(wanted, products, heads, kv_heads, need_mib)
-    return choose_npus(demand, inventory, {npu: Holder("something else") for npu in taken})
+    holders = {npu: Holder("something else") for npu in taken}
+    return choose_npus(demand, inventory, holders, {one.logic_id: one for one in unfit})
 
 
-def chosen(answer: Plan | tuple[Npu, ...] | Failure) -> list[int]:
+def chosen(answer: Plan | Choice | Failure) -> list[int]:
     assert not isinstance(answer, Failure), answer
-    return [npu.logic_id for npu in (answer.npus if isinstance(answer, Plan) else answer)]
+    return [npu.logic_id for npu in answer.npus]
 
 
-def refused(answer: Plan | tuple[Npu, ...] | Failure, code: Code, *words: str) -> None:
+def refused(answer: Plan | Choice | Failure, code: Code, *words: str) -> None:
     assert isinstance(answer, Failure), answer
     assert answer.code is code
     assert answer.message.startswith("cannot ")
@@ -130,7 +133,7 @@ def test_key_value_heads_are_divided_too(
     """As vLLM asserts it when it builds the model; with a wrong size the engine never starts."""
     npus = [build_npu(logic_id, memory_mib=32768) for logic_id in range(8)]
     answer = choose("auto", build_inventory(npus), (), heads, need_gib * 1024, kv_heads=kv_heads)
-    assert (0 if isinstance(answer, Failure) else len(answer)) == size
+    assert (0 if isinstance(answer, Failure) else len(answer.npus)) == size
 
 
 def test_auto_leaves_out_what_cannot_be_used() -> None:
@@ -667,17 +670,17 @@ def test_what_is_chosen_can_be_used(
     if isinstance(answer, Failure):
         assert answer.hint
         return
-    ids = [npu.logic_id for npu in answer]
+    ids = chosen(answer)
     assert ids == sorted(set(ids))
     assert ids
     assert set(ids).isdisjoint(taken)
-    assert all(npu in inventory.npus and npu.device_present for npu in answer)
-    assert all(npu.health in (NpuHealth.OK, NpuHealth.WARNING) for npu in answer)
+    assert all(npu in inventory.npus and npu.device_present for npu in answer.npus)
+    assert all(npu.health in (NpuHealth.OK, NpuHealth.WARNING) for npu in answer.npus)
     assert count % len(ids) == 0
     assert max(len(ids), kv_heads) % min(len(ids), kv_heads) == 0
     match wanted:
         case "auto":
-            assert sum(npu.memory_mib for npu in answer) >= need
+            assert sum(npu.memory_mib for npu in answer.npus) >= need
         case "all":
             assert set(ids) == {npu.logic_id for npu in inventory.npus}
         case _:
@@ -706,4 +709,139 @@ def test_auto_refuses_only_when_equal_npus_do_not_suffice(
         and max(size, kv_heads) % min(size, kv_heads) == 0
         and size * 32768 >= need
     ]
-    assert (0 if isinstance(answer, Failure) else len(answer)) == min(fitting, default=0)
+    assert (0 if isinstance(answer, Failure) else len(answer.npus)) == min(fitting, default=0)
+
+
+# --- NPUs that are unfit -------------------------------------------------------------------------
+
+
+def lost(*logic_ids: int) -> list[Unfit]:
+    return [Unfit(one, "set aside: 80E18402", passing=False) for one in logic_ids]
+
+
+def mending(*logic_ids: int) -> list[Unfit]:
+    return [Unfit(one, "it is being reset", passing=True) for one in logic_ids]
+
+
+def test_a_spare_of_the_same_size_comes_first() -> None:
+    answer = choose("auto", build_inventory(4), (), 32, NPU_MEMORY_MIB, unfit=lost(0))
+    assert chosen(answer) == [1]
+    assert isinstance(answer, Choice)
+    assert answer.degraded == ""
+
+
+def test_auto_tells_of_each_chip_that_is_set_aside() -> None:
+    answer = choose("auto", build_inventory(2), (), 32, 2 * NPU_MEMORY_MIB, unfit=lost(1))
+    refused(answer, Code.NPU_TOO_FEW, "1: set aside: 80E18402", "0: free")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gone", "heads", "need", "ids"),
+    [
+        (range(8), (3,), 32, 1, [0, 1, 2, 4]),  # of 7 that are left: 4 divides
+        ("all", (0, 5), 32, 1, [1, 2, 3, 4]),
+        ((0, 1), (1,), 32, NPU_MEMORY_MIB, [0]),
+        (range(8), (3,), 28, 1, [0, 1, 2, 4, 5, 6, 7]),
+        ("all", range(7), 32, NPU_MEMORY_MIB, [7]),
+    ],
+)
+def test_a_list_without_a_lost_npu_is_served_by_fewer(
+    wanted: str | Sequence[int], gone: Sequence[int], heads: int, need: int, ids: list[int]
+) -> None:
+    answer = choose(wanted, build_inventory(8), (), heads, need, unfit=lost(*gone))
+    assert chosen(answer) == ids
+    assert isinstance(answer, Choice)
+    total = 8 if isinstance(wanted, str) else len(wanted)
+    assert answer.degraded.startswith(f"{len(ids)} of {total} NPUs; ")
+    assert f"{gone[0]}: set aside: 80E18402" in answer.degraded
+
+
+def test_fewer_must_still_fit() -> None:
+    answer = choose((0, 1), build_inventory(8), (), 32, NPU_MEMORY_MIB + 1, unfit=lost(1))
+    refused(answer, Code.NPU_TOO_FEW, "1: set aside", "65537 MiB", "([0])")
+    refused(choose((0,), build_inventory(1), (), 32, 1, unfit=lost(0)), Code.NPU_TOO_FEW)
+
+
+def test_of_a_module_with_a_lost_die_none_is_used() -> None:
+    inventory = build_inventory(dies(*range(6)))
+    answer = choose("all", inventory, (), 32, 1, unfit=lost(2))
+    assert chosen(answer) == [0, 1, 4, 5]
+    assert chosen(choose("auto", inventory, (), 32, 1, unfit=lost(0))) == [2, 3]
+
+
+@pytest.mark.parametrize("wanted", ["all", (0, 7)])
+def test_a_chip_that_the_driver_does_not_list_any_more_is_lost(
+    wanted: str | tuple[int, ...],
+) -> None:
+    """It was there: no typing error, and not to be waited for."""
+    answer = choose(wanted, build_inventory(7), (), 32, 1, unfit=lost(7))
+    assert chosen(answer) == ([0, 1, 2, 3] if wanted == "all" else [0])
+    assert isinstance(answer, Choice)
+    assert answer.degraded
+
+
+def test_the_others_of_a_list_are_still_obeyed_or_refused() -> None:
+    answer = choose((0, 1, 2), build_inventory(8), {2}, 32, 1, unfit=lost(1))
+    refused(answer, Code.NPU_TOO_FEW, "NPU 2", "something else")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "all", (0, 1)])
+def test_what_takes_an_npu_that_is_being_mended_waits(wanted: str | tuple[int, ...]) -> None:
+    need = 2 * NPU_MEMORY_MIB
+    answer = choose(wanted, build_inventory(2), (), 32, need, unfit=mending(1))
+    refused(answer, Code.NPU_RESETTING, "1: it is being reset")
+    assert isinstance(answer, Failure)
+    assert answer.remedy is Remedy.EVENT
+
+
+def test_auto_does_not_wait_where_it_would_not_help() -> None:
+    need = 3 * NPU_MEMORY_MIB
+    answer = choose("auto", build_inventory(2), (), 32, need, unfit=mending(1))
+    refused(answer, Code.NPU_TOO_FEW, "1: it is being reset")
+    spare = choose("auto", build_inventory(2), (), 32, 1, unfit=mending(0))
+    assert chosen(spare) == [1]
+
+
+def test_a_plan_tells_that_it_is_degraded() -> None:
+    answer = plan(build_profile(npus=(0, 1)), unfit=tuple(lost(1)))
+    assert isinstance(answer, Plan)
+    assert (chosen(answer), answer.tensor_parallel_size) == ([0], 1)
+    assert answer.degraded == "1 of 2 NPUs; 1: set aside: 80E18402"
+    assert isinstance(full := plan(build_profile(npus=(0, 1))), Plan)
+    assert full.degraded == ""
+
+
+@given(
+    wishes,
+    inventories,
+    taken_npus,
+    heads_counts,
+    needs_mib,
+    st.dictionaries(st.integers(0, 15), st.booleans(), max_size=8),
+)
+@settings(deadline=None, max_examples=300)
+def test_no_plan_takes_an_unfit_npu(
+    wanted: str | list[int],
+    inventory: Inventory,
+    taken: frozenset[int],
+    heads: tuple[int, int],
+    need: int,
+    unfit: dict[int, bool],
+) -> None:
+    reasons = [Unfit(one, "why", passing) for one, passing in unfit.items()]
+    count, kv_heads = heads
+    answer = choose(wanted, inventory, taken, count, need, kv_heads=kv_heads, unfit=reasons)
+    if isinstance(answer, Failure):
+        passing = any(unfit.values())
+        assert passing or answer.code is not Code.NPU_RESETTING
+        return
+    ids = set(chosen(answer))
+    assert ids.isdisjoint(unfit)
+    assert ids.isdisjoint(taken)
+    asked = {npu.logic_id for npu in inventory.npus} | unfit.keys()
+    asked = asked if wanted == "all" else set(wanted) if isinstance(wanted, list) else ids
+    assert ids <= asked
+    assert bool(answer.degraded) is (ids < asked)
+    if answer.degraded:
+        assert count % len(ids) == 0
+        assert any(one in asked and not unfit[one] for one in unfit)

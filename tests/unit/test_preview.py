@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.config.values import Config, Mode, RendererChoice
 from agent.facts import Facts, ModelFacts, Neighbor
-from agent.model import DriverState, Inventory, NpuHealth, Phase
+from agent.model import DriverState, Inventory, NpuHealth, Phase, Unfit
 from agent.preview import neighbors_in, with_model
+from agent.status.facts import show_facts
 from tests.build import (
-    LIMITS,
+    build_config,
     build_facts,
     build_npu,
     build_profile,
@@ -229,7 +229,7 @@ def test_a_model_that_the_facts_do_not_know_is_looked_for_here(tmp_path: Path) -
 def test_neighbors_are_those_that_are_up() -> None:
     """From the agent's status, with the address of their profile."""
     up, down = build_profile(name="up", listen="::1", port=1), build_profile(name="down")
-    config = Config(Mode.ACT, RendererChoice.AUTO, LIMITS, (up, down), ())
+    config = build_config(up, down)
     snapshot = build_snapshot(
         build_view(Phase.LOADING, name="up", npus=(4, 5)), build_view(Phase.HELD, name="down")
     )
@@ -319,3 +319,30 @@ def test_podman_does_not_write_into_the_callers_home(tmp_path: Path) -> None:
     facts = msgspec.json.decode(done.stdout, type=Facts)
     assert facts.podman_seen or facts.host.podman_version == (4, 9, 4)
     assert list(home.iterdir()) == []
+
+
+def test_npus_that_are_set_aside() -> None:
+    aside = Unfit(0, "set aside: 80E18402", passing=False)
+    facts = build_facts(unfit=(aside,))
+    assert "    0   910B3 (a2), ok, 65536 MiB, set aside: 80E18402\n" in show_facts(facts)
+    ended, output, errors = render(facts)
+    assert (ended, errors) == (0, "")
+    assert "AddDevice=/dev/davinci1" in output
+    assert "AddDevice=/dev/davinci0" not in output
+
+
+def test_fewer_npus_than_the_profile_says_are_remarked_upon(tmp_path: Path) -> None:
+    (tmp_path / "models.d").mkdir()
+    (tmp_path / "models.d/8b.toml").write_text("npus = [0, 1]")
+    aside = Unfit(0, "set aside: 80E18402", passing=False)
+    ended, output, errors = render(build_facts(unfit=(aside,)), etc=tmp_path)
+    assert ended == 0
+    assert "AddDevice=/dev/davinci1" in output
+    assert errors == "deepseekctl: degraded: 1 of 2 NPUs; 0: set aside: 80E18402\n"
+
+
+def test_an_npu_that_is_being_mended_is_waited_for() -> None:
+    unfit = tuple(Unfit(npu, "it is being reset", passing=True) for npu in range(8))
+    ended, output, errors = render(build_facts(unfit=unfit))
+    assert (ended, output) == (LATER, "")
+    assert "[npu-resetting]" in errors
