@@ -20,6 +20,7 @@ from agent.config.values import (
     SubHealth,
     VllmOptions,
 )
+from agent.control.npu_views import build_npu_views
 from agent.errors import Failure
 from agent.facts import ContainerFacts, Facts, HostFacts, ImageFacts, ModelFacts, PodmanSurvey
 from agent.model import (
@@ -34,6 +35,7 @@ from agent.model import (
 )
 from agent.plan.needs import MANAGER_DEVICES
 from agent.plan.plan import DRIVER_PATHS, Plan, build_plan
+from agent.policy.npu.state import Fleet, NpuState, Rules
 from agent.status.snapshot import InstanceView, Snapshot
 
 IMAGE_ID = "0123456789abcdef" * 4
@@ -243,13 +245,18 @@ def build_snapshot(
     config_problem: Failure | None = None,
     **changes: Any,
 ) -> Snapshot:
+    inventory = inventory or build_inventory()
+    rules = Rules(NPU_SETTINGS, NO_FAULTS)
+    fleet = Fleet(tuple(NpuState(npu.logic_id, npu) for npu in inventory.npus))
+    holders = {npu: one.name for one in instances for npu in one.npus}
     snapshot = Snapshot(
         schema=1,
         version="0.1.0",
         mode="act",
         at=1_700_000_090.0,
         started_at=1_699_999_000.0,
-        inventory=inventory or build_inventory(),
+        inventory=inventory,
+        npus=build_npu_views(fleet, inventory, (), rules, holders, 0.0, 1_700_000_090.0),
         instances=instances,
         config_problem=config_problem,
         broken=(),

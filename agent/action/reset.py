@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from agent.errors import AgentError
 from agent.facts import ContainerFacts, PayloadFacts
-from agent.model import ResetOutcome
+from agent.model import ResetOutcome, container_name
 from agent.plan.holders import npus_of
 from agent.ports import ContainerEngine, NpuDriver, Payloads, ResetOrder, ResetReport
 
@@ -51,7 +51,9 @@ async def _find_users(
     for container in survey.containers:
         used = set(npus_of(container)) & set(ring)
         if used and _lives(container, alive):
-            return _busy(used, f"container {container.name}", frozenset(used))
+            ours = container.name.startswith(container_name(""))  # it may be gone in a moment
+            others: frozenset[int] = frozenset() if ours else frozenset(used)
+            return _busy(used, f"container {container.name}", others)
     known = {container.container_id for container in survey.containers}
     for payload in alive:
         if payload.container_id not in known:

@@ -15,7 +15,7 @@ from agent.control.events import EventLog
 from agent.control.messages import ResetDone
 from agent.control.thinning import Thinning, Word
 from agent.errors import Code, Failure
-from agent.model import DriverState, Inventory, Npu, ResetOutcome, Unfit
+from agent.model import DriverState, Inventory, Npu, Phase, ResetOutcome, Unfit
 from agent.policy.npu.decide import decide_npus, unfit
 from agent.policy.npu.reset import wants_reset
 from agent.policy.npu.state import (
@@ -77,7 +77,11 @@ class NpuDesk:
         """At what is known by now. Returns whether other NPUs can be chosen than before."""
         if time.monotonic() >= self._others_until:
             self._others = frozenset()
-        news = self.take(NpusSeen(self.inventory, holdings, self._others))
+        others = self._others
+        if any(one.phase is not Phase.STARTING and not one.npus for one in holdings):
+            # An engine that was there before the agent, and Podman has not told what it has: any.
+            others = frozenset(npu.logic_id for npu in self.inventory.npus)
+        news = self.take(NpusSeen(self.inventory, holdings, others))
         self._refresh()
         return news
 

@@ -38,6 +38,9 @@ log = structlog.get_logger(__name__)
 
 # A probe that itself fails is tried again after this time.
 PROBE_AGAIN_S = 5.0
+# Podman is looked after meanwhile (`action/healing`).
+FIND_AGAIN_S = 15.0
+FIND_TRIES = 40
 
 
 class Fronts(Protocol):
@@ -156,14 +159,17 @@ class Worker:
 
     async def find_npus(self, profile: Profile) -> None:
         """Of a container that was there before this agent."""
-        try:
-            survey = await self.actions.podman.survey(())
-        except AgentError as error:
-            log.warning("adoption-incomplete", instance=profile.name, reason=error.failure.message)
-            return
-        found = npus_of_container(survey, container_name(profile.name))
-        if found:
-            self.put(NpusFound(profile.name, found))
+        for _ in range(FIND_TRIES):
+            try:
+                survey = await self.actions.podman.survey(())
+            except AgentError as error:
+                why = error.failure.message
+                log.warning("adoption-incomplete", instance=profile.name, reason=why)
+                await asyncio.sleep(FIND_AGAIN_S)
+            else:
+                found = npus_of_container(survey, container_name(profile.name))
+                self.put(NpusFound(profile.name, found))
+                return
 
     def _alone(self, name: str) -> asyncio.Lock:
         """A start and the clearing after a stop would get in each other's way."""

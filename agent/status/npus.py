@@ -59,7 +59,7 @@ def _row(view: NpuView) -> tuple[str, ...]:
         _unit(readings.power_w, "W"),
         _unit(readings.utilization_percent, "%"),
         memory,
-        view.instance or _processes(view) or "-",
+        view.instance or _processes(view) or "free",
     )
 
 
