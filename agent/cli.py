@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_quarantine(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(required=True, metavar="add|clear")
     add = what.add_parser("add", help="no model is started on these NPUs any more")
-    add.add_argument("npus", nargs="+", type=int, metavar="NPU")
+    add.add_argument("npus", nargs="+", type=_npu, metavar="NPU")
     add.add_argument("--reason", default="")
     add.set_defaults(run=_set_aside)
     clear = what.add_parser("clear", help="they are used again, whatever their faults now")
@@ -119,7 +119,14 @@ def _add_quarantine(parser: argparse.ArgumentParser) -> None:
 
 def _npu_or_host(word: str) -> int | None:
     """None for the host, when its NPUs are not trusted."""
-    return None if word == "host" else int(word)
+    return None if word == "host" else _npu(word)
+
+
+def _npu(word: str) -> int:
+    """A logic id. Raises ValueError, which argparse makes a message of."""
+    if not word.isdecimal():
+        raise ValueError(word)
+    return int(word)
 
 
 def _npus(options: argparse.Namespace) -> int:

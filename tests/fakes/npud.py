@@ -17,6 +17,7 @@ class FakeNpud:
         self.path = path
         self.inventory: Inventory | None = None
         self.connections = 0
+        self.requests: list[dict[str, object]] = []  # what clients asked for
         self._clients: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -29,13 +30,17 @@ class FakeNpud:
         if self.inventory is not None:
             writer.write(_line("inventory", inventory=asdict(self.inventory)))
         with suppress(OSError):
-            await reader.read()  # clients say nothing; this ends when they go
+            while line := await reader.readline():  # ends when they go
+                self.requests.append(json.loads(line))
         self._clients.discard(writer)
         writer.close()
 
     def say(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.send(_line("inventory", inventory=asdict(inventory)))
+
+    def end_reset(self, logic_id: int, outcome: str, detail: str) -> None:
+        self.send(_line("reset", logic_id=logic_id, outcome=outcome, detail=detail))
 
     def beat(self) -> None:
         self.send(_line("heartbeat", sequence=1))

@@ -15,7 +15,7 @@ import pytest
 from agent import __version__
 from agent.errors import Code, Failure
 from agent.model import Phase
-from agent.status.snapshot import Snapshot
+from agent.status.snapshot import Snapshot, npus_answer
 from tests.build import build_snapshot, build_view
 from tests.unit.conftest import DEADLINE_S, FakeAgent
 
@@ -305,3 +305,69 @@ def test_logs_shows_both_units(ctl: Ctl, tmp_path: Path) -> None:
     ended, output, _ = finish(ctl.start("logs", "8b", "-f", "-n", "5", PATH=path))
     units = "--unit=deepseek-vllm-8b.service --unit=deepseek@8b.service"
     assert (ended, output) == (7, f"--lines=5 {units} --follow\n")
+
+
+# --- NPUs ----------------------------------------------------------------------------------------
+
+
+def test_npus_are_shown(ctl: Ctl) -> None:
+    answer = msgspec.json.encode(npus_answer(build_snapshot(build_view())))
+    request, ended, output, errors = ctl.ask(["npus"], answer)
+    assert request == "GET /v1/npus HTTP/1.1"
+    assert (ended, errors) == (0, "")
+    assert output.startswith("NPU driver 24.1.rc2: ready")
+    assert len(output.splitlines()) == 2 + 1 + 8
+
+
+def test_npus_as_json_are_what_the_agent_wrote(ctl: Ctl) -> None:
+    answer = json.loads(msgspec.json.encode(npus_answer(build_snapshot())))
+    answer |= {"newer": {"than": "this"}}
+    _, ended, output, _ = ctl.ask(["npus", "--json"], json.dumps(answer).encode())
+    assert ended == 0
+    assert json.loads(output) == answer
+
+
+def test_quarantine_add_tells_who_stays(ctl: Ctl, agent_socket: FakeAgent) -> None:
+    process = ctl.start("quarantine", "add", "0", "3", "--reason", "smoke")
+    asked = []
+    accepted = b'{"schema": 1, "accepted": true}'
+    for body in (accepted, accepted, encode(build_snapshot(build_view()))):
+        connection = agent_socket.accept()
+        asked.append(connection.request)
+        connection.answer(200, body)
+    status, output, _ = finish(process)
+    assert asked == [
+        "POST /v1/npus/0/quarantine HTTP/1.1",
+        "POST /v1/npus/3/quarantine HTTP/1.1",
+        "GET /v1/status HTTP/1.1",
+    ]
+    assert status == 0
+    first, second = output.splitlines()
+    assert first.endswith("8b stays on it until: deepseekctl restart 8b")
+    assert second == "NPU 3 is set aside until: deepseekctl quarantine clear 3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_line"),
+    [
+        (["quarantine", "clear", "3"], "POST /v1/npus/3/clear HTTP/1.1"),
+        (["quarantine", "clear", "host"], "POST /v1/host/trust HTTP/1.1"),
+        (["replan", "8b"], "POST /v1/instances/8b/replan HTTP/1.1"),
+    ],
+)
+def test_what_a_person_asks_about_npus(ctl: Ctl, arguments: list[str], request_line: str) -> None:
+    request, ended, output, errors = ctl.ask(arguments, b'{"schema": 1, "accepted": true}')
+    assert request == request_line
+    assert (ended, errors) == (0, "")
+    assert output
+
+
+def test_a_refusal_about_npus(ctl: Ctl) -> None:
+    _, ended, _, errors = ctl.ask(["quarantine", "clear", "9"], refusal(Code.NPU_UNKNOWN), 404)
+    assert ended == REFUSED
+    assert "npu-unknown" in errors
+
+
+@pytest.mark.parametrize("word", ["-1", "all", "0x3", ""])
+def test_what_is_no_npu(ctl: Ctl, word: str) -> None:
+    assert ctl.run("quarantine", "clear", word)[0] == USAGE

@@ -22,8 +22,8 @@ from agent.errors import AgentError, Code, Failure
 from agent.model import NpuProcess, Phase
 from agent.status.client import AgentClient
 from agent.status.peer import SocketServer
-from agent.status.server import GROUP, build_app
-from agent.status.snapshot import Board, EventView
+from agent.status.server import BODY_LIMIT_BYTES, GROUP, build_app
+from agent.status.snapshot import Board, EventView, npus_answer
 from tests.build import build_inventory, build_npu, build_snapshot, build_view
 from tests.fakes.control import FakeControl
 from tests.scenario.clock import run, skip
@@ -50,7 +50,7 @@ class Serving:
     async def ask(self, raw: str) -> bytes:
         """Sends `raw` and reads to the end."""
         reader, writer = await asyncio.open_unix_connection(self.path)
-        writer.write(raw.encode())
+        writer.write(raw.encode(errors="surrogateescape"))
         try:
             async with asyncio.timeout(5):
                 return await reader.read()
@@ -215,7 +215,12 @@ async def ask_as(
 ROUTES = [
     ("GET", "/v1/status", 200, 200, 200),
     ("GET", "/v1/health", 200, 200, 200),
+    ("GET", "/v1/npus", 200, 200, 200),
     ("POST", "/v1/instances/8b/restart", 202, 202, 403),
+    ("POST", "/v1/instances/8b/replan", 202, 202, 403),
+    ("POST", "/v1/npus/3/quarantine", 200, 200, 403),
+    ("POST", "/v1/npus/3/clear", 200, 200, 403),
+    ("POST", "/v1/host/trust", 200, 200, 403),
     ("GET", "/v1/instances/8b/attach", 200, 403, 403),
 ]
 
@@ -258,7 +263,8 @@ def test_who_may(
             )
             assert list(answers) == [root, member, member, anyone, anyone]
             allowed = sum(answer in (200, 202) for answer in answers)
-            assert len(one.control.asked) == (0 if anyone == 200 else allowed)
+            done = [what for what in one.control.asked if what != ("refresh", "")]
+            assert len(done) == (0 if anyone == 200 else allowed)
 
     asyncio.run(scenario())
 
@@ -490,6 +496,60 @@ def test_client(tmp_path: Path) -> None:
                 await with_client(one, lambda client: client.restart("9z"))
             assert raised.value.failure.code is Code.INSTANCE_UNKNOWN
             assert raised.value.failure.hint == "write it"
+
+    asyncio.run(scenario())
+
+
+def test_client_and_npus(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            answer = await with_client(one, lambda client: client.decode_npus(client.npus_json()))
+            assert answer == npus_answer(one.board.snapshot)
+            assert [view.logic_id for view in answer.npus] == list(range(8))
+            await with_client(one, lambda client: client.quarantine(3, "smoke"))
+            await with_client(one, lambda client: client.clear(3))
+            await with_client(one, lambda client: client.trust_host())
+            await with_client(one, lambda client: client.replan("8b"))
+            assert one.control.asked == [
+                ("refresh", ""),
+                ("quarantine by root: smoke", "3"),
+                ("clear by root", "3"),
+                ("trust by root", ""),
+                ("replan", "8b"),
+            ]
+            with pytest.raises(AgentError) as raised:
+                await with_client(one, lambda client: client.clear(9))
+            assert raised.value.failure.code is Code.NPU_UNKNOWN
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"reason": 7}', '{"reasons": "x"}', "[]", "\udcff{", json.dumps({"reason": "x" * 201})],
+)
+def test_a_body_that_is_not_understood(tmp_path: Path, body: str) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            raw = body.encode(errors="surrogateescape")
+            head = f"POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: {len(raw)}"
+            ask = f"{head}\r\nConnection: close\r\n\r\n"
+            answer = await one.ask(ask + raw.decode(errors="surrogateescape"))
+            assert b" 400 " in answer.splitlines()[0]
+            assert b"request-invalid" in answer
+            assert one.control.asked == []
+
+    asyncio.run(scenario())
+
+
+def test_a_body_without_end(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            size = 10 * BODY_LIMIT_BYTES
+            head = f"POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: {size}"
+            answer = await one.ask(f"{head}\r\nConnection: close\r\n\r\n{' ' * size}")
+            assert b"request-invalid" in answer
+            assert one.control.asked == []
 
     asyncio.run(scenario())
 

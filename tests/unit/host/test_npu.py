@@ -10,8 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.npu import LINE_LIMIT_BYTES, RECONNECT_S, SILENCE_S, NpuFollower, read_inventory
-from agent.model import DriverState, FaultSeverity, Inventory, NpuFault, NpuReadings
+from agent.host.npu import (
+    LINE_LIMIT_BYTES,
+    RECONNECT_S,
+    REFRESH_DEADLINE_S,
+    RESET_DEADLINE_S,
+    SILENCE_S,
+    NpuFollower,
+    read_inventory,
+)
+from agent.model import (
+    DriverState,
+    FaultSeverity,
+    Inventory,
+    NpuFault,
+    NpuReadings,
+    ResetOutcome,
+)
+from agent.ports import ResetOrder, ResetReport
 from tests.build import build_inventory
 from tests.fakes.npud import FakeNpud
 from tests.scenario.clock import run, skip
@@ -237,5 +253,98 @@ def test_npud_restarts(tmp_path: Path) -> None:
                 DriverState.UNKNOWN
             ]
             assert seen[-1].detail == "npud closed the connection"
+
+    run(scenario())
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+ORDER = ResetOrder(3, (2, 3), ("80FA4E00",))
+
+
+@contextlib.asynccontextmanager
+async def asking(folder: Path) -> AsyncIterator[tuple[FakeNpud, NpuFollower]]:
+    """A follower that is connected."""
+    npud = FakeNpud(folder / "npu.sock")
+    npud.inventory = build_inventory(1)
+    await npud.start()
+    seen: list[Inventory] = []
+    follower = NpuFollower(str(npud.path), seen.append)
+    following = asyncio.create_task(follower.run())
+    await until(lambda: len(seen) == 1)
+    try:
+        yield npud, follower
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await npud.close()
+
+
+def test_a_refresh_ends_with_the_next_inventory(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asking(tmp_path) as (npud, follower):
+            refreshing = asyncio.create_task(follower.refresh())
+            await until(lambda: npud.requests == [{"type": "refresh"}])
+            npud.beat()
+            await asyncio.sleep(0.02)
+            assert not refreshing.done()
+            npud.say(build_inventory(1))
+            await refreshing
+
+    run(scenario())
+
+
+def test_a_refresh_that_nobody_answers_ends_all_the_same(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asking(tmp_path) as (npud, follower):
+            refreshing = asyncio.create_task(follower.refresh())
+            await until(lambda: npud.requests != [])
+            skip(REFRESH_DEADLINE_S)
+            await refreshing
+
+    run(scenario())
+
+
+def test_a_reset_is_told_with_its_ring_and_ends_with_its_own_word(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with asking(tmp_path) as (npud, follower):
+            reset = asyncio.create_task(follower.reset(ORDER))
+            told = {"type": "reset", "logic_id": 3, "ring": [2, 3], "codes": ["80FA4E00"]}
+            await until(lambda: npud.requests == [told])
+            npud.end_reset(2, "ok", "another one's")
+            again = await follower.reset(ORDER)
+            assert again.outcome is ResetOutcome.BUSY
+            npud.end_reset(3, "busy", "in use by process 4711")
+            assert await reset == ResetReport(ResetOutcome.BUSY, "in use by process 4711")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("how", ["gone", "silent", "unknown word"])
+def test_a_reset_whose_end_is_not_told_has_failed(tmp_path: Path, how: str) -> None:
+    async def scenario() -> None:
+        async with asking(tmp_path) as (npud, follower):
+            reset = asyncio.create_task(follower.reset(ORDER))
+            await until(lambda: npud.requests != [])
+            match how:
+                case "gone":
+                    await npud.drop()
+                case "silent":
+                    for _ in range(int(RESET_DEADLINE_S / 10)):
+                        skip(10)
+                        npud.beat()
+                        await asyncio.sleep(0.002)
+                case _:
+                    npud.end_reset(3, "splendid", "")
+            assert (await reset).outcome is ResetOutcome.FAILED
+
+    run(scenario())
+
+
+def test_without_npud_nothing_is_reset_and_nobody_waits(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        follower = NpuFollower(str(tmp_path / "npu.sock"), lambda seen: None)
+        await follower.refresh()
+        assert (await follower.reset(ORDER)).outcome is ResetOutcome.BUSY
 
     run(scenario())
