@@ -22,6 +22,7 @@ from agent.policy.state import (
     Event,
     InstanceState,
     Nothing,
+    NpuLost,
     Probed,
     RestartRequested,
     Start,
@@ -37,6 +38,7 @@ RETRY = Failure(Code.ENGINE_DIED, "cannot: it died")
 EVENT = Failure(Code.DRIVER_ABSENT, "cannot: no driver")
 SOON = Failure(Code.PORT_IN_USE, "cannot: somebody listens")
 CHANGE = Failure(Code.IMAGE_MISSING, "cannot: no image")
+LOST = Failure(Code.NPU_LOST, "cannot keep serving: NPU 3")
 PERSON = Failure(Code.CONFIG_INVALID, "cannot: bad key")
 FAILURES = (RETRY, SOON, EVENT, CHANGE, PERSON)
 
@@ -51,6 +53,7 @@ EVENTS: tuple[Event, ...] = (
     *(StopEnded(failure) for failure in FAILURES),
     *(Probed(health) for health in Health),
     CauseChanged(),
+    NpuLost(LOST),
     RestartRequested(),
     Tick(),
 )
@@ -125,6 +128,7 @@ TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
     (Probed(Health.UNHEALTHY), {}),
     (Probed(Health.UNKNOWN), {}),
     (CauseChanged(), {W: (S, "+"), H: (S, "+")}),
+    (NpuLost(LOST), {L: (P, "-"), V: (P, "-")}),
     (RestartRequested(), {L: (P, "-"), V: (P, "-"), B: (S, "+"), W: (S, "+"), H: (S, "+")}),
     (Tick(), {B: (S, "+"), W: (S, "+"), H: (S, "+")}),
 )
@@ -298,6 +302,39 @@ def test_failures_are_forgotten_after_a_healthy_stretch() -> None:
 def test_loading_is_no_healthy_stretch() -> None:
     state = in_phase(L, failures=5, since=0.0)
     assert step(state, Tick(), 100_000.0)[0].failures == 5
+
+
+def test_an_npu_is_left_at_once_and_without_backoff() -> None:
+    """It is no failure of the engine: it starts as soon as it is down, and says why."""
+    state, decision = step(in_phase(V), NpuLost(LOST))
+    assert (state.phase, state.failure, kind(decision)) == (P, LOST, "Stop")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, state.failure, kind(decision)) == (S, LOST, "Start")
+    assert state.failures == 2  # as before
+    state, _ = step(state, StartEnded(None))
+    assert state.failure == LOST
+    assert step(state, Probed(Health.HEALTHY))[0].failure is None
+
+
+def test_an_npu_that_is_lost_while_the_engine_starts() -> None:
+    """The start is not broken off: it ends, the engine is stopped, and starts elsewhere."""
+    state, decision = step(in_phase(S), NpuLost(LOST))
+    assert (state.phase, kind(decision)) == (S, "Nothing")
+    state, decision = step(state, StartEnded(None))
+    assert (state.phase, state.failure, kind(decision)) == (P, LOST, "Stop")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (S, "Start")
+    state, decision = step(state, StartEnded(None))
+    assert (state.phase, kind(decision)) == (L, "Nothing")
+
+
+def test_a_lost_npu_whose_engine_did_not_start_is_forgotten() -> None:
+    state, _ = step(in_phase(S), NpuLost(LOST))
+    state, _ = step(state, StartEnded(RETRY))
+    assert state.phase is B
+    state, _ = step(state, Tick(), 10_000.0)
+    state, decision = step(state, StartEnded(None))
+    assert (state.phase, kind(decision)) == (L, "Nothing")
 
 
 # --- any sequence --------------------------------------------------------------------------------
