@@ -20,6 +20,7 @@ from agent.model import engine_unit, front_unit, is_instance_name
 from agent.render.workload import KEY_VARIABLE, key_file, parse_key
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
+from agent.status.npus import show_npus
 from agent.status.show import show
 from agent.status.snapshot import InstanceView
 from agent.terminal import run_command
@@ -82,6 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     restart.add_argument("instance")
     restart.set_defaults(run=_restart)
 
+    replan = verbs.add_parser("replan", help="restart it, when that brings more NPUs than it has")
+    replan.add_argument("instance")
+    replan.set_defaults(run=_replan)
+
+    npus = verbs.add_parser("npus", help="the NPUs: health, readings, who uses them, faults")
+    npus.add_argument("--json", action="store_true", help="as JSON, with its schema number")
+    npus.add_argument("--watch", action="store_true", help="again every second")
+    npus.set_defaults(run=_npus)
+
+    _add_quarantine(verbs.add_parser("quarantine", help="set NPUs aside, or use them again"))
+
     logs = verbs.add_parser("logs", help="journal of the engine and of its front unit")
     logs.add_argument("instance")
     logs.add_argument("-f", "--follow", action="store_true")
@@ -94,6 +106,65 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_quarantine(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(required=True, metavar="add|clear")
+    add = what.add_parser("add", help="no model is started on these NPUs any more")
+    add.add_argument("npus", nargs="+", type=int, metavar="NPU")
+    add.add_argument("--reason", default="")
+    add.set_defaults(run=_set_aside)
+    clear = what.add_parser("clear", help="they are used again, whatever their faults now")
+    clear.add_argument("npus", nargs="+", type=_npu_or_host, metavar="NPU|host")
+    clear.set_defaults(run=_clear)
+
+
+def _npu_or_host(word: str) -> int | None:
+    """None for the host, when its NPUs are not trusted."""
+    return None if word == "host" else int(word)
+
+
+def _npus(options: argparse.Namespace) -> int:
+    client = AgentClient(options.socket)
+    while True:
+        raw = client.npus_json()
+        answer = client.decode_npus(raw)
+        if options.watch and sys.stdout.isatty():
+            print("\033[H\033[2J", end="")
+        print(raw.decode() if options.json else show_npus(answer, time.time()), flush=True)
+        if not options.watch:
+            return 0
+        time.sleep(WATCH_EVERY_S)
+
+
+def _set_aside(options: argparse.Namespace) -> int:
+    client = AgentClient(options.socket)
+    for npu in options.npus:
+        client.quarantine(npu, options.reason)
+    used = {npu: one.name for one in client.status().instances for npu in one.npus}
+    for npu in options.npus:
+        name = used.get(npu)
+        stays = f"; {name} stays on it until: deepseekctl restart {name}" if name else ""
+        print(f"NPU {npu} is set aside until: deepseekctl quarantine clear {npu}{stays}")
+    return 0
+
+
+def _clear(options: argparse.Namespace) -> int:
+    client = AgentClient(options.socket)
+    for npu in options.npus:
+        if npu is None:
+            client.trust_host()
+            print("the host is trusted again")
+        else:
+            client.clear(npu)
+            print(f"NPU {npu} is used again; faults that are there count when they come anew")
+    return 0
+
+
+def _replan(options: argparse.Namespace) -> int:
+    AgentClient(options.socket).replan(options.instance)
+    print(f"{options.instance} is being restarted on a new plan; see: deepseekctl status --watch")
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
     while True:
@@ -104,7 +175,12 @@ def _status(options: argparse.Namespace) -> int:
         print(raw.decode() if options.json else show(snapshot, time.time()), flush=True)
         if not options.watch:
             serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
-            whole = not (snapshot.config_problem or snapshot.broken or snapshot.systemd_problem)
+            whole = not (
+                snapshot.config_problem
+                or snapshot.broken
+                or snapshot.systemd_problem
+                or snapshot.faults_problem
+            )
             return 0 if serving and whole else EXIT_NOT_SERVING
         time.sleep(WATCH_EVERY_S)
 

@@ -96,11 +96,15 @@ async def _run(options: Options) -> int:
     config_file, memory_file = (KeptFile(options.state / name) for name in (CONFIG, MEMORY))
     last, memory = config_file.load(decode_last), memory_file.load(decode_memory)
     units = Systemd()
+    follower = NpuFollower(
+        str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
+    )
     controller = _compose(
         read,
         None if isinstance(last, Failure) else last,
         memory if isinstance(memory, Memory) else Memory(),
         units,
+        follower,
         lambda kept: memory_file.offer(encode_memory(kept)),
     )
     for trouble in (last, memory):
@@ -110,9 +114,6 @@ async def _run(options: Options) -> int:
     watcher = UnitWatcher(units, controller.put, controller.roster.names)
     units.on_job = watcher.on_job
     requests = Requests(controller, watcher.look)
-    follower = NpuFollower(
-        str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
-    )
     server = SocketServer(build_app(controller.board, requests))
 
     async def reload() -> None:
@@ -170,6 +171,7 @@ def _compose(
     last: Config | None,
     memory: Memory,
     units: Systemd,
+    npud: NpuFollower,
     keep: Callable[[Memory], None],
 ) -> Controller:
     http = LocalHttp()
@@ -186,6 +188,7 @@ def _compose(
     return Controller(
         in_force,
         actions,
+        npud,
         units,
         probe,
         Pulse(),

@@ -40,6 +40,8 @@ class Code(StrEnum):
     NPU_LEFTOVER = "npu-leftover"
     NPU_BUSY = "npu-busy"
     NPU_RESETTING = "npu-resetting"
+    NPU_LOST = "npu-lost"
+    REPLAN_USELESS = "replan-useless"
     PORT_TAKEN = "port-taken"
     HOST_TOO_SMALL = "host-too-small"
     MODEL_MISSING = "model-missing"
@@ -104,6 +106,8 @@ def remedy(code: Code) -> Remedy:
             return Remedy.CHANGE
         case (
             Code.NPU_LEFTOVER
+            | Code.NPU_LOST
+            | Code.REPLAN_USELESS
             | Code.PODMAN_UNAVAILABLE
             | Code.PODMAN_SILENT
             | Code.UNIT_NOT_LOADED
@@ -132,6 +136,8 @@ HTTP_STATUS: dict[Code, int] = {
     Code.NOT_PERMITTED: 403,
     Code.INSTANCE_UNKNOWN: 404,
     Code.NOT_WISHED: 409,
+    Code.REPLAN_USELESS: 409,
+    Code.NPU_UNKNOWN: 404,
     Code.SYSTEMD_UNAVAILABLE: 503,
     Code.CONFIG_INVALID: 422,
 }

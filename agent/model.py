@@ -147,6 +147,15 @@ class Inventory:
     board_id: int | None = None
 
 
+class ResetOutcome(StrEnum):
+    """How the reset of an NPU ended."""
+
+    OK = "ok"
+    FAILED = "failed"
+    BUSY = "busy"  # nothing was done: something uses the chip after all, or its fault is gone
+    REFUSED = "refused"  # the product or the host does not allow it: it never will
+
+
 @dataclass(frozen=True, slots=True)
 class Unfit:
     """An NPU that no plan may choose."""

@@ -20,7 +20,7 @@ from agent.facts import (
     PodmanSurvey,
     ProcessFacts,
 )
-from agent.model import JobResult, UnitStatus
+from agent.model import JobResult, ResetOutcome, UnitStatus
 
 
 class UnitManager(Protocol):
@@ -90,6 +90,36 @@ class UnitFiles(Protocol):
 
     async def generator_refusal(self, file_name: str, text: str) -> str | None:
         """Runs the host's own quadlet generator over `text`; None when it accepts it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ResetOrder:
+    """A chip, the chips that are reset with it (itself among them), and the faults it is for."""
+
+    logic_id: int
+    ring: tuple[int, ...]
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResetReport:
+    """How it ended. `others`: chips of the ring that somebody outside of the agent uses."""
+
+    outcome: ResetOutcome
+    detail: str
+    others: frozenset[int] = frozenset()
+
+
+class NpuDriver(Protocol):
+    """npud. Raises nothing: what it says comes as an inventory, or as a report."""
+
+    async def refresh(self) -> None:
+        """Has the NPUs read now; returns when an inventory has come, or none does."""
+        ...
+
+    async def reset(self, order: ResetOrder) -> ResetReport:
+        """Minutes. Resets nothing that a process uses."""
         ...
 
 

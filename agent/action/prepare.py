@@ -54,13 +54,23 @@ async def prepare(
     leftovers = find_leftovers(profile.name, alive, survey)
     if leftovers:
         return leftovers
-    facts = await read_facts(
-        (profile,), request.inventory, request.neighbors, survey, machine, request.unfit
-    )
-    plan = build_plan(profile, facts)
+    plan = await _plan(request, survey, machine)
     if isinstance(plan, Failure):
         return plan
     return Prepared(plan, render(plan, request.renderer))
+
+
+async def plan_anew(request: Request, podman: ContainerEngine, machine: Machine) -> Plan | Failure:
+    """What a restart of an instance that runs would come to. Raises what the ports raise."""
+    survey = await podman.survey(images_of((request.profile,), request.inventory))
+    return await _plan(request, survey, machine)
+
+
+async def _plan(request: Request, survey: PodmanSurvey, machine: Machine) -> Plan | Failure:
+    facts = await read_facts(
+        (request.profile,), request.inventory, request.neighbors, survey, machine, request.unfit
+    )
+    return build_plan(request.profile, facts)
 
 
 def npus_of_container(survey: PodmanSurvey, name: str) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ class Running:
     npus: tuple[int, ...]
     path: str  # of the unit file
     text: str  # its content
+    degraded: str = ""  # why it has fewer NPUs than its profile says
 
 
 def save_running(files: UnitFiles, running: Running) -> None:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from agent.action.apply import apply
 from agent.action.leftovers import clear_leftovers
-from agent.action.prepare import Prepared, Request, prepare
+from agent.action.prepare import Prepared, Request, plan_anew, prepare
 from agent.action.running import Running, forget_running, save_running
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
@@ -115,6 +115,14 @@ class Actions:
             f"systemctl status {unit}; a process that hangs in the driver needs a reboot",
         )
 
+    async def plan_anew(self, request: Request) -> tuple[int, ...] | Failure:
+        """The NPUs that a restart would come to; touches nothing."""
+        try:
+            plan = await plan_anew(request, self.podman, self.machine)
+        except AgentError as error:
+            return error.failure
+        return plan if isinstance(plan, Failure) else plan.logic_ids
+
     async def _start(self, instance: str, turn: Turn) -> Started | Failure:
         unit = engine_unit(instance)
         active = (await self.units.status(unit)).active
@@ -134,8 +142,8 @@ class Actions:
         plan = prepared.plan
         self._hand_over(plan.profile)
         file = await apply(plan, prepared.file, self.files, self.units)
-        npus = tuple(npu.logic_id for npu in plan.npus)
-        running = Running(plan.profile, npus, str(file.path), file.text)
+        path, npus = str(file.path), plan.logic_ids
+        running = Running(plan.profile, npus, path, file.text, plan.degraded)
         save_running(self.files, running)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
@@ -150,7 +158,7 @@ class Actions:
                 request = turn.request()
                 found = await prepare(request, self.podman, self.machine, self.payloads)
                 if isinstance(found, Prepared):
-                    turn.claim(tuple(npu.logic_id for npu in found.plan.npus))
+                    turn.claim(found.plan.logic_ids)
                 if not isinstance(found, Leftovers):
                     return found
             # Outside of the lock: it may take as long as a stop.

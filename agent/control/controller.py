@@ -6,18 +6,15 @@ what came of them back into the queue. Nobody else changes the state.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from agent import __version__
-from agent.action.prepare import Request
-from agent.action.running import Running
-from agent.action.start import Actions, Started
+from agent.action.start import Actions
 from agent.config.kept import keep_last
-from agent.config.values import BrokenProfile, Config, Mode
+from agent.config.values import Config, Mode
 from agent.control.events import EventLog
 from agent.control.memory import Memory
 from agent.control.messages import (
@@ -28,29 +25,28 @@ from agent.control.messages import (
     Happened,
     InventorySeen,
     Message,
+    NpuAsked,
     NpusFound,
+    ResetDone,
     StartDone,
     Swept,
     SystemdSeen,
     UnitsSeen,
 )
-from agent.control.record import Record, build_view, processes, say_inventory, usable
+from agent.control.npu_desk import NpuDesk, Orders
+from agent.control.npu_views import build_npu_views
+from agent.control.pilot import Pilot, observing
+from agent.control.record import build_view, processes, say_inventory, usable
 from agent.control.roster import Roster
 from agent.control.tasks import Tasks
 from agent.control.upkeep import Upkeep
 from agent.control.worker import Fronts, Probe, Worker
 from agent.errors import Code, Failure
-from agent.model import DriverState, Inventory, Phase
-from agent.policy.instance import decide
-from agent.policy.state import (
-    CauseChanged,
-    Event,
-    Nothing,
-    Start,
-    StartEnded,
-    Stop,
-    Tick,
-)
+from agent.model import Inventory, Phase, ResetOutcome
+from agent.policy.npu.kept import recall_fleet, remember_fleet
+from agent.policy.npu.state import ResetNpus
+from agent.policy.state import CauseChanged, NpuLost, Tick
+from agent.ports import NpuDriver, ResetReport
 from agent.status.snapshot import SCHEMA, Board, Snapshot
 
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
@@ -66,6 +62,7 @@ class Controller:
 
     config: Config
     actions: Actions
+    npud: NpuDriver
     fronts: Fronts
     probe: Probe
     turned: Callable[[Snapshot], None]
@@ -74,17 +71,26 @@ class Controller:
     boot_id: str
     config_problem: Failure | None = None  # of the files, when `config` is not what they say
     started_at: float = field(default_factory=time.time)
-    inventory: Inventory = field(
-        default_factory=lambda: Inventory(DriverState.UNKNOWN, detail="npud has not answered yet")
-    )
 
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self.roster = Roster(self.actions.files, self.memory, self.boot_id)
         self._events = EventLog()
         self._tasks = Tasks(lambda error: self._events.note("", Code.INTERNAL, repr(error)))
-        self._worker = Worker(self.actions, self.fronts, self.probe, self.put)
+        self._worker = Worker(self.actions, self.npud, self.fronts, self.probe, self.put)
         self._upkeep = Upkeep(self._worker, self._tasks, self._events)
+        fleet = recall_fleet(self.memory.npus, time.monotonic(), time.time())
+        orders = Orders(self._lose_npu, self._reset_npus, self._refresh_npus)
+        self.desk = NpuDesk(lambda: self.config, fleet, self._events, orders)
+        self.pilot = Pilot(
+            lambda: self.config,
+            self.roster,
+            self._worker,
+            self._tasks,
+            self._events,
+            self._upkeep,
+            self.desk,
+        )
         # Until systemd has been asked nothing is known, and nothing is done.
         self.systemd_problem: Failure | None = NOT_ASKED_YET
         self._take_config(self.config)
@@ -93,11 +99,6 @@ class Controller:
     def put(self, message: Message) -> None:
         """From any task of the loop."""
         self._queue.put_nowait(message)
-
-    def request(self, record: Record) -> Request:
-        """How `record` would be started now."""
-        neighbors = self.roster.neighbors(record, self._worker.claims)
-        return Request(record.profile, self.config.renderer, self.inventory, neighbors)
 
     async def run(self) -> None:
         """Ends only by cancellation; tasks that it started end with it."""
@@ -116,13 +117,15 @@ class Controller:
             pass
         if message is not None:
             self._handle(message)
+        self._look_at_npus()
         for record in self.roster:
-            self._feed(record.profile.name, Tick())
+            self.pilot.feed(record.profile.name, Tick())
             if self._may_act():
                 self._upkeep.turn(record)
         self.board.put(self._snapshot())
         self.turned(self.board.snapshot)
-        self.keep(self.roster.remembered())
+        npus = remember_fleet(self.desk.fleet, time.monotonic(), time.time())
+        self.keep(self.roster.remembered(npus))
 
     def _may_act(self) -> bool:
         return self.config.mode is Mode.ACT and self.systemd_problem is None
@@ -151,9 +154,14 @@ class Controller:
                 self._take_reload(message.config)
                 _done(message.answer)
             case Happened():
-                self._feed(message.instance, message.event)
+                self.pilot.feed(message.instance, message.event)
             case StartDone():
-                self._take_start(message)
+                self.pilot.take_start(message)
+            case ResetDone():
+                self._npu_news(self.desk.take_reset(message))
+            case NpuAsked():
+                self._npu_news(self.desk.take(message.event))
+                _done(message.answer)
             case NpusFound():
                 if (record := self.roster.get(message.instance)) is not None:
                     record.npus = message.npus
@@ -166,7 +174,7 @@ class Controller:
             case FileTrouble():
                 self._take_trouble(message.failure)
             case Asked():
-                self._feed(message.instance, message.event)
+                self.pilot.feed(message.instance, message.event)
                 _done(message.answer)
             case _:
                 assert_never(message)
@@ -180,8 +188,7 @@ class Controller:
                 self._events.note("", problem.code, problem.message)
             return
         self._events.note("", "systemd-answers", "")
-        for name in self.roster.names():
-            self._feed(name, CauseChanged())
+        self.pilot.feed_all(CauseChanged())
 
     def _take_trouble(self, failure: Failure | None) -> None:
         if failure is None:
@@ -201,13 +208,15 @@ class Controller:
         self.config = config
         for broken in config.broken:
             self._events.note(broken.name, "profile-refused", broken.message)
+        for file in config.faults.broken:
+            self._events.note("", "faults-refused", file.message)
         for profile in config.profiles:
             record = self.roster.get(profile.name)
             if record is None:
                 self.roster.add(profile, config.limits)
             elif record.profile != profile:
                 record.profile = profile
-                self._feed(profile.name, CauseChanged())
+                self.pilot.feed(profile.name, CauseChanged())
 
     def _take_units(self, seen: UnitsSeen) -> None:
         record = self.roster.get(seen.instance)
@@ -215,89 +224,45 @@ class Controller:
             return
         first = record.engine is None
         for event in record.see(seen):
-            self._feed(seen.instance, event)
+            self.pilot.feed(seen.instance, event)
         if first and not record.state.wished and seen.engine.load_state == "loaded":
             self._upkeep.went_idle(record)  # it ran once; nobody may have been there at its end
 
     def _take_inventory(self, inventory: Inventory) -> None:
-        before, self.inventory = self.inventory, inventory
+        before, self.desk.inventory = self.desk.inventory, inventory
         if usable(before) != usable(inventory):
             self._events.note("", "npus", say_inventory(inventory))
         elif processes(before) == processes(inventory):
             return
-        for name in self.roster.names():
-            self._feed(name, CauseChanged())
+        self.pilot.feed_all(CauseChanged())
 
-    def _take_start(self, done: StartDone) -> None:
-        record = self.roster.get(done.instance)
-        if record is None:
-            return
-        failure: Failure | None = None
-        record.started_at = done.ended_at
-        match done.outcome:
-            case Failure():
-                failure = done.outcome
-            case Started(running=Running() as running):
-                record.running, record.npus = running, running.npus
-                record.restarts += record.state.failures > 0
-                if done.outcome.refused:
-                    self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
-            case Started():
-                pass
-        self._feed(done.instance, StartEnded(failure))
+    # --- NPUs ------------------------------------------------------------------------------------
 
-    # --- policy ----------------------------------------------------------------------------------
+    def _look_at_npus(self) -> None:
+        """Not before each instance has been seen: an engine that runs must be known to have its
+        NPUs before anything is done about them."""
+        if all(record.engine is not None for record in self.roster):
+            self._npu_news(self.desk.look(self.roster.holdings(self._worker.claims)))
 
-    def _feed(self, name: str, event: Event) -> None:
-        record = self.roster.get(name)
-        if record is None:
-            return
-        before = record.state
-        now = time.monotonic()
-        chance = random.random()  # noqa: S311 - jitter needs no secrecy
-        record.state, decision = decide(before, event, now, self.config.limits, chance)
-        if record.state.phase is not before.phase:
-            record.since = time.time()
-            self._events.tell(name, before.phase, record.state)
-            if record.state.phase is Phase.IDLE:
-                self._upkeep.went_idle(record)
-        self._follow_probe(record)
-        match decision:
-            case Start():
-                self._begin(record, before.phase)
-            case Stop():
-                self._tasks.spawn(self._worker.stop(name))
-            case Nothing():
-                pass
-            case _:
-                assert_never(decision)
+    def _npu_news(self, changed: bool) -> None:
+        if changed:
+            self.pilot.feed_all(CauseChanged())
 
-    def _begin(self, record: Record, before: Phase) -> None:
-        """One action at a time for an instance: policy asks for the next when one has ended.
+    def _lose_npu(self, name: str, failure: Failure) -> None:
+        self.pilot.feed(name, NpuLost(failure))
 
-        Under a profile that is broken by now an engine that has died is started again, and none
-        anew: whoever starts it is told what is wrong.
-        """
-        name = record.profile.name
-        found = self.config.profile(name)
-        if isinstance(found, BrokenProfile) and before in (Phase.IDLE, Phase.HELD):
-            refusal = Failure(Code.CONFIG_INVALID, found.message, found.hint)
-            self.put(StartDone(name, refusal, time.monotonic()))
-        elif self.config.mode is Mode.OBSERVE:
-            self.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
+    def _reset_npus(self, wanted: ResetNpus) -> None:
+        if self.config.mode is Mode.OBSERVE:
+            report = ResetReport(ResetOutcome.BUSY, observing("reset it").message)
+            self.put(ResetDone(wanted.npus, report))
         else:
-            self._tasks.spawn(self._worker.start(name, lambda: self.request(record)))
+            self._tasks.spawn(self._worker.reset(wanted, self._taken))
 
-    def _follow_probe(self, record: Record) -> None:
-        """A probe runs exactly while the instance loads."""
-        loading = record.state.phase is Phase.LOADING
-        if loading and record.probe is None:
-            record.probe = self._tasks.spawn(self._worker.watch(record.in_force))
-            if not record.npus:
-                self._tasks.spawn(self._worker.find_npus(record.profile))
-        elif not loading and record.probe is not None:
-            record.probe.cancel()
-            record.probe = None
+    def _taken(self) -> dict[str, tuple[int, ...]]:
+        return {one.instance: one.npus for one in self.roster.holdings(self._worker.claims)}
+
+    def _refresh_npus(self) -> None:
+        self._tasks.spawn(self.npud.refresh())
 
     # --- telling ---------------------------------------------------------------------------------
 
@@ -309,24 +274,26 @@ class Controller:
             mode=self.config.mode,
             at=wall,
             started_at=self.started_at,
-            inventory=self.inventory,
+            inventory=self.desk.inventory,
             instances=tuple(
-                build_view(record, self.inventory, now, wall) for record in self.roster
+                build_view(record, self.desk.inventory, now, wall) for record in self.roster
             ),
             config_problem=self.config_problem,
             broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
             events=self._events.latest,
             systemd_problem=self.systemd_problem,
+            npus=build_npu_views(
+                self.desk.fleet,
+                self.desk.inventory,
+                self.desk.unfit,
+                self.desk.rules,
+                self.roster.holders(),
+                now,
+                wall,
+            ),
+            host_suspect=self.desk.fleet.suspect,
+            faults_problem=tuple(one.message for one in self.config.faults.broken),
         )
-
-
-def observing(what: str) -> Failure:
-    """In observe mode nothing is done."""
-    return Failure(
-        Code.OBSERVING,
-        f'cannot {what}: mode is "observe"',
-        'set mode = "act" in /etc/deepseek-agent/agent.toml',
-    )
 
 
 def _done(answer: "asyncio.Future[None]") -> None:

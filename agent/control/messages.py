@@ -8,7 +8,9 @@ from agent.action.start import Started
 from agent.config.values import Config
 from agent.errors import Failure
 from agent.model import Inventory, UnitStatus
+from agent.policy.npu.state import NpuEvent
 from agent.policy.state import Event
+from agent.ports import ResetReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,22 @@ class NpusFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetDone:
+    """The reset of these NPUs has ended."""
+
+    npus: tuple[int, ...]
+    report: ResetReport
+
+
+@dataclass(frozen=True, slots=True)
+class NpuAsked:
+    """A request about NPUs from the socket, answered when it has been taken."""
+
+    event: NpuEvent
+    answer: "asyncio.Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
 class Swept:
     """What an engine had left behind has been cleared, or not."""
 
@@ -110,6 +128,8 @@ Message = (
     | Happened
     | StartDone
     | NpusFound
+    | ResetDone
+    | NpuAsked
     | Swept
     | FileChecked
     | FileTrouble

@@ -123,6 +123,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         certificate=server(profile).certificate,
         restarts=record.restarts,
         restart_pending=profile != record.profile,
+        degraded=running.degraded if running is not None and state.phase in RUNS else "",
     )
 
 

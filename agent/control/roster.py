@@ -2,14 +2,16 @@
 """The instances that the writer knows, and what each has that the others may not take."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from agent.action.running import load_running
 from agent.config.values import Limits, Profile
 from agent.control.memory import Memory, recall, remember
 from agent.control.record import Record
 from agent.facts import Neighbor
-from agent.model import HOLDING
+from agent.model import HOLDING, Phase
+from agent.policy.npu.kept import FleetMemory
+from agent.policy.npu.state import Holding
 from agent.ports import UnitFiles
 
 
@@ -56,6 +58,29 @@ class Roster:
             if other is not record and other.state.phase in HOLDING
         )
 
-    def remembered(self) -> Memory:
+    def holdings(self, claims: Mapping[str, tuple[int, ...]]) -> tuple[Holding, ...]:
+        """Who has which NPUs; one that starts has what it has claimed for this start."""
+        return tuple(
+            Holding(
+                record.profile.name,
+                claims.get(record.profile.name, ())
+                if record.state.phase is Phase.STARTING
+                else record.npus,
+                record.state.phase,
+            )
+            for record in self
+            if record.state.phase in HOLDING
+        )
+
+    def holders(self) -> dict[int, str]:
+        """The instance by each NPU that one has."""
+        return {
+            npu: record.profile.name
+            for record in self
+            if record.state.phase in HOLDING
+            for npu in record.npus
+        }
+
+    def remembered(self, npus: FleetMemory) -> Memory:
         """What shall outlive the agent."""
-        return remember(self, self._boot_id, time.monotonic(), time.time())
+        return remember(self, self._boot_id, time.monotonic(), time.time(), npus)

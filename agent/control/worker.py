@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from agent.action.prepare import Request, npus_of_container
+from agent.action.reset import Taken, reset_npus
 from agent.action.restore import restore_file
 from agent.action.running import Running
 from agent.action.start import Actions, Started, Turn
@@ -21,14 +22,17 @@ from agent.control.messages import (
     Happened,
     Message,
     NpusFound,
+    ResetDone,
     StartDone,
     Swept,
     UnitsSeen,
 )
 from agent.errors import AgentError, Code, Failure
-from agent.model import Health, container_name, engine_unit, front_unit
+from agent.model import Health, ResetOutcome, container_name, engine_unit, front_unit
+from agent.policy.npu.state import ResetNpus
 from agent.policy.state import Probed, StopEnded
 from agent.policy.wish import is_wished
+from agent.ports import NpuDriver, ResetOrder, ResetReport
 
 log = structlog.get_logger(__name__)
 
@@ -49,12 +53,18 @@ class Worker:
     """Does things and says so. `put` is the writer's queue."""
 
     def __init__(
-        self, actions: Actions, fronts: Fronts, probe: Probe, put: Callable[[Message], None]
+        self,
+        actions: Actions,
+        npud: NpuDriver,
+        fronts: Fronts,
+        probe: Probe,
+        put: Callable[[Message], None],
     ) -> None:
         self.actions = actions
+        self._npud = npud
         self._fronts = fronts
         self._probe = probe
-        self._put = put
+        self.put = put
         self._planning = asyncio.Lock()
         self._busy: dict[str, asyncio.Lock] = {}
         self.claims: dict[str, tuple[int, ...]] = {}  # NPUs of the latest start, by instance
@@ -65,6 +75,7 @@ class Worker:
         def claim(npus: tuple[int, ...]) -> None:
             self.claims[name] = npus
 
+        self.claims.pop(name, None)
         turn = Turn(self._planning, request, claim, lambda: self._front_is_up(name))
         outcome: Started | Failure
         try:
@@ -72,10 +83,21 @@ class Worker:
                 outcome = await self.actions.start(name, turn)
         except Exception as error:  # the root of a task
             outcome = _internal(name, "start", error)
-        self._put(StartDone(name, outcome, time.monotonic()))
+        self.put(StartDone(name, outcome, time.monotonic()))
         # What was wished may not be any more: an attach that is gone can have asked last.
         if isinstance(outcome, Started) or outcome.code is Code.NOT_WISHED:
             await self._look_again(name)
+
+    async def reset(self, wanted: ResetNpus, taken: Taken) -> None:
+        """Minutes, where the NPU has to boot."""
+        order = ResetOrder(wanted.logic_id, wanted.npus, wanted.codes)
+        podman, payloads = self.actions.podman, self.actions.payloads
+        try:
+            report = await reset_npus(order, taken, self._planning, podman, payloads, self._npud)
+        except Exception as error:  # the root of a task
+            log.exception("internal-error", npus=wanted.npus)
+            report = ResetReport(ResetOutcome.FAILED, f"internal error: {error!r}")
+        self.put(ResetDone(wanted.npus, report))
 
     async def stop(self, name: str) -> None:
         failure: Failure | None
@@ -83,7 +105,7 @@ class Worker:
             failure = await self.actions.stop(name)
         except Exception as error:  # the root of a task
             failure = _internal(name, "stop", error)
-        self._put(Happened(name, StopEnded(failure)))
+        self.put(Happened(name, StopEnded(failure)))
 
     async def sweep(self, name: str) -> None:
         """Clears what an engine that nobody wants any more has left behind."""
@@ -93,7 +115,7 @@ class Worker:
                 failure = await self.actions.sweep(name)
         except Exception as error:  # the root of a task
             failure = _internal(name, "clear after", error)
-        self._put(Swept(name, failure))
+        self.put(Swept(name, failure))
 
     async def check_file(self, name: str, running: Running) -> None:
         """Restores the unit file of a running engine where that is needed."""
@@ -104,7 +126,7 @@ class Worker:
             failure = error.failure
         except Exception as error:  # the root of a task
             failure = _internal(name, "look after", error)
-        self._put(FileChecked(name, mended, failure))
+        self.put(FileChecked(name, mended, failure))
 
     async def revive(self, name: str) -> None:
         """Starts a front unit that crashed; StartUnit, since a restart would reach the engine."""
@@ -129,7 +151,7 @@ class Worker:
                 log.exception("internal-error", instance=profile.name)
                 await asyncio.sleep(PROBE_AGAIN_S)
             else:
-                self._put(Happened(profile.name, Probed(health)))
+                self.put(Happened(profile.name, Probed(health)))
                 return
 
     async def find_npus(self, profile: Profile) -> None:
@@ -141,7 +163,7 @@ class Worker:
             return
         found = npus_of_container(survey, container_name(profile.name))
         if found:
-            self._put(NpusFound(profile.name, found))
+            self.put(NpusFound(profile.name, found))
 
     def _alone(self, name: str) -> asyncio.Lock:
         """A start and the clearing after a stop would get in each other's way."""
@@ -156,7 +178,7 @@ class Worker:
         except AgentError as error:
             log.warning("not-looked-at", instance=name, reason=error.failure.message)
         else:
-            self._put(UnitsSeen(name, front, engine, asked_at))
+            self.put(UnitsSeen(name, front, engine, asked_at))
 
     async def _front_is_up(self, name: str) -> bool:
         """An engine may only start beside its front unit (ExecCondition=). One that was held has

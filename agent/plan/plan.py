@@ -40,6 +40,10 @@ class Plan:
     degraded: str = ""  # why it is fewer NPUs than the profile says; empty: it is not
 
     @property
+    def logic_ids(self) -> tuple[int, ...]:
+        return tuple(npu.logic_id for npu in self.npus)
+
+    @property
     def tensor_parallel_size(self) -> int:
         return len(self.npus)
 

@@ -19,6 +19,7 @@ from agent.policy.state import (
     EngineObserved,
     Event,
     InstanceState,
+    NpuLost,
     Probed,
     RestartRequested,
     Start,
@@ -50,6 +51,8 @@ def decide(
             return _on_probe(state, event, now)
         case CauseChanged():
             return _on_cause(state, now)
+        case NpuLost():
+            return _on_npu_lost(state, event.failure, now)
         case RestartRequested():
             return _on_restart(state, now)
         case Tick():
@@ -67,15 +70,18 @@ def _enter(
 def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     """A failure that led here stays visible until the instance serves; what was only waited for
     does not."""
-    state = replace(state, outdated=False, acting=True)
+    state = replace(state, outdated=False, acting=True, lost=None)
     failure = state.failure
     if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         failure = None
     return _enter(state, Phase.STARTING, now, failure), Start()
 
 
-def _stop(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
-    return _enter(replace(state, acting=True), Phase.STOPPING, now), Stop()
+def _stop(
+    state: InstanceState, now: float, failure: Failure | None = None
+) -> tuple[InstanceState, Decision]:
+    """`failure`: why, where nobody asked for it."""
+    return _enter(replace(state, acting=True, lost=None), Phase.STOPPING, now, failure), Stop()
 
 
 def _on_wish(
@@ -159,9 +165,9 @@ def _on_started(
         return state, NOTHING
     state = replace(state, acting=False)
     if event.failure is None:
-        if state.wished:
+        if state.wished and state.lost is None:
             return _enter(state, Phase.LOADING, now, state.failure), NOTHING
-        return _stop(state, now)
+        return _stop(state, now, state.lost)
     if not state.wished:
         return _enter(state, Phase.IDLE, now), NOTHING
     if state.outdated and event.failure.remedy not in (Remedy.RETRY, Remedy.SOON):
@@ -195,6 +201,19 @@ def _on_cause(state: InstanceState, now: float) -> tuple[InstanceState, Decision
     if state.wished and state.phase in (Phase.WAITING, Phase.HELD):
         return _start(state, now)
     return state, NOTHING
+
+
+def _on_npu_lost(
+    state: InstanceState, failure: Failure, now: float
+) -> tuple[InstanceState, Decision]:
+    """Without backoff: the next start goes elsewhere, or waits until the NPU has been mended."""
+    match state.phase:
+        case Phase.LOADING | Phase.SERVING:
+            return _stop(state, now, failure)
+        case Phase.STARTING:
+            return replace(state, lost=failure), NOTHING
+        case _:
+            return state, NOTHING
 
 
 def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:

@@ -22,6 +22,7 @@ class InstanceState:
     engine: UnitActive = UnitActive.UNKNOWN  # the rendered unit, when last seen
     acting: bool = False  # a start or stop of ours is under way; its end comes as an event
     outdated: bool = False  # a cause changed while a start was under way with the old facts
+    lost: Failure | None = None  # why the engine that is being started will have to stop again
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -70,6 +71,13 @@ class CauseChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NpuLost:
+    """The engine has to leave its NPUs at once; it is started anew on what there is then."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class RestartRequested:
     """A person asked for a restart."""
 
@@ -86,6 +94,7 @@ Event = (
     | StopEnded
     | Probed
     | CauseChanged
+    | NpuLost
     | RestartRequested
     | Tick
 )

@@ -9,10 +9,11 @@ import httpx
 import msgspec
 
 from agent.errors import AgentError, Code, HostUnavailable
-from agent.status.snapshot import Snapshot
+from agent.status.snapshot import NpusAnswer, Snapshot
 
 SOCKET = Path("/run/deepseek-agent/agent.sock")
 TIMEOUT_S = 10.0
+PLAN_TIMEOUT_S = 60.0  # Podman and the model's files are looked at
 
 
 class _Error(msgspec.Struct):
@@ -55,12 +56,37 @@ class AgentClient:
     def restart(self, instance: str) -> None:
         self._ask("POST", f"/v1/instances/{quote(instance, safe='')}/restart")
 
+    def replan(self, instance: str) -> None:
+        self._ask(
+            "POST", f"/v1/instances/{quote(instance, safe='')}/replan", timeout_s=PLAN_TIMEOUT_S
+        )
+
+    def npus_json(self) -> bytes:
+        return self._ask("GET", "/v1/npus")
+
+    @staticmethod
+    def decode_npus(raw: bytes) -> NpusAnswer:
+        """The answer of `npus_json` as values."""
+        return _decode(raw, NpusAnswer)
+
+    def quarantine(self, npu: int, reason: str) -> None:
+        self._ask("POST", f"/v1/npus/{npu}/quarantine", {"reason": reason})
+
+    def clear(self, npu: int) -> None:
+        self._ask("POST", f"/v1/npus/{npu}/clear")
+
+    def trust_host(self) -> None:
+        self._ask("POST", "/v1/host/trust")
+
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, method: str, path: str) -> bytes:
+    def _ask(
+        self, method: str, path: str, body: object = None, timeout_s: float = TIMEOUT_S
+    ) -> bytes:
+        content = None if body is None else msgspec.json.encode(body)
         try:
-            answer = self._client.request(method, path)
+            answer = self._client.request(method, path, content=content, timeout=timeout_s)
         except httpx.HTTPError as error:
             raise HostUnavailable(
                 Code.AGENT_UNREACHABLE,

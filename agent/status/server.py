@@ -5,10 +5,11 @@ Every route carries who may use it; the caller is known by the kernel's word (`p
 """
 
 import grp
+import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from enum import Enum, auto
-from typing import Protocol, assert_never
+from typing import Annotated, Protocol, TypeVar, assert_never
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,11 +21,12 @@ from agent import exits
 from agent.errors import HTTP_STATUS, AgentError, Code, Failure, Remedy
 from agent.model import Phase
 from agent.status.peer import Peer
-from agent.status.snapshot import SCHEMA, Board, InstanceView
+from agent.status.snapshot import SCHEMA, Board, InstanceView, npus_answer
 
 GROUP = "deepseek"
 # A line at least this often, so that attach can tell a silent agent from a quiet one.
 ATTACH_LINE_S = 5.0
+BODY_LIMIT_BYTES = 4096
 
 
 class Control(Protocol):
@@ -36,6 +38,22 @@ class Control(Protocol):
         ...
 
     async def restart(self, instance: str) -> None: ...
+
+    async def replan(self, instance: str) -> None:
+        """A restart, when it brings more or better NPUs than it has."""
+        ...
+
+    async def refresh_npus(self) -> None: ...
+
+    async def quarantine(self, npus: tuple[int, ...], by: str, reason: str) -> None: ...
+
+    async def clear(self, npus: tuple[int, ...], by: str) -> None:
+        """No quarantine, and no reason for one, until a fault comes again."""
+        ...
+
+    async def trust_host(self, by: str) -> None:
+        """It is not suspected any more."""
+        ...
 
     def start_wait_s(self) -> float: ...
 
@@ -59,6 +77,12 @@ class AttachLine(msgspec.Struct):
     exit: int | None = None  # leave with this status
 
 
+class QuarantineRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Why an NPU shall not be used."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
 def build_app(board: Board, control: Control) -> Starlette:
     """The ASGI application."""
 
@@ -71,6 +95,27 @@ def build_app(board: Board, control: Control) -> Starlette:
     async def restart(request: Request) -> Response:
         await control.restart(request.path_params["name"])
         return _json({"schema": SCHEMA, "accepted": True}, 202)
+
+    async def replan(request: Request) -> Response:
+        await control.replan(request.path_params["name"])
+        return _json({"schema": SCHEMA, "accepted": True}, 202)
+
+    async def show_npus(request: Request) -> Response:
+        await control.refresh_npus()
+        return _json(npus_answer(board.snapshot))
+
+    async def quarantine(request: Request) -> Response:
+        asked = await _body(request, QuarantineRequest)
+        await control.quarantine((request.path_params["npu"],), _caller(request), asked.reason)
+        return _json({"schema": SCHEMA, "accepted": True})
+
+    async def clear(request: Request) -> Response:
+        await control.clear((request.path_params["npu"],), _caller(request))
+        return _json({"schema": SCHEMA, "accepted": True})
+
+    async def trust_host(request: Request) -> Response:
+        await control.trust_host(_caller(request))
+        return _json({"schema": SCHEMA, "accepted": True})
 
     async def attach(request: Request) -> Response:
         name = request.path_params["name"]
@@ -85,6 +130,11 @@ def build_app(board: Board, control: Control) -> Starlette:
             _route("/v1/health", "GET", Access.ANYONE, show_health),
             _route(f"{one}/attach", "GET", Access.ROOT, attach),
             _route(f"{one}/restart", "POST", Access.OPERATOR, restart),
+            _route(f"{one}/replan", "POST", Access.OPERATOR, replan),
+            _route("/v1/npus", "GET", Access.ANYONE, show_npus),
+            _route("/v1/npus/{npu:int}/quarantine", "POST", Access.OPERATOR, quarantine),
+            _route("/v1/npus/{npu:int}/clear", "POST", Access.OPERATOR, clear),
+            _route("/v1/host/trust", "POST", Access.OPERATOR, trust_host),
         ]
     )
 
@@ -125,6 +175,31 @@ def is_permitted(peer: Peer, access: Access) -> bool:
             return peer.uid == 0
         case Access.OPERATOR:
             return peer.uid == 0 or _group_id() in _groups(peer)
+
+
+def _caller(request: Request) -> str:
+    """The user's name, by the kernel's word."""
+    uid = request.state.peer.uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+Body = TypeVar("Body")
+
+
+async def _body(request: Request, kind: type[Body]) -> Body:
+    """What a request asks for; without a body, the defaults."""
+    raw = b""
+    async for part in request.stream():
+        raw += part
+        if len(raw) > BODY_LIMIT_BYTES:
+            raise AgentError(Code.REQUEST_INVALID, "cannot take a request as long as that")
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise AgentError(Code.REQUEST_INVALID, f"cannot understand the request: {error}") from error
 
 
 def _group_id() -> int | None:

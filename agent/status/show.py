@@ -4,7 +4,8 @@
 from collections.abc import Iterator
 
 from agent.errors import Failure
-from agent.model import DriverState, Inventory, Phase
+from agent.model import Phase
+from agent.status.npus import table
 from agent.status.snapshot import InstanceView, Snapshot
 from agent.status.text import duration
 
@@ -22,18 +23,20 @@ def _lines(snapshot: Snapshot, now: float) -> Iterator[str]:
     if snapshot.config_problem is not None:
         yield from _failure(snapshot.config_problem, "configuration not in force: ")
     yield from (f"profile not usable: {line}" for line in snapshot.broken)
+    yield from (f"fault codes not in force: {line}" for line in snapshot.faults_problem)
     if snapshot.systemd_problem is not None:
         yield from _failure(snapshot.systemd_problem, "units not seen: ")
     yield ""
     for instance in snapshot.instances:
         yield from _instance(instance, now)
     yield ""
-    yield from _npus(snapshot.inventory, snapshot.instances)
+    yield from _npus(snapshot, now)
     if snapshot.events:
         yield ""
         yield "latest events"
         for event in snapshot.events[-EVENTS_SHOWN:]:
             who = f"{event.instance} " if event.instance else ""
+            who += f"NPU {event.npu} " if event.npu is not None else ""
             text = f": {event.message}" if event.message else ""
             yield f"  {duration(now - event.at):>12} ago  {who}{event.kind}{text}"
 
@@ -50,6 +53,9 @@ def _instance(view: InstanceView, now: float) -> Iterator[str]:
     npus = ", ".join(str(npu) for npu in view.npus) or "none"
     yield f"    model     {view.served_name} at {view.endpoint}/v1"
     yield f"    NPUs      {npus}"
+    if view.degraded:
+        yield f"    degraded  {view.degraded}"
+        yield f"              back on all that are well: deepseekctl replan {view.name}"
     place = f", from {view.unit_file}" if view.unit_file else ""
     yield f"    unit      {view.unit}{place}"
     if view.failure is not None:
@@ -69,17 +75,11 @@ def _failure(failure: Failure, title: str) -> Iterator[str]:
         yield f"{'hint':<{len(title)}}{failure.hint}"
 
 
-def _npus(inventory: Inventory, instances: tuple[InstanceView, ...]) -> Iterator[str]:
+def _npus(snapshot: Snapshot, now: float) -> Iterator[str]:
+    inventory = snapshot.inventory
     version = f" {inventory.driver_version}" if inventory.driver_version else ""
     detail = f": {inventory.detail}" if inventory.detail else ""
     yield f"NPU driver{version}: {inventory.driver}{detail}"
-    if inventory.driver is DriverState.READY or inventory.npus:
-        holders = {npu: one.name for one in instances for npu in one.npus}
-        for npu in inventory.npus:
-            there = "" if npu.device_present else "  device node missing"
-            memory = f"{npu.memory_used_mib}/{npu.memory_mib} MiB"
-            used = holders.get(npu.logic_id, "free")
-            yield (
-                f"  {npu.logic_id:>3}  {npu.product:<12} {npu.health:<8} {memory:>18}  "
-                f"{used}{there}"
-            )
+    if snapshot.host_suspect:
+        yield f"  the host is suspected: {snapshot.host_suspect}; nothing is done about NPUs"
+    yield from (f"  {line}" for line in table(snapshot.npus, now) if snapshot.npus)

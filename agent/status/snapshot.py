@@ -8,9 +8,29 @@ import asyncio
 from dataclasses import dataclass
 
 from agent.errors import Failure
-from agent.model import Inventory, Phase
+from agent.model import (
+    DriverState,
+    FaultSeverity,
+    Inventory,
+    NpuFault,
+    NpuHealth,
+    NpuProcess,
+    NpuReadings,
+    Phase,
+)
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How an NPU was when something was decided about it."""
+
+    health: NpuHealth
+    reason: str
+    faults: tuple[NpuFault, ...]
+    readings: NpuReadings
+    processes: tuple[NpuProcess, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +41,63 @@ class EventView:
     instance: str  # empty: about the host or the agent
     kind: str
     message: str
+    npu: int | None = None  # logic id, where it is about one
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultView:
+    """A fault of an NPU and what it means; a code that is in no file has no name and no advice."""
+
+    code: str
+    level: str  # as in docs/npu-health.md
+    severity: FaultSeverity
+    text: str  # the driver's own words
+    name_en: str
+    name_zh: str
+    do_en: str
+    do_zh: str
+    since: float  # seconds since the epoch
+    present: bool  # by the latest look
+    counts: bool  # it is, or soon may be, a reason to act
+    one_off: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineView:
+    """Why no plan takes an NPU."""
+
+    reason: str
+    since: float  # seconds since the epoch
+    by: str  # "agent", or who
+    code: str  # of the fault; empty: a person wants it
+    release_after_s: float | None  # so long after its fault was last seen; None: by a person
+    release_at: float | None  # seconds since the epoch, when its fault is away already
+
+
+@dataclass(frozen=True, slots=True)
+class NpuView:
+    """An NPU: what the driver says, who has it, and what the agent makes of it."""
+
+    logic_id: int
+    card_id: int
+    chip_id: int
+    device: str
+    device_present: bool
+    product: str
+    health: NpuHealth
+    reason: str  # why `health` is unknown, or the chip is gone
+    memory_mib: int
+    memory_used_mib: int
+    bus_id: str
+    readings: NpuReadings
+    processes: tuple[NpuProcess, ...]
+    instance: str  # that has it; empty: none
+    level: str  # of the worst fault that counts
+    faults: tuple[FaultView, ...]
+    quarantine: QuarantineView | None
+    unfit: str  # why no plan takes it now; empty: one may
+    resets: int  # since it was last well
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +123,7 @@ class InstanceView:
     certificate: str = ""  # a copy of the PEM file that it shows; empty: plain HTTP
     restarts: int = 0  # engines started in place of one that had failed, ever
     restart_pending: bool = False  # the configuration has changed since its start
+    degraded: str = ""  # why it has fewer NPUs than it should; empty: it has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +141,43 @@ class Snapshot:
     broken: tuple[str, ...]  # profiles that cannot be used, and why
     events: tuple[EventView, ...]
     systemd_problem: Failure | None = None  # why units are not seen now: what is said may be old
+    npus: tuple[NpuView, ...] = ()
+    host_suspect: str = ""  # why nothing is done about NPUs now; empty: it is
+    faults_problem: tuple[str, ...] = ()  # files about faults that cannot be used, and why
 
     def instance(self, name: str) -> InstanceView | None:
         return next((one for one in self.instances if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class NpusAnswer:
+    """What `deepseekctl npus` shows."""
+
+    schema: int
+    at: float
+    driver: DriverState
+    detail: str
+    driver_version: str
+    source: str
+    read_at: float
+    host_suspect: str
+    npus: tuple[NpuView, ...]
+
+
+def npus_answer(snapshot: Snapshot) -> NpusAnswer:
+    """The part of `snapshot` that is about NPUs."""
+    inventory = snapshot.inventory
+    return NpusAnswer(
+        SCHEMA,
+        snapshot.at,
+        inventory.driver,
+        inventory.detail,
+        inventory.driver_version,
+        inventory.source,
+        inventory.read_at,
+        snapshot.host_suspect,
+        snapshot.npus,
+    )
 
 
 class Board:

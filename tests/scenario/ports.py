@@ -2,7 +2,7 @@
 """Doubles of ports for what is not under test: Podman, the machine, the places of files."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,8 @@ from agent.facts import (
     ProcessFacts,
 )
 from agent.host.files import RenderedFiles
-from agent.ports import FileKind
+from agent.model import ResetOutcome
+from agent.ports import FileKind, ResetOrder, ResetReport
 from tests.build import HEADS, IMAGE_ID, build_host
 
 
@@ -50,6 +51,28 @@ class FakePodman:
             if container in (one.name, one.container_id):
                 self.removed.append(one.name)
                 del self.containers[one.name]
+
+
+@dataclass
+class FakeNpuDriver:
+    """`ports.NpuDriver`; `on_reset` says what a reset comes to, `on_refresh` is asked for news."""
+
+    resets: list[ResetOrder] = field(default_factory=list)
+    refreshes: int = 0
+    on_reset: Callable[[ResetOrder], ResetReport] | None = None
+    on_refresh: Callable[[], None] | None = None
+
+    async def refresh(self) -> None:
+        self.refreshes += 1
+        if self.on_refresh is not None:
+            self.on_refresh()
+
+    async def reset(self, order: ResetOrder) -> ResetReport:
+        self.resets.append(order)
+        await asyncio.sleep(0.02)
+        if self.on_reset is None:
+            return ResetReport(ResetOutcome.REFUSED, "this host resets nothing")
+        return self.on_reset(order)
 
 
 @dataclass

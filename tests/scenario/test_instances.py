@@ -101,7 +101,7 @@ def test_npus_are_taken_before_the_start_that_takes_them_has_ended(
         other = agent.controller.roster.get("14b")
         assert other is not None
         other.state = replace(other.state, phase=Phase.STARTING)
-        (neighbor,) = agent.controller.request(record).neighbors
+        (neighbor,) = agent.controller.pilot.request(record).neighbors
         assert (neighbor.name, neighbor.npus) == ("14b", (3,))
 
     play(World(tmp_path, bus, profiles=("8b", "14b")), scenario)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent import exits
 from agent.action.start import Actions
+from agent.config.faults import NO_FAULTS, FaultCatalogue
 from agent.config.values import Config, Mode, Profile
 from agent.control.controller import Controller
 from agent.control.memory import Memory
@@ -35,7 +36,7 @@ from tests.build import LIMITS, build_config, build_container, build_inventory, 
 from tests.fakes.bus import PrivateBus
 from tests.fakes.systemd import FakeSystemd, Job
 from tests.scenario.endpoint import Endpoint
-from tests.scenario.ports import FakeMachine, FakePayloads, FakePodman, RootedFiles
+from tests.scenario.ports import FakeMachine, FakeNpuDriver, FakePayloads, FakePodman, RootedFiles
 
 ACTING = ("StartUnit", "StopUnit", "ResetFailedUnit", "Reload")
 BOOT = "0d7e5a52-7b1a-4f0e-8a3c-3b1f3f6f2a11"
@@ -55,8 +56,10 @@ class World:
     payloads: FakePayloads = field(default_factory=FakePayloads)
     memory: Memory = field(default_factory=Memory)
     inventory: Inventory = field(default_factory=build_inventory)
+    npud: FakeNpuDriver = field(default_factory=FakeNpuDriver)
     loads: bool = True  # an engine's port opens when its container has started
     mode: Mode = Mode.ACT
+    faults: FaultCatalogue = NO_FAULTS
 
     def __post_init__(self) -> None:
         self.files = RootedFiles(self.folder / "root")
@@ -82,7 +85,7 @@ class World:
 
     def config(self, **changes: object) -> Config:
         profiles = tuple(self.profile(name) for name in self.profiles)
-        config = build_config(*profiles, mode=self.mode, limits=QUICK)
+        config = build_config(*profiles, mode=self.mode, limits=QUICK, faults=self.faults)
         return replace(config, **changes)  # type: ignore[arg-type]
 
     def profile(self, name: str) -> Profile:
@@ -247,6 +250,7 @@ class Agent:
         controller = Controller(
             world.config(),
             actions,
+            world.npud,
             units,
             probe,
             lambda snapshot: None,
@@ -271,7 +275,7 @@ class Agent:
         ]
         await watcher.began.wait()
         controller.put(InventorySeen(world.inventory))
-        await until(lambda: controller.inventory is world.inventory)
+        await until(lambda: controller.desk.inventory is world.inventory)
         return cls(world, controller, requests, units, server, listener, tasks)
 
     async def end(self) -> None:

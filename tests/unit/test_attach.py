@@ -13,13 +13,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.errors import Code, ConfigError, Failure
+from agent.errors import Code, Failure
 from agent.model import Phase
 from agent.notify import notify, watchdog_interval_s
 from agent.status.peer import SocketServer
 from agent.status.server import AttachLine, build_app
 from agent.status.snapshot import Board
 from tests.build import build_snapshot, build_view
+from tests.fakes.control import FakeControl
 from tests.unit.conftest import DEADLINE_S, Connection, FakeAgent
 
 TREE = Path(__file__).resolve().parents[2]
@@ -486,27 +487,6 @@ def test_a_status_that_was_lost_is_told_again(
 # --- with the real server ------------------------------------------------------------------------
 
 
-class Control:
-    """Refuses all but one instance, as `Requests` does."""
-
-    def __init__(self) -> None:
-        self.attached: list[str] = []
-
-    async def attach(self, instance: str, resumed: bool) -> None:
-        if instance != "8b":
-            raise ConfigError(Code.INSTANCE_UNKNOWN, f"cannot serve {instance}: no profile", "look")
-        self.attached.append(instance)
-
-    async def restart(self, instance: str) -> None:
-        raise NotImplementedError
-
-    async def render(self, instance: str) -> str:
-        raise NotImplementedError
-
-    def start_wait_s(self) -> float:
-        return 1800.0
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may attach")
 @pytest.mark.parametrize(("code", "status"), [(Code.IMAGE_MISSING, 69), (Code.CONFIG_INVALID, 78)])
 def test_with_the_real_server(tmp_path: Path, systemd: Systemd, code: Code, status: int) -> None:
@@ -514,7 +494,7 @@ def test_with_the_real_server(tmp_path: Path, systemd: Systemd, code: Code, stat
 
     async def serve() -> None:
         view = build_view(Phase.LOADING, status="loading the model, 1 s")
-        board, control = Board(build_snapshot(view)), Control()
+        board, control = Board(build_snapshot(view)), FakeControl()
         server = SocketServer(build_app(board, control))
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(agent.path))
@@ -522,7 +502,7 @@ def test_with_the_real_server(tmp_path: Path, systemd: Systemd, code: Code, stat
         running = Attach(agent, systemd)
         try:
             assert await asyncio.to_thread(systemd.next) == "STATUS=loading the model, 1 s"
-            assert control.attached == ["8b"]
+            assert control.asked == [("attach", "8b")]
             board.put(build_snapshot(build_view(Phase.SERVING, status="serving")))
             assert await asyncio.to_thread(systemd.next) == "READY=1"
             failure = Failure(code, "cannot run it")

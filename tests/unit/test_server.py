@@ -12,19 +12,20 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.errors import AgentError, Code, ConfigError, Failure
+from agent.errors import AgentError, Code, Failure
 from agent.model import NpuProcess, Phase
 from agent.status.client import AgentClient
 from agent.status.peer import SocketServer
 from agent.status.server import GROUP, build_app
 from agent.status.snapshot import Board, EventView
 from tests.build import build_inventory, build_npu, build_snapshot, build_view
+from tests.fakes.control import FakeControl
 from tests.scenario.clock import run, skip
 from tests.scenario.settled import settled
 
@@ -32,27 +33,6 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as
 NOBODY = 65534
 HELD = Failure(Code.IMAGE_MISSING, "cannot run x: the image is not there", "podman pull x")
 BROKEN = Failure(Code.CONFIG_INVALID, "cannot use 8b.toml: port: too big", "correct it")
-
-
-@dataclass
-class FakeControl:
-    """`status.server.Control`; knows one instance."""
-
-    asked: list[tuple[str, str]] = field(default_factory=list)
-
-    async def attach(self, instance: str, resumed: bool) -> None:
-        self._take("attach again" if resumed else "attach", instance)
-
-    async def restart(self, instance: str) -> None:
-        self._take("restart", instance)
-
-    def start_wait_s(self) -> float:
-        return 1800.0
-
-    def _take(self, what: str, instance: str) -> None:
-        self.asked.append((what, instance))
-        if instance != "8b":
-            raise ConfigError(Code.INSTANCE_UNKNOWN, f"cannot serve {instance}: no", "write it")
 
 
 @dataclass

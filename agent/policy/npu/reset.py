@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope
-from agent.model import Npu, NpuHealth, ProductLine, product_line
+from agent.model import Npu, NpuHealth, ProductLine, ResetOutcome, product_line
 from agent.policy.npu.state import (
     CARD_DROP,
     Fleet,
@@ -14,7 +14,6 @@ from agent.policy.npu.state import (
     Reset,
     ResetEnded,
     ResetNpus,
-    ResetOutcome,
     Rules,
 )
 
@@ -108,14 +107,15 @@ def _begin(
     fleet: Fleet, state: NpuState, ring: tuple[int, ...], at: float, rules: Rules
 ) -> tuple[Fleet, ResetNpus]:
     """It is a try for each of the ring that needs it."""
-    words = ", ".join(fault.code for fault in rules.in_force(state))
+    codes = tuple(fault.code for fault in rules.in_force(state))
     for logic_id in ring:
         mate = fleet.of(logic_id)
         if wants_reset(mate, rules):
             fleet = fleet.with_npu(replace(mate, tries=mate.tries + 1))
     fleet = replace(fleet, reset=Reset(ring, at), settling=ring)
     number = f"try {state.tries + 1} of {TRIES}"
-    return fleet, ResetNpus(ring, f"NPU {state.logic_id}: {words}, {number}")
+    reason = f"NPU {state.logic_id}: {', '.join(codes)}, {number}"
+    return fleet, ResetNpus(ring, reason, state.logic_id, codes)
 
 
 def end_reset(fleet: Fleet, event: ResetEnded, at: float) -> Fleet:
