@@ -22,7 +22,9 @@ TOOLS = {
     "rpm": "rpm",
     "rpmbuild": "rpm",
     "createrepo_c": "createrepo-c",
+    "cc": "gcc",
 }
+C_HEADER = Path("/usr/include/stdlib.h")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 TRIXIE_KEYS = Path("/usr/share/keyrings/debian-archive-trixie-automatic.gpg")
 LISTS = Path("/var/lib/apt/lists")
@@ -37,6 +39,8 @@ def list_missing_packages() -> list[str]:
     missing = {package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     if not TRIXIE_KEYS.exists():
         missing.add("debian-archive-keyring")
+    if not C_HEADER.exists():
+        missing.add("libc6-dev")
     return sorted(missing)
 
 

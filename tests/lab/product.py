@@ -59,10 +59,10 @@ def create_host(flavour: Flavour, name: str, folder: Path, *, detached: bool = F
     return host
 
 
-def supply(host: LabHost, npus: int = 8) -> None:
+def supply(host: LabHost, npus: int = 8, *, libdcmi: bool = True) -> None:
     """What stands on the server before ours comes: driver and NPUs, image, model."""
-    make_npus(host, npus, at_boot=True)
-    make_npus(host, npus)
+    make_npus(host, npus, at_boot=True, libdcmi=libdcmi)
+    make_npus(host, npus, libdcmi=libdcmi)
     add_engine_image(host)
     add_model(host)
 
