@@ -230,9 +230,9 @@ class Controller:
 
     def _take_inventory(self, inventory: Inventory) -> None:
         before, self.desk.inventory = self.desk.inventory, inventory
-        if usable(before) != usable(inventory):
+        if say_inventory(before) != say_inventory(inventory):
             self._events.note("", "npus", say_inventory(inventory))
-        elif processes(before) == processes(inventory):
+        if usable(before) == usable(inventory) and processes(before) == processes(inventory):
             return
         self.pilot.feed_all(CauseChanged())
 

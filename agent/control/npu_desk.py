@@ -168,7 +168,7 @@ class NpuDesk:
 
     def _reset(self, decision: ResetNpus) -> None:
         if decision.npus not in self._busy:
-            words = f"{_numbers(decision.npus)} reset for {decision.reason}"
+            words = f"{_numbers(decision.npus)} is reset: {decision.reason}"
             self._events.note_npu(self._seen(decision.logic_id), "npu-reset", words)
         self._orders.reset(decision)
 

@@ -10,7 +10,7 @@ from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope, SubHealth
 from agent.model import DriverState, FaultSeverity, NpuFault, NpuHealth, Phase, ResetOutcome
 from agent.policy.npu.decide import level_of
-from agent.policy.npu.reset import COOL_DOWN_S, LOST_S, TRIES
+from agent.policy.npu.reset import BUSY_AGAIN_MAX_S, COOL_DOWN_S, LOST_S, TRIES
 from agent.policy.npu.state import (
     ClearAsked,
     HostCleared,
@@ -602,9 +602,24 @@ def test_what_could_not_begin_is_no_try() -> None:
         assert host.npu(0).tries == 1
         host.reset_ends(ResetOutcome.BUSY)
         assert host.npu(0).tries == 0
-        host.later(COOL_DOWN_S)
+        host.later(BUSY_AGAIN_MAX_S)
         assert resets(host) == [(0,)]
     assert not host.is_aside(0)
+
+
+def test_a_busy_chip_is_asked_for_soon_and_then_less_and_less() -> None:
+    """What has it is most often an engine on its way down; after a reset the pause is as ever."""
+    host = Host.of(4)
+    host.break_(0, NPU)
+    for wait_s in (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+        host.reset_ends(ResetOutcome.BUSY)
+        host.later(wait_s - 0.1)
+        assert resets(host) == []
+        host.later(0.1)
+        assert resets(host) == [(0,)]
+    host.reset_ends(ResetOutcome.FAILED)
+    host.later(COOL_DOWN_S - 0.1)
+    assert resets(host) == []
 
 
 def test_what_is_refused_is_not_asked_again() -> None:

@@ -19,6 +19,8 @@ from agent.policy.npu.state import (
 
 TRIES = 4
 COOL_DOWN_S = 30.0  # between two resets, as the peer does it
+BUSY_AGAIN_S = 2.0  # what uses the chip is most often an engine on its way down; twice as long ...
+BUSY_AGAIN_MAX_S = 60.0  # ... each time, up to this
 SETTLE_S = COOL_DOWN_S  # so long a chip that was reset may still look ill
 # npud waits 150 s for the boot status and tells how it ended; when that never comes, it is over.
 LOST_S = 600.0
@@ -70,7 +72,7 @@ def _same_card(fleet: Fleet, logic_id: int, npu: Npu) -> bool:
 def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpus | None]:
     """One reset at a time, of what nothing uses."""
     ended_at = fleet.reset_ended_at
-    if fleet.reset is not None or (ended_at is not None and at < ended_at + COOL_DOWN_S):
+    if fleet.reset is not None or (ended_at is not None and at < ended_at + _pause_s(fleet)):
         return fleet, None
     for state in fleet.npus:
         if wants_reset(state, rules) and state.tries < TRIES and state.npu is not None:
@@ -78,6 +80,12 @@ def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpu
             if is_idle(fleet, ring):
                 return _begin(fleet, state, ring, at, rules)
     return fleet, None
+
+
+def _pause_s(fleet: Fleet) -> float:
+    if not fleet.busy:
+        return COOL_DOWN_S
+    return min(BUSY_AGAIN_MAX_S, BUSY_AGAIN_S * 2.0 ** min(fleet.busy - 1, 10))
 
 
 def wants_reset(state: NpuState, rules: Rules) -> bool:
@@ -114,7 +122,7 @@ def _begin(
             fleet = fleet.with_npu(replace(mate, tries=mate.tries + 1))
     fleet = replace(fleet, reset=Reset(ring, at), settling=ring)
     number = f"try {state.tries + 1} of {TRIES}"
-    reason = f"NPU {state.logic_id}: {', '.join(codes)}, {number}"
+    reason = f"{', '.join(codes)} of NPU {state.logic_id}, {number}"
     return fleet, ResetNpus(ring, reason, state.logic_id, codes)
 
 
@@ -123,7 +131,8 @@ def end_reset(fleet: Fleet, event: ResetEnded, at: float) -> Fleet:
     reset = fleet.reset
     if reset is None or set(reset.npus) != set(event.npus):
         return fleet  # of the agent before this one, or given up already
-    fleet = replace(fleet, reset=None, reset_ended_at=at)
+    busy = fleet.busy + 1 if event.outcome is ResetOutcome.BUSY else 0
+    fleet = replace(fleet, reset=None, reset_ended_at=at, busy=busy)
     if event.outcome not in (ResetOutcome.BUSY, ResetOutcome.REFUSED):
         return fleet
     for logic_id in reset.npus:

@@ -105,6 +105,7 @@ class Fleet:
     reset: Reset | None = None
     settling: tuple[int, ...] = ()  # those that were reset last
     reset_ended_at: float | None = None
+    busy: int = 0  # resets in a row that could not be done, because something used the chip
     suspect: str = ""  # why it is the host, and not its NPUs, that is not trusted
     base: float = 0.0  # counted seconds at 0 of the monotonic clock
 
