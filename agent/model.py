@@ -147,6 +147,15 @@ class Inventory:
     board_id: int | None = None
 
 
+class ResetOutcome(StrEnum):
+    """How a reset of NPUs went, by npud."""
+
+    OK = "ok"  # the chips have booted
+    FAILED = "failed"
+    BUSY = "busy"  # something uses the chip after all: nothing was done
+    REFUSED = "refused"  # the product or the host does not allow it: it never will
+
+
 @dataclass(frozen=True, slots=True)
 class Unfit:
     """An NPU that no plan may choose."""

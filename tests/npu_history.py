@@ -23,6 +23,7 @@ from agent.model import (
     NpuProcess,
     Phase,
     ProductLine,
+    ResetOutcome,
 )
 from agent.plan.holders import Holder
 from agent.plan.npus import Demand, choose_npus
@@ -40,7 +41,6 @@ from agent.policy.npu.state import (
     Release,
     ResetEnded,
     ResetNpus,
-    ResetOutcome,
     SetAside,
     StopInstance,
 )

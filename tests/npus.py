@@ -20,6 +20,7 @@ from agent.model import (
     NpuHealth,
     NpuProcess,
     Phase,
+    ResetOutcome,
     Unfit,
 )
 from agent.policy.npu.decide import decide_npus, unfit
@@ -32,7 +33,6 @@ from agent.policy.npu.state import (
     NpuState,
     NpuTick,
     ResetEnded,
-    ResetOutcome,
     Rules,
 )
 from tests.build import NPU_SETTINGS, build_inventory, build_npu

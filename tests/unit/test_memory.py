@@ -17,7 +17,7 @@ from agent.control.memory import (
 )
 from agent.control.record import Record
 from agent.errors import Code, Failure
-from agent.model import Phase
+from agent.model import Phase, ResetOutcome
 from agent.policy.npu.kept import FleetMemory, NpuMemory, recall_fleet, remember_fleet
 from agent.policy.npu.reset import COOL_DOWN_S
 from agent.policy.npu.state import (
@@ -27,7 +27,6 @@ from agent.policy.npu.state import (
     QuarantineAsked,
     Release,
     ResetNpus,
-    ResetOutcome,
 )
 from agent.policy.state import InstanceState
 from tests.build import LIMITS, build_profile

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope, SubHealth
-from agent.model import DriverState, FaultSeverity, NpuFault, NpuHealth, Phase
+from agent.model import DriverState, FaultSeverity, NpuFault, NpuHealth, Phase, ResetOutcome
 from agent.policy.npu.decide import level_of
 from agent.policy.npu.reset import COOL_DOWN_S, LOST_S, TRIES
 from agent.policy.npu.state import (
@@ -20,7 +20,6 @@ from agent.policy.npu.state import (
     Release,
     ResetEnded,
     ResetNpus,
-    ResetOutcome,
     SetAside,
     StopInstance,
     SuspectHost,

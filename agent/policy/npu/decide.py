@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from agent.config.faults import FaultLevel
-from agent.model import DriverState, Unfit
+from agent.model import DriverState, ResetOutcome, Unfit
 from agent.policy.npu.act import act, count_reset
 from agent.policy.npu.breaker import trust_again, watch_host
 from agent.policy.npu.follow import follow, is_known, is_settling
@@ -35,7 +35,6 @@ from agent.policy.npu.state import (
     QuarantineAsked,
     Release,
     ResetEnded,
-    ResetOutcome,
     Rules,
     SetAside,
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope
-from agent.model import Npu, NpuHealth, ProductLine, product_line
+from agent.model import Npu, NpuHealth, ProductLine, ResetOutcome, product_line
 from agent.policy.npu.state import (
     CARD_DROP,
     Fleet,
@@ -14,7 +14,6 @@ from agent.policy.npu.state import (
     Reset,
     ResetEnded,
     ResetNpus,
-    ResetOutcome,
     Rules,
 )
 

@@ -8,11 +8,10 @@ by years releases nothing and sets nothing aside.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from agent.config.faults import FaultCatalogue, FaultLevel
 from agent.config.values import NpuSettings, SubHealth
-from agent.model import FaultSeverity, Inventory, Npu, NpuFault, Phase
+from agent.model import FaultSeverity, Inventory, Npu, NpuFault, Phase, ResetOutcome
 
 CARD_DROP = "40F84E00"  # as MindCluster calls a chip that does not answer any more
 AGENT = "agent"
@@ -162,13 +161,6 @@ class NpusSeen:
     inventory: Inventory
     holdings: tuple[Holding, ...]
     others: frozenset[int] = frozenset()
-
-
-class ResetOutcome(StrEnum):
-    OK = "ok"
-    FAILED = "failed"
-    BUSY = "busy"  # something uses the chip after all: nothing was done
-    REFUSED = "refused"  # the product or the host does not allow it: it never will
 
 
 @dataclass(frozen=True, slots=True)
