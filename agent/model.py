@@ -148,9 +148,9 @@ class Inventory:
 
 
 class ResetOutcome(StrEnum):
-    """How the reset of an NPU ended."""
+    """How a reset of NPUs went."""
 
-    OK = "ok"
+    OK = "ok"  # the chips have booted
     FAILED = "failed"
     BUSY = "busy"  # nothing was done: something uses the chip after all, or its fault is gone
     REFUSED = "refused"  # the product or the host does not allow it: it never will

@@ -18,7 +18,8 @@ from agent.npud.dcmi_source import Dcmi
 from agent.npud.devices import IsDevice, is_character_device
 from agent.npud.log import Log
 from agent.npud.server import SocketTaken
-from agent.npud.source import PLACES, NpuSmi
+from agent.npud.smi_run import PLACES
+from agent.npud.smi_source import NpuSmi
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

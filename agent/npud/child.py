@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A short-lived program whose answer is wanted, and that may hang for ever: argv in, text out.
 
+Some ask questions first; what they are to be answered goes in at their start.
+
 Never blocks: the loop reads when there is something to read, and asks for the end on SIGCHLD.
 posix_spawn instead of subprocess, which alone would cost 0.7 MiB of resident memory.
 """
@@ -26,15 +28,19 @@ def kill_group(pid: int) -> None:
 class Child:
     """One run. Raises OSError when the program cannot be started at all."""
 
-    def __init__(self, argv: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: tuple[str, ...], environment: Mapping[str, str], answers: bytes = b""
+    ) -> None:
+        stdin = _holding(answers)
         read_end, write_end = os.pipe()
         try:
-            self.pid = _spawn(argv, environment, write_end)
+            self.pid = _spawn(argv, environment, stdin, write_end)
         except OSError:
             os.close(read_end)
             raise
         finally:
             os.close(write_end)
+            os.close(stdin)
         os.set_blocking(read_end, False)
         self.fd = read_end  # -1 once closed
         self.ended = False
@@ -75,13 +81,23 @@ class Child:
             self.fd = -1
 
 
-def _spawn(argv: tuple[str, ...], environment: Mapping[str, str], stdout: int) -> int:
+def _holding(answers: bytes) -> int:
+    """A file to be read: the answers (far fewer than a pipe holds), then its end."""
+    if not answers:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    read_end, write_end = os.pipe()
+    os.write(write_end, answers)
+    os.close(write_end)
+    return read_end
+
+
+def _spawn(argv: tuple[str, ...], environment: Mapping[str, str], stdin: int, stdout: int) -> int:
     return os.posix_spawn(
         argv[0],
         argv,
         environment,
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, stdin, 0),
             (os.POSIX_SPAWN_DUP2, stdout, 1),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from selectors import DefaultSelector
 
-from agent.model import DriverState, Inventory
+from agent.model import DriverState, Inventory, ResetOutcome
 from agent.notify import notify, watchdog_interval_s
 from agent.npud.devices import Devices, IsDevice
 from agent.npud.inventory import (
@@ -182,13 +182,15 @@ class Daemon:
                 pause_over_at = self._refreshed_at + REFRESH_PAUSE_S
                 self._refresh_at = min(self._refresh_at, max(self._now(), pause_over_at))
             case Reset(logic_id):
-                self._log.info("reset asked for", logic_id=logic_id)
+                self._log.info("reset asked for", logic_id=logic_id, ring=request.ring)
 
-                def told(ok: bool, detail: str) -> None:
-                    self._log.info("reset ended", logic_id=logic_id, ok=ok, detail=detail)
-                    answer(reset_message(logic_id, ok, detail))
+                def told(outcome: ResetOutcome, detail: str) -> None:
+                    self._log.info(
+                        "reset ended", logic_id=logic_id, outcome=outcome.value, detail=detail
+                    )
+                    answer(reset_message(logic_id, outcome, detail))
 
-                self._source.reset(logic_id, told, self._now())
+                self._source.reset(request, told, self._now())
 
     def _look(self, devices: Devices) -> None:
         """Put the picture together anew, and tell everybody if it is another one."""

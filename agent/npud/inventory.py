@@ -6,7 +6,15 @@ a status line or a message goes out. Pure: touches nothing.
 import json
 from dataclasses import asdict, replace
 
-from agent.model import DriverState, Inventory, Npu, NpuHealth, NpuProcess, NpuReadings
+from agent.model import (
+    DriverState,
+    Inventory,
+    Npu,
+    NpuHealth,
+    NpuProcess,
+    NpuReadings,
+    ResetOutcome,
+)
 from agent.npud.devices import CHIP, Devices
 from agent.npud.npu_smi import NOT_LOADED, ChipKey, ChipName, ChipState, Table
 
@@ -184,9 +192,9 @@ def heartbeat_message(sequence: int) -> bytes:
     return _line({"schema": SCHEMA, "type": "heartbeat", "sequence": sequence})
 
 
-def reset_message(logic_id: int, ok: bool, detail: str) -> bytes:
+def reset_message(logic_id: int, outcome: ResetOutcome, detail: str) -> bytes:
     """To the client that asked for it."""
-    told = {"logic_id": logic_id, "ok": ok, "detail": detail}
+    told = {"logic_id": logic_id, "outcome": outcome, "detail": detail}
     return _line({"schema": SCHEMA, "type": "reset", **told})
 
 

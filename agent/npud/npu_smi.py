@@ -68,6 +68,7 @@ class Table:
     version: str
     chips: dict[ChipKey, ChipState]
     processes: dict[ChipKey, tuple[NpuProcess, ...]]
+    has_processes: bool = True  # it says which there are, be it none
 
 
 def parse_refusal(text: str) -> str:
@@ -137,6 +138,7 @@ def parse_table(text: str) -> Table | None:
         version=version.group(1)[:MAX_TEXT] if version else "",
         chips=reader.chips,
         processes={key: tuple(rows) for key, rows in reader.processes.items()},
+        has_processes=reader.has_processes,
     )
 
 
@@ -184,6 +186,10 @@ class _TableReader:
     @property
     def understood(self) -> bool:
         return self._upper is not None and self._lower is not None
+
+    @property
+    def has_processes(self) -> bool:
+        return self._process is not None
 
     def read(self, line: str) -> None:
         line = line.strip()

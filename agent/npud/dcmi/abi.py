@@ -29,6 +29,7 @@ TEXT_BYTES = 256
 ALL = -1  # card and device of a subscription
 
 OK = 0
+NOT_PERMITTED = -8002
 NOT_LOADED = -8005
 DROPPED = -8012
 OCCUPIED = -8020
@@ -75,6 +76,21 @@ class ChipInfo(Structure):  # 74, 81: the second version has npu_name behind the
         ("chip_ver", c_char * 32),
         ("aicore_cnt", c_uint),
         ("npu_name", c_char * 32),
+        ("spare", c_ubyte * 64),
+    )
+
+
+class PcieInfo(Structure):  # 99
+    _fields_ = (
+        ("venderid", c_uint),
+        ("subvenderid", c_uint),
+        ("deviceid", c_uint),
+        ("subdeviceid", c_uint),
+        ("domain", c_int),
+        ("bdf_busid", c_uint),
+        ("bdf_deviceid", c_uint),
+        ("bdf_funcid", c_uint),
+        ("reserve", c_ubyte * 32),
         ("spare", c_ubyte * 64),
     )
 
@@ -182,6 +198,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "get_device_chip_info": (c_int, c_int, c_void_p),  # 2015
     "get_device_chip_info_v2": (c_int, c_int, c_void_p),  # 2017
     "get_device_board_info": (c_int, c_int, c_void_p),
+    "get_device_pcie_info_v2": (c_int, c_int, c_void_p),
     "get_device_power_info": (c_int, c_int, _INT),  # 2027
     "get_device_health": (c_int, c_int, _UINT),  # 2041
     "get_device_errorcode_v2": (c_int, c_int, _INT, _UINT, c_uint),  # 2043

@@ -5,7 +5,11 @@ from dataclasses import dataclass, replace
 
 from agent.model import Npu, NpuFault, NpuHealth, NpuReadings
 from agent.npud.dcmi.abi import DROPPED, name_of_code
-from agent.npud.dcmi.link import ChipKey, Details, State
+from agent.npud.dcmi.messages import (
+    ChipKey,
+    Details,
+    State,
+)
 from agent.npud.inventory import unknown_npu
 
 _HEALTHS = (NpuHealth.OK, NpuHealth.WARNING, NpuHealth.ALARM, NpuHealth.CRITICAL)
@@ -40,6 +44,7 @@ def npu_of(chip: Chip, faults: tuple[NpuFault, ...], left_out: str) -> Npu:
     return replace(
         npu,
         product=chip.details.product,
+        bus_id=chip.details.bus_id,
         memory_mib=chip.details.memory_mib,
         memory_used_mib=chip.details.memory_used_mib,
         processes=chip.details.processes,

@@ -8,7 +8,11 @@ may answer by now, and without events the states of all, again and again.
 from collections.abc import Callable, Collection
 
 from agent.npud.dcmi.left_out import LeftOut
-from agent.npud.dcmi.link import ChipKey, Look, Request
+from agent.npud.dcmi.messages import (
+    ChipKey,
+    Look,
+    Request,
+)
 
 STATES_EVERY_S = 2.0  # where there are no events
 

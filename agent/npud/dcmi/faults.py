@@ -8,7 +8,9 @@ stays, with the moment it was raised, until an event says that it is over or a q
 from dataclasses import dataclass, replace
 
 from agent.model import FaultSeverity, NpuFault
-from agent.npud.dcmi.link import FaultTold
+from agent.npud.dcmi.messages import (
+    FaultTold,
+)
 
 ONE_OFF_KEPT_S = 60.0
 # A query this soon after an event may have been answered before the driver's books were right.
@@ -48,7 +50,7 @@ class Faults:
 
     def take_event(self, event: FaultTold, now: float, clock: float) -> None:
         """`now` is monotonic, `clock` is the time of day."""
-        code = _name(event.code)
+        code = name_of_fault(event.code)
         kept = self._kept.setdefault(event.logic_id, {})
         if event.assertion not in (OVER, RAISED, ONE_OFF):
             return
@@ -81,7 +83,7 @@ class Faults:
         self, logic_id: int, codes: tuple[tuple[int, str], ...], asked_at: float, clock: float
     ) -> None:
         kept = self._kept.setdefault(logic_id, {})
-        told = {_name(code): text for code, text in codes}
+        told = {name_of_fault(code): text for code, text in codes}
         for code in list(kept):
             stays = kept[code].fault.one_off or self._stands(logic_id, code, asked_at)
             if code not in told and not stays:
@@ -125,7 +127,7 @@ class Faults:
         return self._told_at.get((logic_id, code), float("-inf")) > asked_at - EVENT_STANDS_S
 
 
-def _name(code: int) -> str:
+def name_of_fault(code: int) -> str:
     return f"{code & 0xFFFFFFFF:08X}"
 
 

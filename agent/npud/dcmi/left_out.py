@@ -8,10 +8,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from agent.npud.dcmi.calls import Call
-from agent.npud.dcmi.link import ChipKey
+from agent.npud.dcmi.messages import ChipKey
+from agent.npud.source import RESET_UNDER_WAY
 
 RETRY_S, MAX_RETRY_S = 10.0, 60.0  # a chip whose call hung
-RESET = "reset under way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,24 @@ class LeftOut:
         return one.reason if one else ""
 
     def hangs(self, key: ChipKey, call: Call, now: float) -> None:
+        """What is being reset hangs for that reason, and is asked when it has ended."""
+        if self.is_under_reset(key):
+            return
         before = self._ones.get(key)
         tries = before.tries + 1 if before else 1
         pause_s = min(RETRY_S * 2.0 ** min(tries - 1, 8), MAX_RETRY_S)
         self._ones[key] = _One(f"probe hangs: {call.name}", tries, now + pause_s)
 
-    def is_reset(self, key: ChipKey) -> None:
-        self._ones[key] = _One(RESET, 0, float("inf"))
+    def reset_begins(self, ring: Collection[ChipKey]) -> None:
+        for key in ring:
+            self._ones[key] = _One(RESET_UNDER_WAY, 0, float("inf"))
 
-    def reset_ended(self, key: ChipKey) -> None:
-        self._ones.pop(key, None)
+    def reset_ends(self, ring: Collection[ChipKey]) -> None:
+        for key in ring:
+            self._ones.pop(key, None)
+
+    def is_under_reset(self, key: ChipKey) -> bool:
+        return key in self._ones and not self._ones[key].tries
 
     def answer(self, keys: Collection[ChipKey]) -> None:
         """They were asked, and none hung."""
@@ -53,7 +61,7 @@ class LeftOut:
 
     def may_answer(self, key: ChipKey, now: float) -> None:
         """What hung on it has ended: the driver lets go at last."""
-        if key in self._ones:
+        if key in self._ones and self._ones[key].tries:
             self._ones[key] = replace(self._ones[key], retry_at=now)
 
     def retry(self, now: float, held: Collection[ChipKey]) -> ChipKey | None:
@@ -66,4 +74,5 @@ class LeftOut:
         return min(times, default=float("inf"))
 
     def forget(self) -> None:
-        self._ones.clear()
+        """All but what is being reset: that goes on."""
+        self._ones = {key: one for key, one in self._ones.items() if not one.tries}

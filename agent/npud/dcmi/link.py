@@ -1,130 +1,49 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""What npud and its worker say to each other: values in, one JSON line each out, and back.
+"""Messages between npud and its workers: values in, one JSON line each out, and back.
 
 Nothing that arrives is believed: the worker has a vendor's library in its memory.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 
-from agent.model import MAX_LOGIC_ID, NpuProcess, NpuReadings
+from agent.model import MAX_LOGIC_ID, NpuProcess, NpuReadings, ResetOutcome
+from agent.npud.dcmi.messages import (
+    ChipKey,
+    Details,
+    Done,
+    FaultTold,
+    Listed,
+    Look,
+    Refused,
+    Request,
+    ResetEnded,
+    ResetOrder,
+    Started,
+    State,
+    Told,
+    Unusable,
+)
 
-MAX_LINE = 128 * 1024  # 128 codes with 256 characters each are a third of it
+MAX_LINE = 128 * 1024  # 128 codes with 255 bytes of text each are less, however it is escaped
 MAX_LIST = 256
-
-ChipKey = tuple[int, int]  # card, chip; chip -1: the card as a whole
+MAX_INTEGER = 2**63  # what a client of npud's takes
 
 
 class Garbage(Exception):
     """It is no message of a worker."""
 
 
-class Look(StrEnum):
-    """How closely."""
-
-    ALL = "all"  # which chips there are, and everything about each
-    CHIP = "chip"  # everything about one
-    STATES = "states"  # health and codes of all that are known
-    RESET = "reset"  # of one chip, in a process of its own
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    look: Look
-    chip: ChipKey = (-1, -1)
-    leave_out: tuple[ChipKey, ...] = ()
-
-
-# --- what a worker says --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """libdcmi is there and the driver answers."""
-
-    subscribed: bool
-    detail: str  # why not
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """libdcmi was called, and says why it cannot do anything at all."""
-
-    call: str
-    code: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """There is no libdcmi, or it does not know this kind of NPU: npu-smi has to do."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Card, chip, logic id of every NPU."""
-
-    chips: tuple[tuple[int, int, int], ...]
-    driver_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Health and codes of one chip."""
-
-    chip: ChipKey
-    health: int | None  # None: `code` says why
-    code: int
-    faults: tuple[tuple[int, str], ...] | None  # error code and text; None: not told
-    asked_at: float  # CLOCK_MONOTONIC, before the codes were asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """All else about one chip; comes right after its State."""
-
-    chip: ChipKey
-    product: str
-    memory_mib: int
-    memory_used_mib: int
-    board_id: int | None
-    processes: tuple[NpuProcess, ...]
-    readings: NpuReadings
-
-
-@dataclass(frozen=True, slots=True)
-class FaultTold:
-    """A fault event."""
-
-    code: int
-    logic_id: int
-    severity: int
-    assertion: int
-    raised_ms: int
-    text: str
-    came_at: float  # CLOCK_MONOTONIC
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The request is answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResetEnded:
-    ok: bool
-    detail: str
-
-
-Told = Started | Refused | Unusable | Listed | State | Details | FaultTold | Done | ResetEnded
-
-
-def encode(message: Told | Request) -> bytes:
+def encode(message: Told | Request | ResetOrder) -> bytes:
     line = {"type": type(message).__name__, **asdict(message)}
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def clean(raw: bytes | str) -> str:
+    """One printable line, whatever a driver says; never more bytes than it has said."""
+    text = raw.decode("utf-8", "replace").replace("\ufffd", "?") if isinstance(raw, bytes) else raw
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def decode(data: bytes) -> Told:
@@ -136,15 +55,19 @@ def decode(data: bytes) -> Told:
         raise Garbage(f"{type(error).__name__}: {error}") from error
 
 
-def decode_request(data: bytes) -> Request:
+def decode_request(data: bytes) -> Request | ResetOrder:
+    """From npud: that is believed."""
     line = json.loads(data)
-    leave_out = tuple((card, chip) for card, chip in line["leave_out"])
-    card, chip = line["chip"]
-    return Request(Look(line["look"]), (card, chip), leave_out)
+    if line.pop("type") == ResetOrder.__name__:
+        line["ring"] = tuple(_chip(key) for key in line["ring"])
+        line["through"], line["codes"] = _chip(line["through"]), tuple(line["codes"])
+        return ResetOrder(**{**line, "chip": _chip(line["chip"])})
+    leave_out = tuple(_chip(key) for key in line["leave_out"])
+    return Request(Look(line["look"]), _chip(line["chip"]), leave_out)
 
 
 def _int(value: object) -> int:
-    if type(value) is not int:
+    if type(value) is not int or not -MAX_INTEGER <= value < MAX_INTEGER:
         raise TypeError(f"{value!r:.40} is no integer")
     return value
 
@@ -152,6 +75,8 @@ def _int(value: object) -> int:
 def _float(value: object) -> float:
     if type(value) is not float and type(value) is not int:
         raise TypeError(f"{value!r:.40} is no number")
+    if not -MAX_INTEGER <= value < MAX_INTEGER:  # nor is NaN
+        raise ValueError(f"{value!r:.40} is no finite number")
     return float(value)
 
 
@@ -162,7 +87,7 @@ def _bool(value: object) -> bool:
 
 
 def _text(value: object) -> str:
-    if type(value) is not str:
+    if type(value) is not str or not value.isprintable():
         raise TypeError(f"{value!r:.40} is no text")
     return value
 
@@ -240,6 +165,7 @@ def _details(line: Line) -> Details:
         product=_text(line["product"]),
         memory_mib=_int(line["memory_mib"]),
         memory_used_mib=_int(line["memory_used_mib"]),
+        bus_id=_text(line["bus_id"]),
         board_id=_optional_int(line["board_id"]),
         processes=tuple(_process(process) for process in _list(line["processes"])),
         readings=_readings(line["readings"]),
@@ -269,5 +195,7 @@ _DECODERS: dict[str, Callable[[Line], Told]] = {
     "Details": _details,
     "FaultTold": _fault_told,
     "Done": lambda _line: Done(),
-    "ResetEnded": lambda line: ResetEnded(_bool(line["ok"]), _text(line["detail"])),
+    "ResetEnded": lambda line: ResetEnded(
+        ResetOutcome(_text(line["outcome"])), _text(line["detail"])
+    ),
 }

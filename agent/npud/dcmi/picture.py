@@ -5,14 +5,20 @@ It outlives the workers, so that a new one need not tell what only an old one co
 time is an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from agent.model import Npu
+from agent.model import Npu, ProductLine, product_line
 from agent.npud.dcmi.abi import DROPPED
 from agent.npud.dcmi.account import Chip, npu_of
 from agent.npud.dcmi.faults import Faults
-from agent.npud.dcmi.link import ChipKey, Details, FaultTold, Listed, State
+from agent.npud.dcmi.messages import (
+    ChipKey,
+    Details,
+    FaultTold,
+    Listed,
+    State,
+)
 
 WhyLeftOut = Callable[[ChipKey], str]
 
@@ -62,6 +68,15 @@ class Picture:
     def key_of(self, logic_id: int) -> ChipKey | None:
         return next((key for key, one in self._chips.items() if one.logic_id == logic_id), None)
 
+    def on_card(self, card: int) -> tuple[ChipKey, ...]:
+        return tuple(key for key in self._chips if key[0] == card)
+
+    def is_duo(self, card: int) -> bool:
+        """By any chip of it: one that has dropped does not say what it is."""
+        details = (self._chips[key].details for key in self.on_card(card))
+        products = [product_line(one.product) for one in details if one is not None]
+        return ProductLine.DUO in products
+
     def knows(self, key: ChipKey) -> bool:
         return key in self._chips
 
@@ -81,6 +96,12 @@ class Picture:
     def board_id(self) -> int | None:
         boards = (chip.details.board_id for chip in self._chips.values() if chip.details)
         return next((board for board in boards if board is not None), None)
+
+    def forget_states(self, keys: Collection[ChipKey]) -> None:
+        """They are others now; nobody has looked yet."""
+        for key in keys:
+            if key in self._chips:
+                self._chips[key] = replace(self._chips[key], state=None)
 
     def forget(self) -> None:
         """The driver went away: what comes back begins anew."""

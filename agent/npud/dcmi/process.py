@@ -8,7 +8,12 @@ import socket
 
 from agent.npud.child import Kill
 from agent.npud.dcmi.calls import CallNote
-from agent.npud.dcmi.link import MAX_LINE, Garbage, Request, Told, decode, encode
+from agent.npud.dcmi.link import MAX_LINE, Garbage, decode, encode
+from agent.npud.dcmi.messages import (
+    Request,
+    ResetOrder,
+    Told,
+)
 from agent.npud.dcmi.worker import serve
 
 MAX_MESSAGES_AT_ONCE = 64  # then the loop has its turn
@@ -47,7 +52,7 @@ class WorkerProcess:
         self.ended = False
         self.exit_status = 0
 
-    def send(self, request: Request) -> None:
+    def send(self, request: Request | ResetOrder) -> None:
         """A worker that is gone is noticed by who waits for the answer."""
         try:
             self.link.send(encode(request))

@@ -12,7 +12,13 @@ from ctypes import byref
 from agent.model import MAX_LOGIC_ID, NpuProcess, NpuReadings
 from agent.npud.dcmi import abi
 from agent.npud.dcmi.library import Library
-from agent.npud.dcmi.link import ChipKey, Details, Listed, State
+from agent.npud.dcmi.link import clean
+from agent.npud.dcmi.messages import (
+    ChipKey,
+    Details,
+    Listed,
+    State,
+)
 
 MAX_CHIPS_IN_CARD = 16
 MAX_TEXTS = 512
@@ -33,6 +39,7 @@ class Reader:
         self._library = library
         self._products: dict[ChipKey, str] = {}
         self._boards: dict[ChipKey, int] = {}
+        self._bus_ids: dict[ChipKey, str] = {}
         self._texts: dict[int, str] = {}  # of error codes
 
     # --- which chips there are -------------------------------------------------------------------
@@ -86,7 +93,7 @@ class Reader:
     def _driver_version(self) -> str:
         buffer = ctypes.create_string_buffer(abi.TEXT_BYTES)
         code = self._library.call("get_driver_version", buffer, abi.TEXT_BYTES)
-        return _text(buffer.value) if code == abi.OK else ""
+        return clean(buffer.value) if code == abi.OK else ""
 
     # --- one chip --------------------------------------------------------------------------------
 
@@ -98,6 +105,9 @@ class Reader:
         asked_at = time.monotonic()
         faults = self._faults(key)
         return State(key, health.value if code == abi.OK else None, code, faults, asked_at)
+
+    def tells_codes(self) -> bool:
+        return self._library.has("get_device_errorcode_v2")
 
     def _faults(self, key: ChipKey) -> tuple[tuple[int, str], ...] | None:
         count = ctypes.c_int(0)
@@ -114,7 +124,7 @@ class Reader:
             return known
         buffer = ctypes.create_string_buffer(abi.TEXT_BYTES)
         told = self._on("get_device_errorcode_string", *key, code, buffer, abi.TEXT_BYTES)
-        text = _text(buffer.value) if told == abi.OK else ""
+        text = clean(buffer.value) if told == abi.OK else ""
         if text and len(self._texts) < MAX_TEXTS:
             self._texts[code] = text
         return text
@@ -129,6 +139,7 @@ class Reader:
             product=self._product(key),
             memory_mib=size,
             memory_used_mib=used,
+            bus_id=self._bus_id(key),
             board_id=self._board_id(key),
             processes=self.read_processes(key) or (),
             readings=NpuReadings(
@@ -175,12 +186,21 @@ class Reader:
     def _ask_product(self, key: ChipKey) -> str:
         info = abi.ChipInfo()
         if self._on("get_device_chip_info_v2", *key, byref(info)) == abi.OK:
-            name = _text(info.npu_name) or _text(info.chip_name)
+            name = clean(info.npu_name) or clean(info.chip_name)
         elif self._on("get_device_chip_info", *key, byref(info)) == abi.OK:
-            name = _text(info.chip_name)
+            name = clean(info.chip_name)
         else:
             name = ""
         return name.removeprefix("Ascend ").strip()
+
+    def _bus_id(self, key: ChipKey) -> str:
+        """As npu-smi writes it."""
+        if key not in self._bus_ids:
+            info = abi.PcieInfo()
+            if self._on("get_device_pcie_info_v2", *key, byref(info)) != abi.OK:
+                return ""
+            self._bus_ids[key] = _bus_id(info)
+        return self._bus_ids[key]
 
     def _board_id(self, key: ChipKey) -> int | None:
         if key not in self._boards:
@@ -220,6 +240,14 @@ class Reader:
         return self._library.call(name, card, chip, *arguments, card=card, chip=chip)
 
 
+def _bus_id(info: abi.PcieInfo) -> str:
+    domain, bus = info.domain, info.bdf_busid
+    device, function = info.bdf_deviceid, info.bdf_funcid
+    if not 0 <= domain <= 0xFFFF or bus > 0xFF or device > 0x1F or function > 7:
+        return ""  # no such place on a PCI bus
+    return f"{domain:04X}:{bus:02X}:{device:02X}.{function:X}"
+
+
 def _isolated(ecc: abi.EccInfo) -> int:
     return int(ecc.single_bit_isolated_pages_cnt) + int(ecc.double_bit_isolated_pages_cnt)
 
@@ -229,14 +257,10 @@ def _plausible(value: int | None, least: int, most: int) -> int | None:
     return value if value is not None and least <= value <= most else None
 
 
-def _text(raw: bytes) -> str:
-    return " ".join(raw.decode("utf-8", "replace").split())
-
-
 def _name_of(pid: int) -> str:
     """libdcmi tells numbers only; npud is in the host's PID namespace."""
     try:
         with open(f"/proc/{pid}/comm", "rb") as file:
-            return _text(file.read(64))
+            return clean(file.read(64))
     except OSError:
         return ""

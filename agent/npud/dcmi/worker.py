@@ -15,25 +15,22 @@ import time
 from agent.npud.dcmi import abi
 from agent.npud.dcmi.calls import CallNote
 from agent.npud.dcmi.library import CannotLoad, Library
-from agent.npud.dcmi.link import (
-    MAX_LINE,
+from agent.npud.dcmi.link import MAX_LINE, clean, decode_request, encode
+from agent.npud.dcmi.messages import (
     ChipKey,
     Done,
     FaultTold,
     Look,
     Refused,
     Request,
-    ResetEnded,
+    ResetOrder,
     Started,
     Told,
     Unusable,
-    decode_request,
-    encode,
 )
 from agent.npud.dcmi.reader import DriverRefused, Reader
+from agent.npud.dcmi.reset_work import reset
 
-RESET_LIMIT_S = 150.0  # for the chip to boot (facts: ascend 3)
-RESET_LOOK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -82,9 +79,11 @@ class Worker:
     def run(self) -> None:
         """Returns when npud closes the link, or when libdcmi is of no use."""
         try:
+            self._note.enter("dlopen", -1, -1)  # it runs what the library has to run at its start
             library = Library(self._path, self._note)
+            self._note.leave()
         except CannotLoad as error:
-            self._say(Unusable(str(error)))
+            self._say(Unusable(clean(str(error))))
             return
         code = library.call("init")
         if code == abi.NOT_SUPPORTED:
@@ -96,15 +95,14 @@ class Worker:
 
     def _serve(self, library: Library) -> None:
         reader = Reader(library)
-        first = self._receive()
-        if first is not None and first.look is Look.RESET:
-            self._say(reset(reader, first.chip))
-            return
-        self._subscribe(library)
-        request = first
-        while request is not None:
+        request = self._receive()
+        if isinstance(request, Request):
+            self._subscribe(library)
+        while isinstance(request, Request):
             self._answer(reader, request)
             request = self._receive()
+        if isinstance(request, ResetOrder):
+            self._say(reset(reader, request))
 
     def _subscribe(self, library: Library) -> None:
         """Before the first look: libdcmi tells nothing that was before (facts: ascend 2)."""
@@ -137,7 +135,7 @@ class Worker:
         self._say(listed)
         return True
 
-    def _receive(self) -> Request | None:
+    def _receive(self) -> Request | ResetOrder | None:
         line = self._link.recv(MAX_LINE)
         return decode_request(line) if line else None
 
@@ -157,30 +155,10 @@ class Worker:
             severity=fault.severity,
             assertion=fault.assertion,
             raised_ms=fault.alarm_raised_time,
-            text=" ".join(fault.event_name.decode("utf-8", "replace").split()),
+            text=clean(fault.event_name),
             came_at=came_at,
         )
         try:
             self._link.send(encode(message), socket.MSG_DONTWAIT)
         except OSError:
             return
-
-
-def reset(reader: Reader, key: ChipKey) -> ResetEnded:
-    """Of a chip that nothing uses; returns when it has booted, or did not within RESET_LIMIT_S."""
-    processes = reader.read_processes(key)
-    if processes is None:
-        return ResetEnded(False, "the driver does not say what uses the chip")
-    if processes:
-        pids = ", ".join(str(process.pid) for process in processes)
-        return ResetEnded(False, f"in use by process {pids}")
-    code = reader.reset(key)
-    if code != abi.OK:
-        return ResetEnded(False, f"dcmi_set_device_reset: {abi.name_of_code(code)}")
-    end = time.monotonic() + RESET_LIMIT_S
-    status = reader.read_boot_status(key)
-    while status != abi.BOOTED and time.monotonic() < end:
-        time.sleep(RESET_LOOK_S)
-        status = reader.read_boot_status(key)
-    told = "not told" if status is None else str(status)
-    return ResetEnded(status == abi.BOOTED, f"boot status {told}")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from selectors import EVENT_READ, BaseSelector
 
 from agent.npud.child import Kill
-from agent.npud.dcmi.link import ChipKey
+from agent.npud.dcmi.messages import (
+    ChipKey,
+)
 from agent.npud.dcmi.process import WorkerProcess
 from agent.npud.log import Log
 
@@ -40,7 +42,7 @@ class Workers:
         selector: BaseSelector,
         log: Log,
         kill: Kill,
-        on_readable: Callable[[WorkerProcess], None],
+        on_readable: Callable[[WorkerProcess], object],
     ) -> None:
         self._selector = selector
         self._log = log

@@ -12,18 +12,23 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from selectors import DefaultSelector
 
-from agent.model import DriverState, Inventory, Npu
+from agent.model import DriverState, Inventory, Npu, ResetOutcome
 from agent.npud.child import Kill
-from agent.npud.dcmi.process import kill_process
+from agent.npud.dcmi.process import WorkerProcess, kill_process
 from agent.npud.dcmi_source import Dcmi
 from agent.npud.log import Log
-from agent.npud.source import NpuSmi
+from agent.npud.requests import Reset
+from agent.npud.smi_source import NpuSmi
+from agent.npud.source import ResetLimits
 from tests.fakes.dcmi import build
 from tests.fakes.dcmi.control import DcmiDouble
 from tests.unit.npud.fake_smi import answering, write_script
 
 DEADLINE_S = 0.3  # of a vendor call; 5 s in real life
 WAIT_S = 8.0
+LIMITS = ResetLimits(reset_s=4.0, boot_s=1.0, look_s=0.05)
+
+Ended = tuple[ResetOutcome, str]
 
 
 @functools.cache
@@ -43,7 +48,6 @@ class Reading:
         self.accounts: list[Inventory] = []
         self.news: list[Inventory] = []
         self.log: list[str] = []
-        self.resets: list[tuple[bool, str]] = []
         self.smi = folder / "npu-smi"
         self.source = self.make()
 
@@ -53,6 +57,7 @@ class Reading:
         missing: Collection[str] = (),
         ecc_layout: int = 7,
         kill: Kill = kill_process,
+        limits: ResetLimits = LIMITS,
     ) -> Dcmi:
         if hasattr(self, "source"):
             self.source.close()
@@ -65,6 +70,7 @@ class Reading:
             (path or library(tuple(sorted(missing)), ecc_layout),),
             DEADLINE_S,
             kill,
+            limits,
         )
         return self.source
 
@@ -110,6 +116,26 @@ class Reading:
         seen = self.read()
         assert seen.driver is DriverState.READY, seen.detail
         return seen
+
+    @property
+    def worker(self) -> WorkerProcess | None:
+        return self.source._asking.worker
+
+    def begin_reset(self, logic_id: int, *mates: int, codes: tuple[str, ...] = ()) -> list[Ended]:
+        """The list gets how it ended, when it has."""
+        ended: list[Ended] = []
+        ring = tuple(sorted({logic_id, *mates}))
+        self.source.reset(
+            Reset(logic_id, ring, codes),
+            lambda outcome, why: ended.append((outcome, why)),
+            time.monotonic(),
+        )
+        return ended
+
+    def reset(self, logic_id: int, *mates: int, codes: tuple[str, ...] = ()) -> Ended:
+        ended = self.begin_reset(logic_id, *mates, codes=codes)
+        self.run(lambda: bool(ended))
+        return ended[0]
 
     def with_npu_smi(self) -> None:
         write_script(self.smi, answering())

@@ -5,7 +5,9 @@ import pytest
 
 from agent.model import FaultSeverity
 from agent.npud.dcmi.faults import ONE_OFF, OVER, RAISED, Faults
-from agent.npud.dcmi.link import FaultTold
+from agent.npud.dcmi.messages import (
+    FaultTold,
+)
 
 CODE, NAME = 0x80E01801, "80E01801"
 CLOCK = 1_800_000_000.0

@@ -151,7 +151,7 @@ def test_a_reset_by_request(host: Host) -> None:
         "schema": 1,
         "type": "reset",
         "logic_id": 1,
-        "ok": True,
+        "outcome": "ok",
         "detail": "boot status 16",
     }
     host.npud.await_inventory(lambda seen: seen["npus"][1]["health"] == "ok")

@@ -229,8 +229,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(reading: Reading) 
     reading.news.clear()
     (pid,) = reading.children()
     os.kill(pid, signal.SIGKILL)
-    reading.run(lambda: bool(reading.news))
-    assert reading.children() != [pid]
+    reading.run(lambda: reading.children() != [pid] and bool(reading.news))
     assert reading.npu(1).faults == known  # with severity and time, which only the event told
     assert healths(reading.last) == "ok alarm"
     assert "by signal 9" in "".join(reading.log)
@@ -264,7 +263,7 @@ def test_a_worker_that_dies_before_it_has_told_anything_is_said(reading: Reading
     reading.double.hang("init")
     reading.source.begin(time.monotonic())
     (pid,) = reading.children()
-    worker = reading.source._workers.worker
+    worker = reading.worker
     assert worker is not None
     reading.run(lambda: worker.note.under_way() is not None)
     kill_process(pid)
@@ -310,13 +309,13 @@ def test_garbage_is_no_message(kind: str) -> None:
 @pytest.mark.parametrize("kind", GARBAGE)
 def test_a_worker_that_talks_nonsense_is_replaced(reading: Reading, kind: str) -> None:
     reading.start(cards=1)
-    worker = reading.source._workers.worker
+    worker = reading.worker
     assert worker is not None
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     reading.selector.unregister(worker.link)
     real, worker.link = worker.link, ours
     ours.setblocking(False)
-    reading.selector.register(ours, 1, lambda _mask: reading.source._take(worker))
+    reading.selector.register(ours, 1, lambda _mask: reading.source._asking._take(worker))
     theirs.send(GARBAGE[kind])
     reading.run(lambda: "what is no message" in "".join(reading.log))
     before = len(reading.accounts)
@@ -324,63 +323,3 @@ def test_a_worker_that_talks_nonsense_is_replaced(reading: Reading, kind: str) -
     assert healths(reading.last) == "ok"
     real.close()
     theirs.close()
-
-
-# --- resets --------------------------------------------------------------------------------------
-
-
-def reset(reading: Reading, logic_id: int) -> tuple[bool, str]:
-    results: list[tuple[bool, str]] = []
-    reading.source.reset(logic_id, lambda ok, why: results.append((ok, why)), time.monotonic())
-    reading.run(lambda: bool(results))
-    return results[0]
-
-
-def test_a_reset_that_works(reading: Reading) -> None:
-    reading.start(cards=2)
-    reading.double.raise_fault(1, 0, CODE)
-    reading.run(lambda: reading.npu(1).health is NpuHealth.CRITICAL)
-    assert reset(reading, 1) == (True, "boot status 16")
-    reading.run(lambda: reading.npu(1).health is NpuHealth.OK)
-    reading.run(lambda: len(reading.children()) == 1)
-
-
-def test_the_others_are_watched_while_a_reset_takes_long(reading: Reading) -> None:
-    reading.start(cards=2)
-    reading.double.set_reset(1, 0, "works", seconds=1.5)
-    results: list[tuple[bool, str]] = []
-    reading.source.reset(1, lambda ok, why: results.append((ok, why)), time.monotonic())
-    reading.run(lambda: reading.npu(1).reason == "reset under way")
-    reading.double.raise_fault(0, 0, CODE)
-    reading.run(lambda: reading.npu(0).health is NpuHealth.CRITICAL)
-    assert results == []
-    again: list[tuple[bool, str]] = []
-    reading.source.reset(1, lambda ok, why: again.append((ok, why)), time.monotonic())
-    assert again == [(False, "reset under way")]
-    reading.run(lambda: bool(results))
-    reading.run(lambda: reading.npu(1).reason == "")
-
-
-def test_a_chip_in_use_is_not_reset(reading: Reading) -> None:
-    reading.start(cards=1)
-    reading.double.set_processes(0, 0, {os.getpid(): 100})
-    assert reset(reading, 0) == (False, f"in use by process {os.getpid()}")
-    assert reading.double.calls("set_device_reset") == ()
-
-
-def test_a_chip_that_may_be_in_use_is_not_reset(reading: Reading) -> None:
-    reading.start(cards=1)
-    reading.double.fail("get_device_resource_info", -8010, 0)
-    assert reset(reading, 0) == (False, "the driver does not say what uses the chip")
-    assert reading.double.calls("set_device_reset") == ()
-
-
-def test_a_reset_that_fails(reading: Reading) -> None:
-    reading.start(cards=1)
-    reading.double.set_reset(0, 0, "fails")
-    assert reset(reading, 0) == (False, "dcmi_set_device_reset: -8015 (RESET_FAIL)")
-
-
-def test_a_chip_that_nobody_knows_is_not_reset(reading: Reading) -> None:
-    reading.start(cards=1)
-    assert reset(reading, 7) == (False, "libdcmi knows no such chip now")

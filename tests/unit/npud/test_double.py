@@ -12,7 +12,7 @@ import pytest
 from agent.model import DriverState, Inventory, NpuHealth, NpuProcess
 from agent.npud.devices import read_devices
 from agent.npud.inventory import with_devices
-from agent.npud.source import NpuSmi
+from agent.npud.smi_source import NpuSmi
 from tests.unit.npud.fake_smi import write_script
 from tests.unit.npud.test_devices import accept_any
 

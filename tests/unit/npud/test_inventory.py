@@ -18,9 +18,16 @@ from agent.model import (
 )
 from agent.npud import inventory
 from agent.npud.devices import Devices
-from agent.npud.inventory import NO_ANSWER_YET, forget, is_change, status_line, with_devices
-from agent.npud.npu_smi import parse_mapping
-from agent.npud.source import account_of_refusal, account_of_table
+from agent.npud.inventory import (
+    NO_ANSWER_YET,
+    build_account,
+    forget,
+    is_change,
+    status_line,
+    with_devices,
+)
+from agent.npud.npu_smi import parse_mapping, parse_table
+from agent.npud.smi_source import account_of_refusal
 from tests.unit.npud.test_npu_smi import text_of
 
 ALL = Devices(
@@ -31,7 +38,9 @@ ABSENT = Inventory(DriverState.ABSENT, "there is no npu-smi")
 
 
 def account(layout: str = "910b") -> Inventory:
-    return account_of_table(parse_mapping(text_of(f"{layout}_map")), text_of(f"{layout}_info"))
+    table = parse_table(text_of(f"{layout}_info"))
+    assert table is not None
+    return build_account(parse_mapping(text_of(f"{layout}_map")), table)
 
 
 def healths(seen: Inventory) -> list[str]:
@@ -100,7 +109,7 @@ def test_npu_smi_of_a_driver_that_is_not_loaded_yet() -> None:
 
 
 def test_text_that_nobody_understands_is_unknown() -> None:
-    seen = account_of_table(parse_mapping(text_of("910b_map")), "\nSegmentation fault\n")
+    seen = account_of_refusal("npu-smi info", "\nSegmentation fault\n")
     assert (seen.driver, seen.npus) == (DriverState.UNKNOWN, ())
     assert "Segmentation fault" in seen.detail
 

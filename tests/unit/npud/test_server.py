@@ -212,7 +212,7 @@ def test_what_clients_may_ask_for(serving: Serving) -> None:
     assert client.recv(100) == b"hello\n"
     client.send(b'{"type":"refresh"}\n{"type":"reset","logic_id":3}\n{"type":"ref')
     serving.turn()
-    assert [request for request, _answer in serving.asked] == [Refresh(), Reset(3)]
+    assert [request for request, _answer in serving.asked] == [Refresh(), Reset(3, (3,))]
     client.send(b'resh"}\n')
     serving.turn()
     assert [request for request, _answer in serving.asked][2:] == [Refresh()]

@@ -12,7 +12,8 @@ import pytest
 
 from agent.model import DriverState, Inventory, NpuHealth
 from agent.npud.child import Child, Kill, kill_group
-from agent.npud.source import ENVIRONMENT, NpuSmi, find_npu_smi
+from agent.npud.smi_run import ENVIRONMENT, find_npu_smi
+from agent.npud.smi_source import NpuSmi
 from tests.unit.npud.fake_smi import HANGING, answering, saying, write_script
 
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A client's wish comes in, an order goes out: which chips go together, which is named. Pure."""
+
+from agent.npud.dcmi.left_out import LeftOut
+from agent.npud.dcmi.messages import ChipKey, ResetOrder
+from agent.npud.dcmi.picture import Picture
+from agent.npud.requests import Reset
+from agent.npud.source import ResetLimits
+
+
+def plan_reset(
+    request: Reset, picture: Picture, left_out: LeftOut, limits: ResetLimits
+) -> ResetOrder | str:
+    """The order, or why it cannot be given now."""
+    asked: list[ChipKey] = []
+    for logic_id in request.ring:
+        key = picture.key_of(logic_id)
+        if key is None:
+            return f"libdcmi knows no NPU {logic_id} now"
+        asked.append(key)
+    # What is on the same card goes with it, whatever was asked for.
+    ring = tuple(sorted({mate for key in asked for mate in picture.on_card(key[0])}))
+    for key in ring:
+        if left_out.why(key):
+            return f"chip {key[0]}.{key[1]}: {left_out.why(key)}"
+    chip = asked[request.ring.index(request.logic_id)]
+    return ResetOrder(
+        chip=chip,
+        through=_through(chip, ring, picture),
+        ring=ring,
+        codes=request.codes,
+        boot_s=limits.boot_s,
+        look_s=limits.look_s,
+    )
+
+
+def _through(chip: ChipKey, ring: tuple[ChipKey, ...], picture: Picture) -> ChipKey:
+    """A Duo is reset through device 0 only (facts: ascend 2)."""
+    first = (chip[0], 0)
+    return first if first in ring and picture.is_duo(chip[0]) else chip

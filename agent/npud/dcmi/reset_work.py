@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The work of a reset, in a forked process of its own: looks, resets, waits for the boot.
+
+Everything that could forbid it is asked for now: what npud knows may be a minute old.
+"""
+
+import time
+
+from agent.model import ResetOutcome
+from agent.npud.dcmi import abi
+from agent.npud.dcmi.faults import CARD_DROP, name_of_fault
+from agent.npud.dcmi.messages import ChipKey, ResetEnded, ResetOrder, State
+from agent.npud.dcmi.reader import Reader
+from agent.npud.source import FAULT_GONE
+
+NEVER = (abi.NOT_PERMITTED, abi.NOT_SUPPORTED, abi.MISSING)
+
+
+def reset(reader: Reader, order: ResetOrder) -> ResetEnded:
+    """Returns when all chips have booted, or one did not in time, or nothing was done."""
+    states = {key: reader.read_state(key) for key in order.ring}
+    why_not = _who_uses_them(reader, states) or _is_it_gone(reader, order, states[order.chip])
+    if why_not:
+        return ResetEnded(ResetOutcome.BUSY, why_not)
+    code = reader.reset(order.through)
+    if code != abi.OK:
+        outcome = ResetOutcome.REFUSED if code in NEVER else ResetOutcome.FAILED
+        return ResetEnded(outcome, f"dcmi_set_device_reset: {abi.name_of_code(code)}")
+    return _wait_for_boot(reader, order)
+
+
+def _who_uses_them(reader: Reader, states: dict[ChipKey, State]) -> str:
+    """ "" when nobody does. A chip that has dropped off cannot be asked, nor be used."""
+    for key, state in states.items():
+        if state.code == abi.DROPPED:
+            continue
+        processes = reader.read_processes(key)
+        if processes is None:
+            return f"the driver does not say what uses chip {_name(key)}"
+        if processes:
+            pids = ", ".join(str(process.pid) for process in processes)
+            return f"chip {_name(key)} is in use by process {pids}"
+    return ""
+
+
+def _is_it_gone(reader: Reader, order: ResetOrder, state: State) -> str:
+    """ "" when one of the faults that it is for is there, or when nobody can tell."""
+    if not order.codes:
+        return ""
+    if state.code == abi.DROPPED:
+        return "" if CARD_DROP in order.codes else FAULT_GONE
+    if not reader.tells_codes():
+        return ""
+    if state.faults is None:
+        return "the driver does not say which faults are there"
+    there = {name_of_fault(code) for code, _text in state.faults}
+    return "" if there & set(order.codes) else FAULT_GONE
+
+
+def _wait_for_boot(reader: Reader, order: ResetOrder) -> ResetEnded:
+    end = time.monotonic() + order.boot_s
+    while True:
+        told = {key: reader.read_boot_status(key) for key in order.ring}
+        late = {key: status for key, status in told.items() if status != abi.BOOTED}
+        if not late:
+            return ResetEnded(ResetOutcome.OK, f"boot status {abi.BOOTED}")
+        if time.monotonic() >= end:
+            words = ", ".join(f"{_name(key)}: {_status(status)}" for key, status in late.items())
+            return ResetEnded(ResetOutcome.FAILED, f"boot status after {order.boot_s:g} s: {words}")
+        time.sleep(order.look_s)
+
+
+def _status(status: int | None) -> str:
+    return "not told" if status is None else str(status)
+
+
+def _name(key: ChipKey) -> str:
+    return f"{key[0]}.{key[1]}"
