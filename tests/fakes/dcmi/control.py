@@ -7,7 +7,7 @@ Standard library only and no import of ours, so that a host of the lab can run i
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,16 @@ class DcmiDouble:
         """`curable`: gone after a reset that works."""
         kind = "curable" if curable else "lasting"
         self._set(f"chip {card}.{chip} code {code}", f"{severity} {kind} {text}")
+
+    def raise_faults(self, cards: Iterable[int], code: str, severity: int, text: str) -> None:
+        """On chip 0 of all of them at the same moment."""
+        keys = [f"chip {card}.0 code {code}" for card in cards]
+
+        def add(lines: Lines) -> Lines:
+            kept = [line for line in lines if not line.startswith(tuple(keys))]
+            return [*kept, *(f"{key} {severity} curable {text}" for key in keys)]
+
+        self._change(add)
 
     def clear_fault(self, card: int, chip: int, code: str) -> None:
         self._drop(f"chip {card}.{chip} code {code}")
