@@ -265,7 +265,7 @@ def test_a_worker_that_dies_before_it_has_told_anything_is_said(reading: Reading
     (pid,) = reading.children()
     worker = reading.worker
     assert worker is not None
-    reading.run(lambda: worker.note.under_way() is not None)
+    reading.run(lambda: (call := worker.note.under_way()) is not None and call.name == "init")
     kill_process(pid)
     reading.run(lambda: bool(reading.news))
     first = reading.news[0]
