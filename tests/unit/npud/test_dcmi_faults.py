@@ -117,7 +117,7 @@ def test_a_flood_has_a_bound() -> None:
     faults = Faults()
     for number in range(5000):
         faults.take_event(FaultTold(number, 0, 0, RAISED, 0, "", 1.0), now=1.0, clock=CLOCK)
-    assert len(faults.of(0)) == 256
+    assert len(faults.of(0)) == 128
 
 
 def test_an_end_that_no_query_has_confirmed_is_remembered_only_until_one_has() -> None:
