@@ -66,7 +66,7 @@ def test_raised_at_stays_as_long_as_the_code() -> None:
     assert faults.of(0)[0].raised_at == 1_700_000_960.0
 
 
-@pytest.mark.parametrize("raised_ms", [0, 1000, 2**63])
+@pytest.mark.parametrize("raised_ms", [0, 1000, 1_700_000_000, 2**63])  # that one: seconds
 def test_a_time_that_cannot_be_is_now(raised_ms: int) -> None:
     faults = Faults()
     take(faults, event(RAISED, 10, raised_ms))

@@ -33,7 +33,8 @@ import agent.npud.__main__
 import inspect
 here = inspect.cleandoc("  words")
 import inspect as again
-print(json.dumps([here, again is inspect, again is sys.modules["inspect"], again.getdoc(again)[:7]]))
+real = sys.modules["inspect"]
+print(json.dumps([here, again is inspect, again is real, again.getdoc(again)[:7]]))
 """
     assert run(code) == ["words", False, True, "Get use"]
 
