@@ -7,10 +7,14 @@ It is small, runs in the host's mount namespace with full capabilities, and read
                                            +--> inventory (pure) --> server <--> clients (agentd)
     libdcmi (dcmi_source, forked worker) --+                           ^
         |  cannot be used here             |                           +-- requests (pure)
-        +--> npu-smi (source, child) ------+
+        +--> npu-smi (smi_source, child) --+
                    ^
-                   +-- npu_smi (pure): the text that npu-smi prints
+                   +-- npu_smi, smi_reset (pure): what the text means that npu-smi prints
 
-daemon.py is the loop that joins them. A source does what source.Source says; dcmi/ is what is
-behind dcmi_source.
+daemon.py is the loop that joins them. A source does what source.Source says: it reads, and it
+resets. dcmi/ is what is behind dcmi_source.
 """
+
+from agent.npud.lean import spare_inspect
+
+spare_inspect()  # here, since every module of npud's is imported after this one

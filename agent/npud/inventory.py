@@ -199,4 +199,6 @@ def reset_message(logic_id: int, outcome: ResetOutcome, detail: str) -> bytes:
 
 
 def _line(message: dict[str, object]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    # Escaped, the words of some drivers would be twice as long.
+    line = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
+    return line.encode("utf-8", "replace") + b"\n"

@@ -16,7 +16,8 @@ ONE_OFF_KEPT_S = 60.0
 # A query this soon after an event may have been answered before the driver's books were right.
 EVENT_STANDS_S = 1.0
 MAX_REMEMBERED = 4096  # codes; a driver has some hundreds (facts: ascend 2)
-MAX_FAULTS = 256  # of one chip: more than the 128 that a query can tell
+MAX_FAULTS = 128  # of one chip: what a query can tell
+MAX_CHIPS = 256
 CARD_DROP = "40F84E00"  # the number that MindCluster gives it (facts: ascend 2, 3)
 
 OVER, RAISED, ONE_OFF = 0, 1, 2  # an event's assertion
@@ -116,6 +117,16 @@ class Faults:
     def next_at(self) -> float:
         times = (one.until for kept in self._kept.values() for one in kept.values())
         return min(times, default=float("inf"))
+
+    def is_full(self) -> bool:
+        """There are faults of more chips than a host can have."""
+        return len(self._kept) >= MAX_CHIPS
+
+    def forget(self, logic_id: int) -> None:
+        """Another chip has that number now."""
+        self._kept.pop(logic_id, None)
+        for key in [key for key in self._told_at if key[0] == logic_id]:
+            del self._told_at[key]
 
     def forget_all(self) -> None:
         """The driver went away: what comes back begins anew. Severities stay true."""

@@ -33,7 +33,12 @@ class Picture:
     def take_list(self, told: Listed) -> None:
         self.version = told.driver_version
         listed = {(card, chip): logic_id for card, chip, logic_id in told.chips}
-        for key, chip in self._chips.items():
+        owners = {logic_id: key for key, logic_id in listed.items()}
+        for key, chip in list(self._chips.items()):
+            if owners.get(chip.logic_id, key) != key:  # another one has its number now
+                del self._chips[key]
+                self._faults.forget(chip.logic_id)
+                continue
             there = key in listed or bool(self._why_left_out(key))  # it was not asked for that one
             self._chips[key] = replace(chip, listed=there)
         for key, logic_id in listed.items():
@@ -56,6 +61,8 @@ class Picture:
             self._chips[details.chip] = replace(self._chips[details.chip], details=details)
 
     def take_event(self, event: FaultTold, now: float, clock: float) -> None:
+        if self.key_of(event.logic_id) is None and self._faults.is_full():
+            return
         self._faults.take_event(event, now, clock)
 
     def expire(self, now: float) -> bool:

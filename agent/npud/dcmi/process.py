@@ -14,7 +14,7 @@ from agent.npud.dcmi.messages import (
     ResetOrder,
     Told,
 )
-from agent.npud.dcmi.worker import serve
+from agent.npud.dcmi.worker import HANDLED, serve
 
 MAX_MESSAGES_AT_ONCE = 64  # then the loop has its turn
 
@@ -35,6 +35,8 @@ class WorkerProcess:
         # Messages and not a stream: two threads send, and none may hold up the other.
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
+        # Before it has handlers of its own a signal to it would be written into npud's pipe.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             # What is here already stays untouched by later collections, so that both processes go
             # on sharing its pages (0.7 MiB).
@@ -45,6 +47,9 @@ class WorkerProcess:
             self.link.close()
             theirs.close()
             raise
+        finally:
+            if os.getpid() == parent:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if self.pid == 0:
             serve(path, theirs, self.note, parent)
         theirs.close()

@@ -199,7 +199,7 @@ class Reader:
             info = abi.PcieInfo()
             if self._on("get_device_pcie_info_v2", *key, byref(info)) != abi.OK:
                 return ""
-            self._bus_ids[key] = _bus_id(info)
+            self._bus_ids[key] = bus_id_of(info)
         return self._bus_ids[key]
 
     def _board_id(self, key: ChipKey) -> int | None:
@@ -240,7 +240,7 @@ class Reader:
         return self._library.call(name, card, chip, *arguments, card=card, chip=chip)
 
 
-def _bus_id(info: abi.PcieInfo) -> str:
+def bus_id_of(info: abi.PcieInfo) -> str:
     domain, bus = info.domain, info.bdf_busid
     device, function = info.bdf_deviceid, info.bdf_funcid
     if not 0 <= domain <= 0xFFFF or bus > 0xFF or device > 0x1F or function > 7:

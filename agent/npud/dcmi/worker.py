@@ -31,6 +31,7 @@ from agent.npud.dcmi.messages import (
 from agent.npud.dcmi.reader import DriverRefused, Reader
 from agent.npud.dcmi.reset_work import reset
 
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)  # by npud; blocked at the fork
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,8 +55,9 @@ def serve(path: str, link: socket.socket, note: CallNote, parent: int) -> None:
 
 def _become_worker(link: socket.socket, parent: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    for number in HANDLED:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
     # npud's clients must see the end of npud, not that of the last copy of their connection.
     os.closerange(3, link.fileno())
     os.closerange(link.fileno() + 1, os.sysconf("SC_OPEN_MAX"))

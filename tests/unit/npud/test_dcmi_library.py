@@ -90,6 +90,7 @@ def test_sizes_are_those_of_the_header(tmp_path: Path) -> None:
         "chip_info": abi.ChipInfo,
         "chip_info_v2": abi.ChipInfo,
         "board_info": abi.BoardInfo,
+        "pcie_info_all": abi.PcieInfo,
         "ecc_info": abi.EccInfo,
         "hbm_info": abi.HbmInfo,
         "get_memory_info_stru": abi.MemoryInfo,

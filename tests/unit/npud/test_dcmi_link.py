@@ -90,7 +90,11 @@ def test_garbage_is_no_message(kind: str) -> None:
         decode(json.dumps({**line, field: value}).encode() + b"\n")
 
 
-@pytest.mark.parametrize("raw", [b"x" * 255, "漏".encode() * 85, "é".encode() * 127, b"\xff" * 255])
+@pytest.mark.parametrize(
+    "raw",
+    [b"x" * 255, "漏".encode() * 85, "é".encode() * 127, b"\xff" * 255],
+    ids=["English", "Chinese", "accents", "nonsense"],
+)
 def test_the_longest_state_fits_into_a_line(raw: bytes) -> None:
     """128 codes (facts: ascend 2), with as much text as libdcmi has room for, in any language."""
     faults = tuple((0x80E00000 + number, clean(raw)) for number in range(128))

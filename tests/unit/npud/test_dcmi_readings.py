@@ -19,6 +19,8 @@ from agent.model import (
     ProductLine,
     product_line,
 )
+from agent.npud.dcmi import abi
+from agent.npud.dcmi.reader import bus_id_of
 from tests.unit.npud.dcmi_driver import Reading
 
 # Symbol -> what is not told without it; "": something else tells it as well.
@@ -28,6 +30,7 @@ OPTIONAL = {
     "dcmi_get_device_type": "",
     "dcmi_get_device_chip_info_v2": "",
     "dcmi_get_device_board_info": "board_id",
+    "dcmi_get_device_pcie_info_v2": "bus_id",
     "dcmi_get_driver_version": "driver_version",
     "dcmi_get_device_resource_info": "processes",
     "dcmi_get_device_hbm_info": "memory_mib memory_used_mib memory_percent hbm_temperature_c",
@@ -59,6 +62,7 @@ def test_910b(reading: Reading) -> None:
         ("910B3", NpuHealth.OK, 65536, "")
     }
     assert all(npu.faults == () for npu in seen.npus)
+    assert [npu.bus_id for npu in seen.npus] == [f"0000:{0xC1 + n:02X}:00.0" for n in range(8)]
 
 
 def test_a3_has_two_chips_a_card(reading: Reading) -> None:
@@ -237,3 +241,20 @@ def test_a_health_that_cannot_be_read_is_unknown_with_the_code(reading: Reading)
     first, second = reading.read().npus
     assert (first.health, second.health) == (NpuHealth.OK, NpuHealth.UNKNOWN)
     assert second.reason == "get_device_health: -8010 (SEND_MSG_FAIL)"
+
+
+@pytest.mark.parametrize(
+    ("place", "bus_id"),
+    [
+        ((0, 0xC1, 0, 0), "0000:C1:00.0"),
+        ((1, 1, 0x1F, 7), "0001:01:1F.7"),
+        ((-1, 1, 0, 0), ""),  # no such place on a PCI bus
+        ((0, 256, 0, 0), ""),
+        ((0, 1, 32, 0), ""),
+        ((0, 1, 0, 8), ""),
+    ],
+)
+def test_a_place_on_the_bus(place: tuple[int, int, int, int], bus_id: str) -> None:
+    domain, bus, device, function = place
+    info = abi.PcieInfo(domain=domain, bdf_busid=bus, bdf_deviceid=device, bdf_funcid=function)
+    assert bus_id_of(info) == bus_id

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Resets through the double of libdcmi: what goes together, what forbids one, how one ends."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -87,15 +88,15 @@ def test_chips_of_the_ring_are_left_out_and_not_asked(reading: Reading) -> None:
     reading.double.set_reset(1, 0, "works", seconds=0.8)
     reading.read()
     ended = reading.begin_reset(1, 0, 2, 3)
-    reading.run(lambda: bool(reset_calls(reading)) or reading.npu(3).reason != "")
+    worker = reading.worker
+    assert worker is not None
     reading.double.set_option("log", "calls")
     asked = len(reading.double.calls())
     reading.read()  # in the middle of it
     assert ended == []
     assert {npu.reason for npu in reading.last.npus} == {"reset under way"}
-    watcher = {call.pid for call in reading.double.calls("set_device_reset")}
-    new = [call for call in reading.double.calls()[asked:] if call.pid not in watcher]
-    assert {call.chip for call in new} <= {"-", "0.-1", "1.-1", "2.-1", "3.-1"}
+    new = [call for call in reading.double.calls()[asked:] if call.pid == worker.pid]
+    assert {call.chip for call in new} == {"-"}  # the list of cards, no chip
     reading.run(lambda: bool(ended))
     assert ended[0][0] is OK
     reading.run(lambda: {npu.health for npu in reading.last.npus} == {NpuHealth.OK})
@@ -439,5 +440,6 @@ def test_close_ends_the_watcher(reading: Reading) -> None:
     reading.source.close()
     assert not reading.selector.get_map()
     for pid in children:
-        os.waitpid(pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # does not wait for ever
     assert ended == []

@@ -16,6 +16,7 @@ from agent.npud.dcmi import left_out, workers
 from agent.npud.dcmi.link import Garbage, decode
 from agent.npud.dcmi.process import kill_process
 from agent.npud.log import Log
+from tests.fakes.dcmi import run_compiler
 from tests.fakes.dcmi.control import DRIVER_GONE, NOT_SUPPORTED, OCCUPIED
 from tests.unit.npud.dcmi_driver import DEADLINE_S, Reading, library
 
@@ -176,6 +177,20 @@ def test_a_hang_that_is_about_no_chip(reading: Reading, function: str) -> None:
     assert reading.read().driver is DriverState.READY
 
 
+def test_a_library_that_hangs_while_it_is_loaded(reading: Reading) -> None:
+    source = reading.folder / "slow.c"
+    source.write_text(
+        "#include <unistd.h>\n"
+        "__attribute__((constructor)) static void wait_long(void) { sleep(60); }\n"
+        "int dcmi_init(void) { return 0; }\n"
+    )
+    path = reading.folder / "libdcmi.so"
+    run_compiler("-shared", "-fPIC", "-o", str(path), str(source))
+    reading.make(path=str(path))
+    seen = reading.read()
+    assert (seen.driver, seen.detail) == (DriverState.UNKNOWN, "probe hangs: dlopen")
+
+
 def test_workers_that_cannot_be_killed(reading: Reading) -> None:
     """As in D state: SIGKILL changes nothing until the driver lets go."""
     spared: list[int] = []
@@ -265,7 +280,7 @@ def test_a_worker_that_dies_before_it_has_told_anything_is_said(reading: Reading
     (pid,) = reading.children()
     worker = reading.worker
     assert worker is not None
-    reading.run(lambda: worker.note.under_way() is not None)
+    reading.run(lambda: (call := worker.note.under_way()) is not None and call.name == "init")
     kill_process(pid)
     reading.run(lambda: bool(reading.news))
     first = reading.news[0]

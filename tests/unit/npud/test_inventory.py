@@ -17,16 +17,20 @@ from agent.model import (
     NpuReadings,
 )
 from agent.npud import inventory
+from agent.npud.dcmi.faults import MAX_FAULTS
 from agent.npud.devices import Devices
 from agent.npud.inventory import (
     NO_ANSWER_YET,
     build_account,
     forget,
+    inventory_message,
     is_change,
     status_line,
+    unknown_npu,
     with_devices,
 )
 from agent.npud.npu_smi import parse_mapping, parse_table
+from agent.npud.server import MAX_BACKLOG_BYTES
 from agent.npud.smi_source import account_of_refusal
 from tests.unit.npud.test_npu_smi import text_of
 
@@ -198,3 +202,16 @@ def test_status_lines() -> None:
     assert status_line(seen).endswith("; /dev/davinci2 alarm, /dev/davinci3 unknown")
     assert "refuses: no" in status_line(Inventory(DriverState.FAILED, "no"))
     assert "unknown: why" in status_line(Inventory(DriverState.UNKNOWN, "why"))
+
+
+@pytest.mark.parametrize("text", ["x" * 255, "漏" * 85], ids=["English", "Chinese"])
+def test_the_longest_inventory_is_no_reason_to_drop_a_client(text: str) -> None:
+    """Every chip of an A3 with as many faults as are kept, with as much text as there can be."""
+    faults = tuple(
+        NpuFault(f"80E0{number:04X}", FaultSeverity.CRITICAL, text, 1_800_000_000.123)
+        for number in range(MAX_FAULTS)
+    )
+    npus = tuple(
+        replace(unknown_npu(number, f"/dev/davinci{number}"), faults=faults) for number in range(16)
+    )
+    assert len(inventory_message(Inventory(DriverState.READY, npus=npus))) < MAX_BACKLOG_BYTES

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What is known of the chips, when their numbers move and when nonsense comes."""
+
+from agent.model import NpuHealth
+from agent.npud.dcmi.faults import MAX_CHIPS, RAISED
+from agent.npud.dcmi.messages import FaultTold, Listed, State
+from agent.npud.dcmi.picture import Picture
+
+CODE = 0x80E01801
+
+
+def build_picture(*chips: tuple[int, int, int]) -> Picture:
+    picture = Picture(lambda _key: "")
+    picture.take_list(Listed(chips, "25.5.1"))
+    return picture
+
+
+def event(logic_id: int, code: int = CODE) -> FaultTold:
+    return FaultTold(code, logic_id, 2, RAISED, 0, "", 1.0)
+
+
+def test_a_number_belongs_to_the_chip_that_has_it_now() -> None:
+    """A card was taken out, and those behind it moved up."""
+    picture = build_picture((0, 0, 0), (3, 0, 1), (4, 0, 2))
+    picture.take_state(State((3, 0), 3, 0, ((CODE, "a"),), 10.0), 100.0)
+    picture.take_state(State((4, 0), 0, 0, (), 10.0), 100.0)
+    picture.take_list(Listed(((0, 0, 0), (4, 0, 1)), "25.5.1"))
+    assert picture.key_of(1) == (4, 0)
+    assert [(npu.logic_id, npu.card_id) for npu in picture.npus()] == [(0, 0), (1, 4)]
+    assert picture.npus()[1].faults == ()
+    assert picture.npus()[1].health is NpuHealth.UNKNOWN
+    assert picture.on_card(3) == ()
+
+
+def test_numbers_that_change_places() -> None:
+    picture = build_picture((1, 0, 0), (2, 0, 1))
+    picture.take_list(Listed(((1, 0, 1), (2, 0, 0)), ""))
+    assert [(npu.logic_id, npu.card_id) for npu in picture.npus()] == [(0, 2), (1, 1)]
+
+
+def test_a_chip_that_is_gone_is_kept_while_nobody_has_its_number() -> None:
+    picture = build_picture((0, 0, 0), (1, 0, 1))
+    picture.take_list(Listed(((0, 0, 0),), ""))
+    assert [npu.reason for npu in picture.npus()] == [
+        "not read yet",
+        "the driver does not list it any more",
+    ]
+
+
+def test_events_of_chips_that_do_not_exist_are_kept_for_a_few_only() -> None:
+    picture = build_picture((0, 0, 0))
+    for logic_id in range(1, 65536):
+        picture.take_event(event(logic_id), 1.0, 100.0)
+    assert len(picture._faults._kept) <= MAX_CHIPS
+    picture.take_event(event(0), 1.0, 100.0)
+    assert [fault.code for fault in picture.npus()[0].faults] == ["80E01801"]
