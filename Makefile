@@ -2,7 +2,7 @@
 # As root on Debian 12; each target installs what it needs by itself (tests/prepare).
 #   make demo        the main job, end to end, on a real host in a folder; KEEP=1 leaves it up
 #   make test        all tests but the longest: static, unit, scenario, then both lab hosts
-#   make test-faults the longest: long faults, every kill, power cut and 200 starts; four hours
+#   make test-faults the longest: long faults, every kill, cut, NPU fault and 200 starts; five hours
 #   make test-quick  the same without the lab hosts: a minute
 #   make bench       time and memory, beside a hand-written quadlet
 #   make rpm         the package, in build/rpms
@@ -20,7 +20,7 @@ test: test-quick prepare-lab
 
 test-faults: prepare-lab
 	$(PYTHON) -m pytest -q -m long tests/lab
-	for flavour in modern legacy; do for faults in kills cuts cycles; do \
+	for flavour in modern legacy; do for faults in kills cuts cycles npu_table; do \
 	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
 test-quick: prepare

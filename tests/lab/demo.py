@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""`make demo`: the main job, from `dnf install` to an answered chat, on a real host.
+"""`make demo`: the main job, from `dnf install` to an answered chat and a lost NPU, on a real host.
 
 Prints a timeline. Colour and a line of progress on a terminal, plain lines otherwise. Ends with
 exit status 0 only when every step did what it should; leaves nothing running (unless --keep).
@@ -16,15 +16,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from tests.fakes.dcmi.control import MAJOR
+
 from . import product
 from .__main__ import hosts_directory
 from .host import LabHost
 from .machine import prepare_machine
+from .npus import libdcmi_of
 from .process import LabError
 from .rootfs import Flavour
 
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 Result = TypeVar("Result")
+# Where 8b is placed, and a code of level Separate (/usr/share/deepseek-agent/faults.toml).
+LOST_NPU = 0
+LOST_BY = "80E18402"
 
 
 class Timeline:
@@ -137,12 +143,31 @@ def _serve(line: Timeline, host: LabHost) -> None:
     line.step("reboot, multi-user.target reached", host.reboot)
     line.step("answered again", lambda: product.ask_until_answered(host))
     line.say(host.run(["systemctl", "status", "--no-pager", "--lines=0", product.FRONT]).stdout)
+    before = product.container_started_at(host)
+    libdcmi_of(host).raise_fault(LOST_NPU, 0, LOST_BY, MAJOR, "isolated rows at their limit")
+    line.step(
+        f"NPU {LOST_NPU} breaks ({LOST_BY}); answered again, on another one",
+        lambda: _serve_elsewhere(host, before),
+    )
+    line.say(host.run(["deepseekctl", "npus"]).stdout)
+    line.say(host.run(["sh", "-c", "deepseekctl status | sed -n '/latest events/,$p'"]).stdout)
+    libdcmi_of(host).clear_fault(LOST_NPU, 0, LOST_BY)
+    clear = ["deepseekctl", "quarantine", "clear", str(LOST_NPU)]
+    line.step("it was replaced: deepseekctl quarantine clear", lambda: host.run(clear))
 
 
 def _start(host: LabHost) -> None:
     done = product.start(host, "enable", "--now")
     if done.returncode != 0:
         raise LabError(f"the model did not start: {done.stderr}\n{product.describe(host)}")
+
+
+def _serve_elsewhere(host: LabHost, before: str) -> None:
+    product.wait_serving(host, other_than=before)
+    product.ask_until_answered(host)
+    listed = host.run(["podman", "exec", product.CONTAINER, "ls", "/dev"]).stdout.split()
+    if f"davinci{LOST_NPU}" in listed:
+        raise LabError(f"it serves on the broken NPU\n{product.describe(host)}")
 
 
 def _ask(host: LabHost) -> str:

@@ -154,7 +154,7 @@ def with_hccs(scene: Scene, _npu: int) -> None:
 
 FAULT, LOST, ASIDE = ("npu-fault", 1), ("npu-lost", 1), ("npu-set-aside", 1)
 RESET = (("npu-reset", 1), ("npu-reset-ended", 1))
-GOES_ON, MOVED, BACK = Ends.GOES_ON, Ends.MOVED, Ends.BACK
+GOES_ON, MOVED, BACK, ANEW = Ends
 EARLY = RESTART_AFTER_S + SLACK_S
 
 CASES = (
@@ -163,19 +163,19 @@ CASES = (
     Case(
         f"RestartRequest, over with the restart (restart_after_s {RESTART_AFTER_S:g})",
         mended_by_restart(RESTART_REQUEST, EARLY),
-        BACK,
+        ANEW,
         (FAULT, LOST),
     ),
     Case(
         f"RestartBusiness, lasting (restart_after_s {RESTART_AFTER_S:g})",
         fault(RESTART_BUSINESS),
         MOVED,
-        (FAULT, ("npu-lost", 2), ASIDE),
+        (FAULT, LOST),
     ),
     Case(
         "RestartBusiness, as shipped (restart_after_s 60)",
         mended_by_restart(RESTART_BUSINESS, 60 + SLACK_S),
-        BACK,
+        ANEW,
         (FAULT, LOST),
         settings=DEFAULTS,
     ),

@@ -27,6 +27,7 @@ class Ends(StrEnum):
     GOES_ON = "goes on"  # in the same container
     MOVED = "moved"  # a new one, on other NPUs
     BACK = "back"  # a new one, on the same
+    ANEW = "anew"  # a new one, wherever
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Case:
     at_once: bool = False
     told: str = ""
     detected_within_s: float = 1.0
-    settings: str = ""  # of [npu], instead of the table's
+    settings: str | None = None  # of [npu], instead of the table's
     arrange: Callable[[Scene, int], None] | None = None  # before it happens, to that NPU
 
 
@@ -130,7 +131,8 @@ class Run:
             if lost:
                 self.problems.append(f"no answer {lost[0]:.2f} s after it, though it went on")
         else:
-            self._want(f"new container, {'moved' if moved else 'back'}", case.ends is _end(moved))
+            allowed = (Ends.ANEW, Ends.MOVED if moved else Ends.BACK)
+            self._want(f"new container, {allowed[1]}", case.ends in allowed)
             self._want("no answer again", self.answered_s is not None)
         for other in NAMES:
             if other != name and self.after[other] != self.before[other]:
@@ -158,10 +160,6 @@ class Run:
 
     def kinds(self) -> Counter[str]:
         return Counter(one.kind for one in self.events)
-
-
-def _end(moved: bool) -> Ends:
-    return Ends.MOVED if moved else Ends.BACK
 
 
 def seconds(value: float | None) -> str:
@@ -198,7 +196,7 @@ def run_case(scene: Scene, case: Case) -> Run:
     """Never raises for what the product does."""
     run = Run(scene, case)
     try:
-        if case.settings:
+        if case.settings is not None:
             scene.set_npu(case.settings)
         run.before = scene.engines()
         run.npu = scene.free_npu() if case.free else run.before[case.name_of].npus[0]

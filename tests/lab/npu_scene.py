@@ -181,14 +181,14 @@ class Scene:
         restore_npus(self.host, range(CARDS))
         self.host.run(["systemctl", "restart", "deepseek-npud"])
         self.set_npu(QUICKER)
-        self._wait("no fault", self._is_without_faults)
-        self._wait("nothing is reset", self._has_settled, limit_s=WELL_LIMIT_S + SETTLE_S)
+        self.wait("no fault", self._is_without_faults)
+        self.wait("nothing is reset", self._has_settled, limit_s=WELL_LIMIT_S + SETTLE_S)
         self.clear()
         for name in NAMES:
             self.host.run(["systemctl", "start", "--no-block", front_unit(name)])
-        self._wait("serving", self._all_serve)
+        self.wait("serving", self._all_serve)
         self.host.run(["deepseekctl", "replan", BOUND], check=False)
-        self._wait("serving", self._all_serve)
+        self.wait("serving", self._all_serve)
         self.clear()
 
     def clear(self) -> None:
@@ -217,7 +217,7 @@ class Scene:
         serving = all(found[name] == "serving" for name in NAMES)
         return serving and not unfit and all(self.answers(name) for name in NAMES)
 
-    def _wait(self, what: str, is_so: Callable[[], bool], limit_s: float = WELL_LIMIT_S) -> None:
+    def wait(self, what: str, is_so: Callable[[], bool], limit_s: float = WELL_LIMIT_S) -> None:
         deadline = time.monotonic() + limit_s
         while True:
             with contextlib.suppress(LookupError):

@@ -3,7 +3,8 @@
 
 Three instances serve; the faults are those of npu_cases.py. `--only WORDS` takes the cases that
 have these words in their names, `--faults N` measures event to decision over so many faults (100;
-0: not). What the agent told of a case that missed goes to standard error. Exit status 1 when a case, or a goal, was missed.
+0: not). Exit status 1 when a case, or a goal, was missed; what the agent told of such a case goes
+to standard error.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from .rootfs import Flavour
 DECISION_GOAL_S = 0.2
 DECISION_LIMIT_S = 5.0
 UNTOLD = ("npus", "npu-fault-over")  # what was done is to be seen
-WIDTHS = (50, 8, 8, 8, 8, 12, 8)
+WIDTHS = (57, 8, 8, 8, 8, 12, 8)
 HEAD = ("what happens", "detected", "decided", "stopping", "answers", "NPUs", "", "what was done")
 
 
