@@ -85,7 +85,7 @@ def test_the_others_are_watched_while_a_reset_takes_long(reading: Reading) -> No
 def test_chips_of_the_ring_are_left_out_and_not_asked(reading: Reading) -> None:
     reading.double.start(cards=4)
     reading.double.set_option("hccs", "on")
-    reading.double.set_reset(1, 0, "works", seconds=0.8)
+    reading.double.set_reset(1, 0, "works", seconds=3)
     reading.read()
     ended = reading.begin_reset(1, 0, 2, 3)
     worker = reading.worker
@@ -141,7 +141,7 @@ def test_a_call_that_hangs_meanwhile_does_not_end_the_rest(reading: Reading) -> 
 
 def test_a_driver_that_goes_meanwhile_does_not_end_the_rest(reading: Reading) -> None:
     reading.start(cards=2)
-    reading.double.set_reset(1, 0, "works", seconds=0.8)
+    reading.double.set_reset(1, 0, "works", seconds=3)
     ended = reading.begin_reset(1)
     reading.run(lambda: reading.npu(1).reason == "reset under way")
     reading.double.fail("get_card_list", -8005)
