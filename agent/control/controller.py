@@ -133,7 +133,7 @@ class Controller:
     def _idle_s(self) -> float:
         """Until the next thing that has its time."""
         now = time.monotonic()
-        due = [TURN_S]
+        due = [TURN_S, self.desk.due_s(now)]
         for record in self.roster:
             if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD):
                 due.append(record.state.not_before - now)

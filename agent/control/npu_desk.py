@@ -16,7 +16,7 @@ from agent.control.messages import ResetDone
 from agent.control.thinning import Thinning, Word
 from agent.errors import Code, Failure
 from agent.model import DriverState, Inventory, Npu, Phase, ResetOutcome, Unfit
-from agent.policy.npu.decide import decide_npus, unfit
+from agent.policy.npu.decide import decide_npus, gathered_at, unfit
 from agent.policy.npu.reset import wants_reset
 from agent.policy.npu.state import (
     Fleet,
@@ -119,6 +119,10 @@ class NpuDesk:
         words = f"{reason}, since its start began; it is stopped, and started anew"
         self._events.note_npu(self._seen(found.logic_id), "npu-lost", words, instance)
         return _lost(reason)
+
+    def due_s(self, now: float) -> float:
+        """Until something is to be done that no event will bring."""
+        return gathered_at(self.fleet, now, self.rules) - now
 
     # --- doing -----------------------------------------------------------------------------------
 

@@ -85,6 +85,7 @@ class Dcmi(Source, Hearer):
         )
         self._driver, self._detail = DriverState.UNKNOWN, "the driver has not answered yet"
         self._listed = self._complete = False  # by the worker of now
+        self._deaf = False  # no chip answered when all were looked at
 
     # --- what the loop calls ---------------------------------------------------------------------
 
@@ -155,8 +156,8 @@ class Dcmi(Source, Hearer):
     def hear(self, message: Told, now: float) -> None:
         match message:
             case Started(subscribed, detail):
+                self._asking.poll_states(now, events=subscribed)
                 if not subscribed:
-                    self._asking.poll_states(now)
                     self._log.warning("no fault events: asking again and again", reason=detail)
             case Unusable(detail):
                 self._give_up(detail, now)
@@ -173,14 +174,19 @@ class Dcmi(Source, Hearer):
                 return  # to somebody else
 
     def request_ends(self, request: Request, now: float) -> None:
-        if request.look is not Look.ALL:
-            self._left_out.answer([request.chip] if request.look is Look.CHIP else [])
+        if request.look is Look.STATES:
+            if self._picture.is_deaf() and not self._deaf:
+                self._asking.want_all()  # is the driver there at all?
+            return
+        if request.look is Look.CHIP:
+            self._left_out.answer([request.chip])
             self._tell_news()
             return
         self._left_out.answer(set(self._left_out.chips()) - set(request.leave_out))
         self._complete = True
         self._driver, self._detail = DriverState.READY, ""
-        if self._picture.is_deaf():
+        self._deaf = self._picture.is_deaf()
+        if self._deaf:
             self._asking.end_worker(now)
         self._on_account(self._account())
 
@@ -206,10 +212,10 @@ class Dcmi(Source, Hearer):
         if self._left_out.is_under_reset(message.chip):
             return  # it was asked before, and has answered as what is not there
         if isinstance(message, State):
-            self._picture.take_state(message, time.time())
+            is_news = self._picture.take_state(message, time.time())
         else:
-            self._picture.take_details(message)
-        if self._complete:  # at the end of the first reading all is told together
+            is_news = self._picture.take_details(message)
+        if is_news and self._complete:  # at the end of the first reading all is told together
             self._tell_news()
 
     def _take_event(self, event: FaultTold, now: float) -> None:

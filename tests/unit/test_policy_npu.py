@@ -9,9 +9,10 @@ import pytest
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope, SubHealth
 from agent.model import DriverState, FaultSeverity, NpuFault, NpuHealth, Phase, ResetOutcome
-from agent.policy.npu.decide import level_of
+from agent.policy.npu.decide import gathered_at, level_of
 from agent.policy.npu.reset import BUSY_AGAIN_MAX_S, COOL_DOWN_S, LOST_S, TRIES
 from agent.policy.npu.state import (
+    GATHER_S,
     ClearAsked,
     HostCleared,
     Note,
@@ -919,3 +920,48 @@ def test_what_a_person_set_aside_is_not_reset() -> None:
     host.later(1000)
     assert resets(host) == []
     assert host.unfit()[0].reason == "set aside: root wants it"
+
+
+# --- most of them at once, one after the other ----------------------------------------------------
+
+
+def gathering(number: int) -> Host:
+    return Host.of(number, rules=replace(build_rules(), gather_s=GATHER_S))
+
+
+def test_nobody_acts_on_the_first_of_many() -> None:
+    """Events come one by one; the instances on the first NPUs are not stopped before it is seen
+    that it is the host."""
+    host = gathering(8)
+    for npu in range(8):
+        host.hold(f"i{npu}", npu)
+    for npu in range(8):
+        host.now += 0.02
+        assert host.break_(npu, SEPARATE) != []
+        assert host.did(StopInstance) == []
+        assert host.did(SetAside) == []
+    assert host.fleet.suspect
+    host.later(10)
+    assert host.did(StopInstance) == []
+    assert not any(host.is_aside(npu) for npu in range(8))
+
+
+def test_one_alone_is_acted_upon_after_a_moment() -> None:
+    host = gathering(8)
+    host.hold("8b", 0)
+    host.break_(0, SEPARATE)
+    assert host.did(StopInstance) == []
+    assert gathered_at(host.fleet, host.now, host.rules) == pytest.approx(host.now + GATHER_S)
+    host.later(GATHER_S - 0.01)
+    assert host.did(StopInstance) == []
+    host.later(0.01)
+    assert [one.instance for one in host.did(StopInstance)] == ["8b"]
+    assert gathered_at(host.fleet, host.now, host.rules) == float("inf")
+
+
+def test_no_reset_on_the_first_of_many() -> None:
+    host = gathering(4)
+    host.break_(0, NPU)
+    assert resets(host) == []
+    host.later(GATHER_S)
+    assert resets(host) == [(0,)]

@@ -85,9 +85,9 @@ class Asking:
     def want(self, key: ChipKey) -> None:
         self._agenda.want(key)
 
-    def poll_states(self, now: float) -> None:
+    def poll_states(self, now: float, *, events: bool) -> None:
         """There are no events."""
-        self._agenda.poll_states(now)
+        self._agenda.poll_states(now, events=events)
 
     def end_worker(self, now: float) -> None:
         """The next one begins anew, when everything is wanted again."""

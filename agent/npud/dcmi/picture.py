@@ -46,19 +46,25 @@ class Picture:
             if before is None or before.logic_id != logic_id:
                 self._chips[key] = Chip(key, logic_id)
 
-    def take_state(self, state: State, clock: float) -> None:
+    def take_state(self, state: State, clock: float) -> bool:
+        """Whether it is another one than before."""
         chip = self._chips.get(state.chip)
         if chip is None:
-            return
+            return False
+        before = self._npu(chip)
         self._chips[state.chip] = replace(chip, state=state)
         if state.code == DROPPED:
             self._faults.take_drop(chip.logic_id, clock)
         elif state.faults is not None:
             self._faults.take_query(chip.logic_id, state.faults, state.asked_at, clock)
+        return self._npu(self._chips[state.chip]) != before
 
-    def take_details(self, details: Details) -> None:
-        if details.chip in self._chips:
+    def take_details(self, details: Details) -> bool:
+        """Whether the chip is known."""
+        known = details.chip in self._chips
+        if known:
             self._chips[details.chip] = replace(self._chips[details.chip], details=details)
+        return known
 
     def take_event(self, event: FaultTold, now: float, clock: float) -> None:
         if self.key_of(event.logic_id) is None and self._faults.is_full():
@@ -95,10 +101,10 @@ class Picture:
 
     def npus(self) -> tuple[Npu, ...]:
         chips = sorted(self._chips.values(), key=lambda chip: chip.logic_id)
-        return tuple(
-            npu_of(chip, self._faults.of(chip.logic_id), self._why_left_out(chip.key))
-            for chip in chips
-        )
+        return tuple(self._npu(chip) for chip in chips)
+
+    def _npu(self, chip: Chip) -> Npu:
+        return npu_of(chip, self._faults.of(chip.logic_id), self._why_left_out(chip.key))
 
     def board_id(self) -> int | None:
         boards = (chip.details.board_id for chip in self._chips.values() if chip.details)

@@ -54,10 +54,15 @@ def act(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[SetAside | S
 
 
 def _act_on(deed: Deed, state: NpuState) -> None:
-    faults = [fault for fault in deed.rules.in_force(state) if fault.listed]
+    rules = deed.rules
+    faults = [
+        fault
+        for fault in rules.in_force(state)
+        if fault.listed and rules.is_gathered(fault, deed.at)
+    ]
     if not faults:
         return
-    level = deed.rules.level(faults[0])
+    level = rules.level(faults[0])
     holders = _stoppable(deed.fleet, state, level)
     if level in RESETS and (why := _why_not_mended(deed, state, faults)):
         _set_aside(deed, state.logic_id, faults[0], *why)

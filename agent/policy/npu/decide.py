@@ -169,6 +169,17 @@ def _seen_again(
     return aside
 
 
+def gathered_at(fleet: Fleet, now: float, rules: Rules) -> float:
+    """When the next fault will have waited for others; monotonic, infinity when none does."""
+    ends = (
+        fault.since + rules.gather_s - fleet.base
+        for state in fleet.npus
+        for fault in rules.in_force(state)
+        if not rules.is_gathered(fault, fleet.base + now)
+    )
+    return min(ends, default=float("inf"))
+
+
 # --- what the planner asks -----------------------------------------------------------------------
 
 

@@ -75,7 +75,10 @@ def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpu
     if fleet.reset is not None or (ended_at is not None and at < ended_at + _pause_s(fleet)):
         return fleet, None
     for state in fleet.npus:
-        if wants_reset(state, rules) and state.tries < TRIES and state.npu is not None:
+        due = wants_reset(state, rules) and all(
+            rules.is_gathered(fault, at) for fault in rules.in_force(state)
+        )
+        if due and state.tries < TRIES and state.npu is not None:
             ring = ring_of(fleet, state.npu)
             if is_idle(fleet, ring):
                 return _begin(fleet, state, ring, at, rules)

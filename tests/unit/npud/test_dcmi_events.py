@@ -118,8 +118,8 @@ def test_many_at_once(reading: Reading) -> None:
 def test_without_the_symbol_states_are_asked_again_and_again(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert agenda.STATES_EVERY_S == 2
-    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.1)
+    assert agenda.STATES_WITHOUT_EVENTS_S == 2
+    monkeypatch.setattr(agenda, "STATES_WITHOUT_EVENTS_S", 0.1)
     reading.make(missing=["dcmi_subscribe_fault_event"])
     reading.start()
     assert "no fault events" in "".join(reading.log)
@@ -137,7 +137,7 @@ def test_without_the_symbol_states_are_asked_again_and_again(
 def test_a_refused_subscription_does_the_same(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.1)
+    monkeypatch.setattr(agenda, "STATES_WITHOUT_EVENTS_S", 0.1)
     reading.double.start()
     reading.double.fail("subscribe_fault_event", -8020)
     reading.read()
@@ -153,6 +153,39 @@ def test_with_events_nothing_is_asked_in_between(reading: Reading) -> None:
     reading.run_for(2.5)
     assert reading.double.calls()[asked:] == ()
     assert len(reading.children()) == 1
+
+
+def test_what_raises_no_event_is_seen_in_a_moment_too(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card drop, or a fault whose event was lost; where nothing is new nobody is told."""
+    assert agenda.STATES_EVERY_S == 5
+    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.2)
+    reading.start()
+    accounts, news = len(reading.accounts), len(reading.news)
+    reading.run_for(1.0)
+    assert (len(reading.accounts), len(reading.news)) == (accounts, news)
+    reading.double.drop(2, 0)
+    reading.run(lambda: codes(reading, 2) == ["40F84E00"])
+    reading.double.set_option("events", "off")
+    reading.double.raise_fault(3, 0, CODE)
+    reading.run(lambda: codes(reading, 3) == [CODE])
+    assert len(reading.accounts) == accounts  # no whole reading was needed
+    assert len(reading.children()) == 1
+
+
+def test_a_driver_that_falls_silent_is_looked_at_as_a_whole(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, not again and again."""
+    monkeypatch.setattr(agenda, "STATES_EVERY_S", 0.2)
+    reading.start()
+    accounts = len(reading.accounts)
+    reading.double.fail("get_device_health", -8010)
+    reading.run(lambda: len(reading.accounts) == accounts + 1)
+    assert {npu.health for npu in reading.last.npus} == {NpuHealth.UNKNOWN}
+    reading.run_for(1.5)
+    assert len(reading.accounts) == accounts + 1
 
 
 def test_the_subscription_comes_first(reading: Reading) -> None:
