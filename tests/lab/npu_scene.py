@@ -44,6 +44,12 @@ import socket
 client = socket.socket(socket.AF_UNIX)
 client.connect("/run/deepseek-agent/npu.sock")
 client.sendall(b'{"type": "refresh"}\n')
+client.settimeout(1)
+try:
+    while client.recv(65536):  # who hangs up on npud while it talks is not heard
+        pass
+except TimeoutError:
+    pass
 """
 
 
