@@ -12,6 +12,7 @@ from selectors import DefaultSelector
 
 from agent.model import DriverState, Inventory, ResetOutcome
 from agent.notify import notify, watchdog_interval_s
+from agent.npud.child import await_children
 from agent.npud.devices import Devices, IsDevice
 from agent.npud.inventory import (
     NO_ANSWER_YET,
@@ -32,6 +33,10 @@ from agent.npud.watch import DeviceWatch
 HEARTBEAT_S = 5.0
 RETRY_S = 2.0  # first of the growing pauses while the driver does not answer as it should
 ABSENT_PAUSES = 5  # without a driver, and inotify awake, the pause grows to 5 intervals
+
+# For those that were just killed. A service whose last process ends before its main one is stopped
+# at once; on cgroup v1 systemd may not hear of a later end, and call the stop a failure.
+CHILDREN_END_S = 1.0
 
 REFRESH_PAUSE_S = 1.0  # clients may ask for a reading, not for a hundred in a second
 
@@ -146,6 +151,7 @@ class Daemon:
         self._watch.close()
         self._server.close()
         self.selector.close()
+        await_children(CHILDREN_END_S)
 
     def _greeting(self) -> bytes:
         return inventory_message(self._inventory)

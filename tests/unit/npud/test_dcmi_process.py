@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +92,37 @@ def has_ended(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[2] == "Z"
+
+
+def test_nothing_of_it_is_left_when_it_ends(host: Host) -> None:
+    """On cgroup v1 systemd may not hear of a process that ends after the main one."""
+    host.start()
+    (worker,) = host.workers()
+    process = host.npud.process
+    assert process is not None
+    os.kill(worker, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(8) == 0
+    assert not Path(f"/proc/{worker}").exists()
+
+
+HANGS = """
+import os, signal, time
+from agent.npud.child import await_children
+pid = os.fork()
+if pid == 0:
+    time.sleep(60)
+    os._exit(0)
+began = time.monotonic()
+assert not await_children(0.2)
+assert time.monotonic() - began < 5
+os.kill(pid, signal.SIGKILL)
+assert await_children(5)
+"""
+
+
+def test_a_child_that_hangs_is_not_waited_for() -> None:
+    subprocess.run([sys.executable, "-c", HANGS], check=True, timeout=30)
 
 
 def test_serves_by_libdcmi_and_ends(host: Host) -> None:
