@@ -22,6 +22,9 @@ UNKNOWN_MAJOR, UNKNOWN_MINOR = "DEAD0001", "DEAD0002"
 # How long what nobody announces may take to be seen; and what a busy machine may add.
 POLL_S = STATES_EVERY_S
 SLACK_S = 5.0
+# RestartSec= of 1 s; on legacy often TimeoutStopSec= (5 s) before it: in the lab nobody tells
+# systemd that a control group of v1 is empty ("Processes still around after SIGKILL").
+NPUD_BACK_S = 6.0 + SLACK_S
 # A vendor call may take 5 s, then it hangs.
 HANG_S = 10.0
 HCCS_BOARD = "0x30"  # not of those that are known to be without
