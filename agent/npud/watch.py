@@ -13,7 +13,7 @@ from agent.npud.devices import Devices, IsDevice, is_of_driver, logic_id_of, rea
 from agent.npud.inotify import Inotify, InotifyLost
 from agent.npud.log import Log
 
-SETTLE_S = 0.3
+SETTLE_S = 0.1
 SETTLE_AT_MOST_S = 2.0
 POLL_S = 2.0
 
