@@ -15,7 +15,7 @@ from agent.model import FaultSeverity, Inventory, Npu, NpuFault, Phase, ResetOut
 
 # Most NPUs at once are the host (breaker), and "at once" comes as one event after the other: 8 of
 # them within 20 ms (measured with a double of libdcmi). So nobody acts on the first one alone.
-GATHER_S = 0.3
+GATHER_S = 0.15
 CARD_DROP = "40F84E00"  # as MindCluster calls a chip that does not answer any more
 AGENT = "agent"
 
