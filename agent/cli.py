@@ -10,9 +10,9 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from agent import __version__, exits
 from agent.errors import AgentError, Code
@@ -131,14 +131,29 @@ def _npu(word: str) -> int:
 
 def _npus(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
+    _show(options, client.npus_json, client.decode_npus, show_npus)
+    return 0
+
+
+Shown = TypeVar("Shown")
+
+
+def _show(
+    options: argparse.Namespace,
+    ask: Callable[[], bytes],
+    decode: Callable[[bytes], Shown],
+    show_text: Callable[[Shown, float], str],
+) -> Shown:
+    """Once, or every second until it is interrupted; as text, or as the agent wrote it. Returns
+    what was shown."""
     while True:
-        raw = client.npus_json()
-        answer = client.decode_npus(raw)
+        raw = ask()
+        answer = decode(raw)
         if options.watch and sys.stdout.isatty():
             print("\033[H\033[2J", end="")
-        print(raw.decode() if options.json else show_npus(answer, time.time()), flush=True)
+        print(raw.decode() if options.json else show_text(answer, time.time()), flush=True)
         if not options.watch:
-            return 0
+            return answer
         time.sleep(WATCH_EVERY_S)
 
 
@@ -174,22 +189,15 @@ def _replan(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
-    while True:
-        raw = client.status_json()
-        snapshot = client.decode(raw)
-        if options.watch and sys.stdout.isatty():
-            print("\033[H\033[2J", end="")
-        print(raw.decode() if options.json else show(snapshot, time.time()), flush=True)
-        if not options.watch:
-            serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
-            whole = not (
-                snapshot.config_problem
-                or snapshot.broken
-                or snapshot.systemd_problem
-                or snapshot.faults_problem
-            )
-            return 0 if serving and whole else EXIT_NOT_SERVING
-        time.sleep(WATCH_EVERY_S)
+    snapshot = _show(options, client.status_json, client.decode, show)
+    serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
+    whole = not (
+        snapshot.config_problem
+        or snapshot.broken
+        or snapshot.systemd_problem
+        or snapshot.faults_problem
+    )
+    return 0 if serving and whole else EXIT_NOT_SERVING
 
 
 def _chat(options: argparse.Namespace) -> int:

@@ -99,15 +99,14 @@ class NpuDesk:
         if report.others:
             self._others = report.others
             self._others_until = time.monotonic() + OTHERS_KEPT_S
-        first = done.npus[0]
-        if report.outcome is not ResetOutcome.BUSY:
-            self._busy.pop(done.npus, None)
-            words = f"{_numbers(done.npus)}: {report.outcome}, {report.detail}"
-            self._events.note_npu(self._seen(first), "npu-reset-ended", words)
-        elif self._busy.get(done.npus) != report.detail:
+        is_busy = report.outcome is ResetOutcome.BUSY
+        told = self._busy.pop(done.npus, None)
+        if is_busy:
             self._busy[done.npus] = report.detail
-            words = f"{_numbers(done.npus)} cannot be reset now: {report.detail}"
-            self._events.note_npu(self._seen(first), "npu-reset-ended", words)
+        if not is_busy or told != report.detail:
+            how = " cannot be reset now:" if is_busy else f": {report.outcome},"
+            words = f"{_numbers(done.npus)}{how} {report.detail}"
+            self._events.note_npu(self._seen(done.npus[0]), "npu-reset-ended", words)
         return self.take(ResetEnded(done.npus, report.outcome, report.detail))
 
     def why_lost(self, instance: str, npus: tuple[int, ...]) -> Failure | None:

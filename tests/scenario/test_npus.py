@@ -9,6 +9,7 @@ import pytest
 
 from agent.config.values import Mode
 from agent.control import npu_desk
+from agent.control.thinning import TOLD
 from agent.errors import AgentError, Code
 from agent.model import (
     FaultSeverity,
@@ -98,6 +99,21 @@ def test_events_have_evidence(npus: World) -> None:
         assert "(NotHandle)" in event.message
         assert agent.view().phase is Phase.SERVING
         assert world.acted().count(("StopUnit", ENGINE)) == 0
+
+    play(npus, scenario)
+
+
+def test_a_fault_that_comes_and_goes_does_not_push_out_all_else(npus: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        for _ in range(3 * TOLD):
+            agent.see(ill(1, NOT_HANDLE))
+            await until(lambda: agent.controller.board.snapshot.npus[1].faults)
+            agent.see(well())
+            await until(lambda: not agent.controller.board.snapshot.npus[1].faults)
+        assert npu_kinds(agent) == ["npu-fault", "npu-fault-over"] * TOLD
+        events = [one for one in agent.controller.board.snapshot.events if one.npu == 1]
+        assert [one.message.endswith("minutes") for one in events[-3:]] == [False, True, True]
 
     play(npus, scenario)
 
