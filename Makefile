@@ -2,32 +2,43 @@
 # As root on Debian 12; each target installs what it needs by itself (tests/prepare).
 #   make demo        the main job, end to end, on a real host in a folder; KEEP=1 leaves it up
 #   make test        all tests but the longest: static, unit, scenario, then both lab hosts
+#   make test-vllm   a real vLLM on both lab hosts; part of make test
 #   make test-faults the longest: long faults, every kill, cut, NPU fault and 200 starts; five hours
-#   make test-quick  the same without the lab hosts: a minute
+#   make test-quick  the same without the lab hosts: five minutes
 #   make bench       time and memory, beside a hand-written quadlet
+#   make texts       manual pages and shell completion, which are made of others and committed
 #   make rpm         the package, in build/rpms
 #   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
 FLAVOUR ?= modern
 PYTHON = .venv/bin/python
 
-.PHONY: demo test test-faults test-quick bench rpm lab lab-shell lab-stop prepare prepare-lab
+.PHONY: demo test test-vllm test-faults test-quick bench texts rpm lab lab-shell lab-stop prepare prepare-lab
 
 demo: prepare-lab
 	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
 
 test: test-quick prepare-lab
-	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not long" tests/lab
+	$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not long and not vllm" tests/lab
+	$(PYTHON) -m pytest -q -m "vllm and not long" tests/lab
+
+# Exit status 2, and a line that says so, where its wheels cannot be had.
+test-vllm: prepare-lab
+	$(PYTHON) -m tests.lab.vllm_env
+	$(PYTHON) -m pytest -q -m vllm tests/lab
 
 test-faults: prepare-lab
-	$(PYTHON) -m pytest -q -m long tests/lab
-	for flavour in modern legacy; do for faults in kills cuts cycles npu_table; do \
+	$(PYTHON) -m pytest -q -m "long and not vllm" tests/lab
+	for flavour in modern legacy; do for faults in kills cuts cycles npu_table start_table supply_cuts; do \
 	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
 test-quick: prepare
-	$(PYTHON) -m pytest -q tests/static tests/test_layers.py tests/unit tests/scenario
+	$(PYTHON) -m pytest -q -n 2 tests/static tests/test_layers.py tests/unit tests/scenario
 
 bench: prepare-lab
 	$(PYTHON) -m tests.lab.bench
+
+texts: prepare
+	$(PYTHON) -m tests.texts
 
 rpm: prepare-lab
 	$(PYTHON) -m tests.lab.package build/rpms

@@ -8,32 +8,54 @@ cannot be used.
 
 import argparse
 import os
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
+
+import msgspec
 
 from agent import __version__, exits
+from agent.cli_acts import add_acts
+from agent.cli_supply import add_supply_verbs
 from agent.errors import AgentError, Code
-from agent.model import engine_unit, front_unit, is_instance_name
+from agent.model import (
+    AGENT_UNIT,
+    INSTANCE_FIELD,
+    engine_unit,
+    front_unit,
+    is_instance_name,
+)
+from agent.ports import EventQuery
 from agent.render.workload import KEY_VARIABLE, key_file, parse_key
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
+from agent.status.events import show_events
 from agent.status.npus import show_npus
+from agent.status.page import Look
 from agent.status.show import show
-from agent.status.snapshot import InstanceView
-from agent.terminal import run_command
+from agent.status.snapshot import EventView, InstanceView
+from agent.status.unknown import unknown_instance
+from agent.terminal import become, run_command
 
 EXIT_NOT_SERVING = 1
 EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
 WATCH_EVERY_S = 1.0
+LOG_LINES = 50
+LINES = 1000  # that one answer of the agent has at most
 # In a process of their own: they look at the host, and bring what deepseekctl does without.
-PREVIEWS = {
-    "render": "the unit file as it would be written, or why there can be none",
-    "facts": "what a plan is made of: host, Podman, models, NPUs",
+OTHERS = {
+    "render": ("agent.preview", "the unit file as it would be written, or why there can be none"),
+    "facts": ("agent.preview", "what a plan is made of: host, Podman, models, NPUs"),
+    "doctor": ("agent.doctoring", "what keeps a model from serving here, and what to do about it"),
+    "bundle": ("agent.bundling", "image and model onto a disk, for a host without internet"),
+    "support-bundle": ("agent.support", "one file with what a developer needs from this host"),
 }
+IMAGE = "image"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb_at = 2 if arguments[:1] == ["--socket"] else 0
     verb_at += sum(one.startswith("--socket=") for one in arguments[:1])
-    if set(arguments[verb_at : verb_at + 1]) & set(PREVIEWS):
-        _become("agent.preview", arguments[verb_at:])
+    for verb in arguments[verb_at : verb_at + 1]:
+        if verb in OTHERS:
+            module = OTHERS[verb][0]
+            become(module, arguments[verb_at + (module != "agent.preview") :])
+    if arguments[verb_at : verb_at + 1] == [IMAGE]:
+        become("agent.image_build", arguments[verb_at + 1 :])
     options = _parser().parse_args(arguments)
 
     def command() -> int:
@@ -76,16 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     talk.add_argument("prompt", nargs="?", help="without it, lines are read from standard input")
     talk.set_defaults(run=_chat)
 
-    for verb, text in PREVIEWS.items():
+    for verb, (_, text) in OTHERS.items():
         verbs.add_parser(verb, help=text)
+    verbs.add_parser(IMAGE, help="build an image of one's own on a CANN base")
 
-    restart = verbs.add_parser("restart", help="stop the engine, plan anew, start it")
-    restart.add_argument("instance")
-    restart.set_defaults(run=_restart)
-
-    replan = verbs.add_parser("replan", help="restart it, when that brings more NPUs than it has")
-    replan.add_argument("instance")
-    replan.set_defaults(run=_replan)
+    add_acts(verbs)
+    add_supply_verbs(verbs)
 
     npus = verbs.add_parser("npus", help="the NPUs: health, readings, who uses them, faults")
     npus.add_argument("--json", action="store_true", help="as JSON, with its schema number")
@@ -94,14 +116,26 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_quarantine(verbs.add_parser("quarantine", help="set NPUs aside, or use them again"))
 
-    logs = verbs.add_parser("logs", help="journal of the engine and of its front unit")
+    events = verbs.add_parser("events", help="what happened, why, and what was done")
+    events.add_argument("instance", nargs="?", help="what is about this one alone")
+    events.add_argument("--json", action="store_true", help="one JSON object for each")
+    events.add_argument("-f", "--follow", action="store_true", help="and what happens from now on")
+    events.add_argument("-n", "--lines", type=_count, default=50, help="so many; 50 unless said")
+    events.set_defaults(run=_events)
+
+    text = "journal of the engine, of its front unit, and what the agent says about it"
+    logs = verbs.add_parser("logs", help=text)
     logs.add_argument("instance")
-    logs.add_argument("-f", "--follow", action="store_true")
-    logs.add_argument("-n", "--lines", type=int, default=50)
+    logs.add_argument("-f", "--follow", action="store_true", help="and what comes from now on")
+    logs.add_argument(
+        "-n", "--lines", type=_count, help=f"so many; {LOG_LINES} unless said, with --since all"
+    )
+    logs.add_argument("--since", metavar="TIME", help="as journalctl takes it: --since=-1h, today")
     logs.set_defaults(run=_logs)
 
-    config = verbs.add_parser("config", help="check the configuration, or show it as understood")
-    config.add_argument("what", choices=("check", "show"))
+    text = "check the configuration, show it as understood, or put it in force"
+    config = verbs.add_parser("config", help=text)
+    config.add_argument("what", choices=("check", "show", "reload"))
     config.set_defaults(run=_config)
     return parser
 
@@ -125,6 +159,13 @@ def _npu_or_host(word: str) -> int | None:
 def _npu(word: str) -> int:
     """A logic id. Raises ValueError, which argparse makes a message of."""
     if not word.isdecimal():
+        raise ValueError(word)
+    return int(word)
+
+
+def _count(word: str) -> int:
+    """How many lines. Raises ValueError, which argparse makes a message of."""
+    if not word.isdecimal() or not 0 < int(word) <= LINES:
         raise ValueError(word)
     return int(word)
 
@@ -181,16 +222,11 @@ def _clear(options: argparse.Namespace) -> int:
     return 0
 
 
-def _replan(options: argparse.Namespace) -> int:
-    AgentClient(options.socket).replan(options.instance)
-    print(f"{options.instance} is being restarted on a new plan; see: deepseekctl status --watch")
-    return 0
-
-
 def _status(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
-    snapshot = _show(options, client.status_json, client.decode, show)
-    serving = all(one.phase == "serving" for one in snapshot.instances if one.wished)
+    snapshot = _show(options, client.status_json, client.decode, partial(show, look=_look()))
+    wished = [one for one in snapshot.instances if one.wished]
+    serving = all(one.phase == "serving" and one.trouble is None for one in wished)
     whole = not (
         snapshot.config_problem
         or snapshot.broken
@@ -200,10 +236,18 @@ def _status(options: argparse.Namespace) -> int:
     return 0 if serving and whole else EXIT_NOT_SERVING
 
 
+def _look() -> Look:
+    """Color for a terminal alone, and not where it is unwanted (no-color.org)."""
+    if not sys.stdout.isatty():
+        return Look()
+    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Look(shutil.get_terminal_size().columns, color)
+
+
 def _chat(options: argparse.Namespace) -> int:
     view = AgentClient(options.socket).status().instance(options.instance)
     if view is None:
-        raise _unknown("chat with", options.instance)
+        raise unknown_instance("chat with", options.instance)
     key = _read_key(view)
     if options.prompt is not None:
         chat(view, options.prompt, sys.stdout, key)
@@ -236,42 +280,63 @@ def _read_key(view: InstanceView) -> str:
         ) from error
 
 
-def _unknown(verb: str, instance: str) -> AgentError:
-    return AgentError(
-        Code.INSTANCE_UNKNOWN,
-        f"cannot {verb} {instance!r}: there is no such instance",
-        "deepseekctl status shows what there is",
-    )
-
-
-def _restart(options: argparse.Namespace) -> int:
-    AgentClient(options.socket).restart(options.instance)
-    print(f"{options.instance} is being restarted; see: deepseekctl status --watch")
+def _events(options: argparse.Namespace) -> int:
+    client = AgentClient(options.socket)
+    name = options.instance or ""
+    page = client.events(EventQuery(instance=name, limit=options.lines, newest=True))
+    if name and not page.events and client.status().instance(name) is None:
+        raise unknown_instance("show the events of", name)
+    for event in page.events:
+        _print_event(event, options.json)
+    after = page.next
+    while options.follow:
+        try:
+            for event in client.watch(after):
+                after = event.id
+                if name in ("", event.instance):
+                    _print_event(event, options.json)
+        except AgentError as error:
+            if error.failure.code is not Code.AGENT_UNREACHABLE:
+                raise
+        time.sleep(WATCH_EVERY_S)  # the agent is restarted, or upgraded
     return 0
+
+
+def _print_event(event: EventView, as_json: bool) -> None:
+    text = msgspec.json.encode(event).decode() if as_json else show_events([event])
+    print(text, flush=True)
 
 
 def _logs(options: argparse.Namespace) -> int:
     if not is_instance_name(options.instance):
-        raise _unknown("show the logs of", options.instance)
-    units = (engine_unit(options.instance), front_unit(options.instance))
-    argv = ["journalctl", f"--lines={options.lines}"]
-    argv += [f"--unit={unit}" for unit in units]
+        raise unknown_instance("show the logs of", options.instance)
+    argv = ["journalctl"]
+    if options.since:
+        argv.append(f"--since={options.since}")
+    if options.lines or not options.since:
+        argv.append(f"--lines={options.lines or LOG_LINES}")
     if options.follow:
         argv.append("--follow")
+    argv += [word for match in _about(options.instance) for word in ("+", *match)][1:]
     os.execvp(argv[0], argv)  # noqa: S606 - its output, its pager, its exit status
 
 
+def _about(instance: str) -> Iterator[tuple[str, ...]]:
+    """What journalctl is to look for. It has no option for "this unit, or these lines of another",
+    so units are asked for as its own --unit does: what they say, and what systemd says of them."""
+    for unit in (engine_unit(instance), front_unit(instance)):
+        yield (f"_SYSTEMD_UNIT={unit}",)
+        yield f"UNIT={unit}", "_PID=1"
+        yield f"OBJECT_SYSTEMD_UNIT={unit}", "_UID=0"
+    yield f"_SYSTEMD_UNIT={AGENT_UNIT}", f"{INSTANCE_FIELD}={instance}"
+
+
 def _config(options: argparse.Namespace) -> int:
-    """The very code that the agent runs."""
-    _become("agent.config", [f"--{options.what}"])
-
-
-def _become(module: str, arguments: list[str]) -> NoReturn:
-    """This process goes on as that module, with its output and its exit status."""
-    sys.stdout.flush()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    argv = (sys.executable, "-sPB", "-m", module, *arguments)
-    os.execve(sys.executable, argv, environment)  # noqa: S606
+    """The very code that the agent runs; or the agent, which then returns when it is in force."""
+    if options.what != "reload":
+        become("agent.config", [f"--{options.what}"])
+    AgentClient(options.socket).reload()
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Nobody imports this module. It ends only by SIGTERM, or when a task of it fails,
 systemd starts it anew at once, and a new agent adopts what runs.
 """
 
-import argparse
 import asyncio
 import signal
 import sys
@@ -23,28 +22,44 @@ from agent.action.start import Actions
 from agent.config.kept import keep_last
 from agent.config.values import Config, Profile
 from agent.control.controller import Controller
+from agent.control.events import EVENTS_KEPT
 from agent.control.memory import Memory, decode_memory, encode_memory
-from agent.control.messages import FileTrouble, InventorySeen
+from agent.control.messages import FileTrouble, InventorySeen, MetricsPortSeen
+from agent.control.observers import Measured, Observers, Told, Where
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.control.watcher import UnitWatcher
 from agent.errors import AgentError, ConfigError, Failure
 from agent.health.endpoint import wait_until_healthy
+from agent.health.guard import Guard
+from agent.health.log_watch import LogWatch
 from agent.host.config import decode_last, encode_last, read_config
 from agent.host.containers import Podman
+from agent.host.disks import LocalDisks
+from agent.host.ends import PidfdEnds
+from agent.host.events import EventStore
+from agent.host.evidence import EvidenceUnit
 from agent.host.files import RenderedFiles
 from agent.host.http import LocalHttp
 from agent.host.kept import KeptFile
-from agent.host.listener import take_listener
+from agent.host.listener import open_tcp, take_listener
+from agent.host.logs import JournalLog
 from agent.host.machine import LocalMachine, read_boot_id
 from agent.host.npu import NpuFollower
+from agent.host.own_process import read_own_process
 from agent.host.payloads import ProcPayloads
+from agent.host.supply import SupplyUnit
 from agent.host.systemd import Systemd
 from agent.model import Health, Phase
 from agent.notify import notify, watchdog_interval_s
+from agent.ports import StoredEvent
 from agent.render.choose import all_paths
-from agent.status.peer import SocketServer
-from agent.status.server import build_app
+from agent.render.workload import ENGINE_PORT
+from agent.status.api.app import build_app, build_scrape_app
+from agent.status.api.metrics import MetricsText
+from agent.status.api.peer import SocketServer
+from agent.status.api.scrape import ScrapePort
+from agent.status.changes import Changes
 from agent.status.snapshot import Snapshot
 
 log = structlog.get_logger(__name__)
@@ -52,6 +67,7 @@ log = structlog.get_logger(__name__)
 RUN = Path("/run/deepseek-agent")
 CONFIG = "config.json"  # what was last in force
 MEMORY = "state.json"
+EVENTS = "events.db"
 FIRST_LOOK_DEADLINE_S = 5.0
 
 
@@ -59,16 +75,21 @@ FIRST_LOOK_DEADLINE_S = 5.0
 class Options:
     """How it was called; the defaults are the package's."""
 
-    socket: Path
-    npu_socket: Path
-    config_arguments: tuple[str, ...]
-    state: Path
-    debug: bool
+    socket: Path = RUN / "agent.sock"
+    npu_socket: Path = RUN / "npu.sock"
+    etc: Path = Path("/etc/deepseek-agent")
+    share: Path = Path("/usr/share/deepseek-agent")
+    state: Path = Path("/var/lib/deepseek-agent")
+    debug: bool = False
+
+    @property
+    def config_arguments(self) -> tuple[str, ...]:
+        return ("--etc", str(self.etc), "--share", str(self.share))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
-    options = _parse(argv)
+    options = _parse(sys.argv[1:] if argv is None else argv)
     journal.set_up(options.debug)
     try:
         return asyncio.run(_run(options))
@@ -77,25 +98,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _parse(argv: Sequence[str] | None) -> Options:
+def _parse(arguments: Sequence[str]) -> Options:
+    default = Options()
+    if not arguments:
+        return default
+    import argparse  # 0.5 MiB that would stay; systemd starts it without arguments
+
     parser = argparse.ArgumentParser(prog="agentd", description="deepseek-agent's daemon")
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--socket", type=Path, default=RUN / "agent.sock")
-    parser.add_argument("--npu-socket", type=Path, default=RUN / "npu.sock")
-    parser.add_argument("--etc", type=Path, default=Path("/etc/deepseek-agent"))
-    parser.add_argument("--share", type=Path, default=Path("/usr/share/deepseek-agent"))
-    parser.add_argument("--state", type=Path, default=Path("/var/lib/deepseek-agent"))
+    for name in ("socket", "npu-socket", "etc", "share", "state"):
+        known = getattr(default, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=Path, default=known)
     parser.add_argument("--debug", action="store_true")
-    parsed = parser.parse_args(argv)
-    folders = ("--etc", str(parsed.etc), "--share", str(parsed.share))
-    return Options(parsed.socket, parsed.npu_socket, folders, parsed.state, parsed.debug)
+    return Options(**vars(parser.parse_args(arguments)))
 
 
 async def _run(options: Options) -> int:
     read = await _read(options)
     config_file, memory_file = (KeptFile(options.state / name) for name in (CONFIG, MEMORY))
     last, memory = config_file.load(decode_last), memory_file.load(decode_memory)
-    units = Systemd()
+    store = EventStore(options.state / EVENTS)
+    told_before = await store.open(EVENTS_KEPT)
+    units, changes, pulse = Systemd(), Changes(), Pulse()
+
+    def turned(snapshot: Snapshot) -> None:
+        changes.turn(snapshot)
+        pulse(snapshot)
+
     follower = NpuFollower(
         str(options.npu_socket), lambda seen: controller.put(InventorySeen(seen))
     )
@@ -105,7 +134,10 @@ async def _run(options: Options) -> int:
         memory if isinstance(memory, Memory) else Memory(),
         units,
         follower,
+        turned,
         lambda kept: memory_file.offer(encode_memory(kept)),
+        store,
+        told_before,
     )
     for trouble in (last, memory):
         if isinstance(trouble, Failure):
@@ -113,14 +145,24 @@ async def _run(options: Options) -> int:
     config_file.offer(encode_last(controller.config))
     watcher = UnitWatcher(units, controller.put, controller.roster.names)
     units.on_job = watcher.on_job
-    requests = Requests(controller, watcher.look)
-    server = SocketServer(build_app(controller.board, requests))
 
-    async def reload() -> None:
-        """A bad configuration leaves the one in force, and says so."""
-        await requests.take_config(await _read(options))
+    async def reload() -> Failure | None:
+        """A bad configuration leaves the one in force; returns what is wrong with it."""
+        read = await _read(options)
+        await requests.take_config(read)
         config_file.offer(encode_last(controller.config))
         watcher.look_anew()
+        port.want(controller.config.metrics.listen)
+        return read if isinstance(read, Failure) else None
+
+    def tell_port(failure: Failure | None) -> None:
+        controller.put(MetricsPortSeen(failure))
+
+    requests = Requests(controller, watcher.look, reload, units)
+    metrics = MetricsText(controller.board, read_own_process)
+    port = ScrapePort(build_scrape_app(metrics), open_tcp, tell_port)
+    port.want(controller.config.metrics.listen)
+    server = SocketServer(build_app(controller.board, requests, metrics, options.share, changes))
 
     def tell(failure: Failure | None) -> None:
         controller.put(FileTrouble(failure))
@@ -134,6 +176,8 @@ async def _run(options: Options) -> int:
             follower.run(),
             config_file.run(tell),
             memory_file.run(tell),
+            store.run(tell),
+            port.run(),
             _on_hangup(reload),
         )
     ]
@@ -146,6 +190,7 @@ async def _run(options: Options) -> int:
     finally:
         controller.board.close()
         await server.close()
+        await store.close()
         units.close()
 
 
@@ -172,15 +217,24 @@ def _compose(
     memory: Memory,
     units: Systemd,
     npud: NpuFollower,
+    turned: Callable[[Snapshot], None],
     keep: Callable[[Memory], None],
+    history: EventStore,
+    told_before: Sequence[StoredEvent],
 ) -> Controller:
     http = LocalHttp()
     podman, files = HealingPodman(Podman(), units), RenderedFiles()
-    actions = Actions(units, podman, files, LocalMachine(), ProcPayloads())
+    payloads = ProcPayloads()
+    actions = Actions(units, podman, files, LocalMachine(), payloads, EvidenceUnit(units))
+    engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT)
 
     async def probe(profile: Profile) -> Health:
         key = actions.running_key(profile.name)
         return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
+
+    async def guard(profile: Profile, where: Where, told: Told, measured: Measured) -> None:
+        key = actions.running_key(profile.name)
+        await engines.watch(profile, server_of(profile), key, where, told, measured)
 
     in_force = keep_last(config, last)
     for profile in in_force.profiles:
@@ -190,11 +244,15 @@ def _compose(
         actions,
         npud,
         units,
-        probe,
-        Pulse(),
+        Observers(probe, guard, LogWatch(JournalLog())),
+        SupplyUnit(units),
+        LocalDisks(units),
+        turned,
         keep,
         memory,
         read_boot_id(),
+        history,
+        told_before,
         config_problem=config if isinstance(config, Failure) else None,
     )
 
@@ -227,8 +285,8 @@ def _summary(snapshot: Snapshot) -> str:
     return "; ".join([npus, *(f"{one.name}: {one.phase}" for one in wished)])
 
 
-async def _on_hangup(reload: Callable[[], Awaitable[None]]) -> None:
-    """SIGHUP: systemctl reload."""
+async def _on_hangup(reload: Callable[[], Awaitable[object]]) -> None:
+    """SIGHUP: as `systemctl reload`, without an answer."""
     hangup = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
     while True:

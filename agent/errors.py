@@ -60,16 +60,53 @@ class Code(StrEnum):
     UNIT_START_FAILED = "unit-start-failed"
     UNIT_STOP_FAILED = "unit-stop-failed"
     ENGINE_DIED = "engine-died"
+    ENGINE_HUNG = "engine-hung"
+    ENGINE_FAILED = "engine-failed"
+    PORT_CUT = "port-cut"
     PAYLOAD_LEFT = "payload-left"
     FILE_NOT_WRITTEN = "file-not-written"
     STATE_DAMAGED = "state-damaged"
     DISK_SILENT = "disk-silent"
+    METRICS_NOT_SERVED = "metrics-not-served"
     NOT_PERMITTED = "not-permitted"
     NOT_WISHED = "not-wished"
+    ON_HOLD = "on-hold"
+    NOT_ON_HOLD = "not-on-hold"
+    CHANGE_UNKNOWN = "change-unknown"
     REQUEST_INVALID = "request-invalid"
     AGENT_UNREACHABLE = "agent-unreachable"
     OBSERVING = "observe-mode"
     INTERNAL = "internal-error"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Code":
+        """One of a newer agent, in a file that it has kept: what is beside it must not be lost."""
+        return cls.INTERNAL
+
+    # Of a start, and read from the engine's log (`health/diagnosis`).
+    START_TOO_SLOW = "start-too-slow"
+    NPU_OUT_OF_MEMORY = "npu-out-of-memory"
+    NPU_MEMORY_IN_USE = "npu-memory-in-use"
+    NPU_INIT_FAILED = "npu-init-failed"
+    NPU_FAULTED = "npu-faulted"
+    NPU_NOT_USABLE = "npu-not-usable"
+    NPU_SOFTWARE_MISMATCH = "npu-software-mismatch"
+    HCCL_TIMEOUT = "hccl-timeout"
+    KV_CACHE_TOO_SMALL = "kv-cache-too-small"
+    DTYPE_UNSUPPORTED = "dtype-unsupported"
+    MODEL_UNSUPPORTED = "model-unsupported"
+    ENGINE_OPTION_INVALID = "engine-option-invalid"
+
+    # Of bringing image and model (`supply`).
+    SOURCE_UNREACHABLE = "source-unreachable"  # nobody answers there, or not now (429, 5xx)
+    SOURCE_NOT_FOUND = "source-not-found"
+    SOURCE_REFUSED = "source-refused"
+    SOURCE_UNTRUSTED = "source-untrusted"  # its certificate
+    CONTENT_DAMAGED = "content-damaged"  # not what the checksum says
+    DISK_TOO_FULL = "disk-too-full"
+    BUNDLE_DAMAGED = "bundle-damaged"
+    BUNDLE_UNTRUSTED = "bundle-untrusted"  # its signature
+    UPDATE_REFUSED = "update-refused"  # one is under way, or there is nothing to update or go to
 
 
 def remedy(code: Code) -> Remedy:
@@ -102,6 +139,20 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_MASKED
             | Code.UNIT_SHADOWED
             | Code.OBSERVING
+            | Code.ON_HOLD
+            | Code.NPU_NOT_USABLE
+            | Code.NPU_SOFTWARE_MISMATCH
+            | Code.KV_CACHE_TOO_SMALL
+            | Code.DTYPE_UNSUPPORTED
+            | Code.MODEL_UNSUPPORTED
+            | Code.ENGINE_OPTION_INVALID
+            | Code.SOURCE_NOT_FOUND
+            | Code.SOURCE_REFUSED
+            | Code.SOURCE_UNTRUSTED
+            | Code.DISK_TOO_FULL
+            | Code.BUNDLE_DAMAGED
+            | Code.BUNDLE_UNTRUSTED
+            | Code.UPDATE_REFUSED
         ):
             return Remedy.CHANGE
         case (
@@ -115,15 +166,29 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_START_FAILED
             | Code.UNIT_STOP_FAILED
             | Code.ENGINE_DIED
+            | Code.ENGINE_HUNG
+            | Code.ENGINE_FAILED
+            | Code.PORT_CUT
             | Code.PAYLOAD_LEFT
             | Code.FILE_NOT_WRITTEN
             | Code.STATE_DAMAGED
             | Code.DISK_SILENT
+            | Code.METRICS_NOT_SERVED
             | Code.NOT_PERMITTED
             | Code.NOT_WISHED
+            | Code.NOT_ON_HOLD
+            | Code.CHANGE_UNKNOWN
             | Code.REQUEST_INVALID
             | Code.AGENT_UNREACHABLE
             | Code.INTERNAL
+            | Code.START_TOO_SLOW
+            | Code.NPU_OUT_OF_MEMORY
+            | Code.NPU_MEMORY_IN_USE
+            | Code.NPU_INIT_FAILED
+            | Code.NPU_FAULTED
+            | Code.HCCL_TIMEOUT
+            | Code.SOURCE_UNREACHABLE
+            | Code.CONTENT_DAMAGED
         ):
             return Remedy.RETRY
         case _:
@@ -136,7 +201,11 @@ HTTP_STATUS: dict[Code, int] = {
     Code.NOT_PERMITTED: 403,
     Code.INSTANCE_UNKNOWN: 404,
     Code.NOT_WISHED: 409,
+    Code.ON_HOLD: 409,
+    Code.NOT_ON_HOLD: 409,
+    Code.CHANGE_UNKNOWN: 404,
     Code.REPLAN_USELESS: 409,
+    Code.UPDATE_REFUSED: 409,
     Code.NPU_UNKNOWN: 404,
     Code.SYSTEMD_UNAVAILABLE: 503,
     Code.CONFIG_INVALID: 422,

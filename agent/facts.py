@@ -53,6 +53,9 @@ class ModelFacts:
     present: bool = True  # the directory is there
     kv_heads: int = 0  # of grouped-query attention; 0: as many as attention heads
     disk_mib: int = 0  # size of the file system that holds the directory, or would; 0: unknown
+    weights_mib: int = 0  # of its weight files together; 0: unknown
+    identity: str = ""  # another one when a file has come, gone or changed; empty: unknown
+    revision: str = ""  # of those that we have fetched, the one in use; empty: an operator's
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class ContainerFacts:
     running: bool
     unit: str  # the label PODMAN_SYSTEMD_UNIT, empty when it has none
     devices: tuple[str, ...]  # paths on the host
+    address: str = ""  # on its first network; empty when it has none, or does not run
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +89,37 @@ class PodmanSurvey:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image that Podman has, for this machine or another one."""
+
+    reference: str
+    architecture: str  # as Go names it: "arm64"; empty: not told
+
+
+@dataclass(frozen=True, slots=True)
+class PodmanStore:
+    """Where Podman keeps things, and the images that were asked for."""
+
+    driver: str  # "overlay", "vfs"
+    storage: str
+    temporary: str
+    images: tuple[StoredImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessFacts:
     """A process that lives, of those that the driver names as holders of NPU memory."""
 
     pid: int
     cgroup: str  # /proc/PID/cgroup as it stands: it tells whose container the process is in
+
+
+@dataclass(frozen=True, slots=True)
+class OwnProcess:
+    """What this process has used."""
+
+    cpu_s: float
+    resident_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

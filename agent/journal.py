@@ -1,45 +1,103 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Log lines for the journal: structlog, key=value, the priority as systemd's "<N>" prefix."""
+"""Log lines for the journal: structlog, key=value. To journald itself, with the instance as a field
+by which `deepseekctl logs` finds it; elsewhere to stderr, with the priority as systemd's "<N>"."""
 
 import logging
+import os
+import socket
 import sys
+from pathlib import Path
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from agent.model import INSTANCE_FIELD
+
 # sd-daemon(3).
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+SOCKET = "/run/systemd/journal/socket"
+
+
+class Writer:
+    """What structlog ends in. Never waits for journald, and loses nothing: what it does not take
+    (it is restarted, or busy) goes to stderr."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._name = Path(sys.argv[0]).name
+        if path is not None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setblocking(False)
+
+    def msg(self, text: str, priority: int, instance: str) -> None:
+        if self._path is not None:
+            fields = {
+                "MESSAGE": text,
+                "PRIORITY": str(priority),
+                "SYSLOG_IDENTIFIER": self._name,
+                **({INSTANCE_FIELD: instance} if instance else {}),
+            }
+            try:
+                self._socket.sendto(_datagram(fields), self._path)
+                return
+            except OSError:
+                pass
+        sys.stderr.write("".join(f"<{priority}>{line}\n" for line in text.splitlines()))
+        sys.stderr.flush()
+
+    debug = info = warning = error = msg
+
+    def close(self) -> None:
+        if self._path is not None:
+            self._socket.close()
 
 
 def set_up(debug: bool = False) -> None:
     """Once, at the start of a process that logs to the journal."""
     # Libraries that use the standard library's logging (uvicorn, asyncio): what matters of it.
     logging.basicConfig(stream=sys.stderr, format="<4>%(name)s: %(message)s", level="WARNING")
+    writer = Writer(SOCKET if is_journal(sys.stderr.fileno()) else None)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             _drop_empty,
-            _prefix,
+            _compose,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(10 if debug else 20),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: writer,
     )
+
+
+def is_journal(stream: int) -> bool:
+    """Whether systemd has connected it with the journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    status = os.fstat(stream)
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _datagram(fields: dict[str, str]) -> bytes:
+    """systemd.io/JOURNAL_NATIVE_PROTOCOL: what has several lines is told with its length."""
+    parts = []
+    for name, text in fields.items():
+        value = text.encode(errors="replace")
+        length = b"\n" + len(value).to_bytes(8, "little") if b"\n" in value else b"="
+        parts.append(name.encode() + length + value + b"\n")
+    return b"".join(parts)
 
 
 def _drop_empty(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     return {key: value for key, value in event.items() if value not in ("", None)}
 
 
-def _prefix(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """`<6>event key=value ...`; a traceback follows in lines of its own with the same priority."""
+def _compose(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """`event key=value ...`; a traceback follows in lines of its own."""
     priority = _PRIORITY.get(str(event.pop("level", "info")), 6)
     trace = str(event.pop("exception", ""))
     name = str(event.pop("event", ""))
     pairs = " ".join(f"{key}={_quote(str(value))}" for key, value in event.items())
-    lines = [f"{name} {pairs}".strip(), *trace.splitlines()]
-    return "\n".join(f"<{priority}>{line}" for line in lines)
+    text = "\n".join([f"{name} {pairs}".strip(), *trace.splitlines()])
+    return {"text": text, "priority": priority, "instance": str(event.get("instance", ""))}
 
 
 def _quote(value: str) -> str:

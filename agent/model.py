@@ -67,6 +67,27 @@ DEVICE_PREFIX = "/dev/davinci"
 MAX_LOGIC_ID = 4096  # far above any machine
 
 
+# npud's own fault. A code of the driver's has 10 (by the chip) or 01 (by the host) in its first two
+# bits (its dms_sensor.c).
+MEMORY_LEFT = "0D5E0001"  # memory is used for long, and by no process
+# An idle 910B uses 3.4 of 64 GiB (facts: ascend, 1.2), a 310P shares its DDR with the system.
+LEFT_SHARE = 0.3
+
+
+def is_filled(used_mib: int, size_mib: int) -> bool:
+    """Whether more memory of a chip is used than when it is idle; False when it is not told."""
+    return used_mib > LEFT_SHARE * size_mib > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A person wants an instance to be stopped, whoever starts it, until it is released."""
+
+    at: float  # seconds since the epoch
+    by: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class NpuProcess:
     """A process that holds memory on a chip, by the driver's account."""
@@ -130,6 +151,12 @@ class Npu:
     faults: tuple[NpuFault, ...] = ()
     readings: NpuReadings = NpuReadings()
     reason: str = ""  # why `health` is UNKNOWN or the chip is gone: "card dropped (-8012)"
+    processes_told: bool = False  # `processes` is what the driver lists; else nobody knows
+
+    def has_memory_left(self) -> bool:
+        """Memory is used, and the driver says that no process uses any."""
+        filled = is_filled(self.memory_used_mib, self.memory_mib)
+        return filled and self.processes_told and not self.processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +267,52 @@ class Phase(StrEnum):
 
     IDLE = "idle"  # nobody wishes it
     WAITING = "waiting"  # for something that comes by itself: driver, device, npud
+    FETCHING = "fetching"  # image or model is being brought
     STARTING = "starting"  # planning, rendering, systemd starts the container
     LOADING = "loading"  # the container runs, no completion has been answered yet
     SERVING = "serving"
     BACKOFF = "backoff"  # it failed; the next try has its time
     HELD = "held"  # nothing can be done until something outside changes
     STOPPING = "stopping"
+
+
+class Step(StrEnum):
+    """How far an engine that loads has come, in this order."""
+
+    CONTAINER = "container"  # it runs; nothing has been heard of it
+    ENGINE = "engine"  # vLLM is there and initialises
+    WEIGHTS = "weights"
+    COMPILING = "compiling"
+    MEMORY = "memory"  # measuring what is left of it, laying out the KV cache
+    CAPTURING = "capturing"  # graphs, warming up
+    LISTENING = "listening"  # its first token is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class StartProgress:
+    """How far it is within a step, where that can be told: `done` of `total` parts."""
+
+    step: Step = Step.CONTAINER
+    percent: int | None = None
+    done: int | None = None
+    total: int | None = None
+
+
+NO_PROGRESS = StartProgress()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineWork:
+    """What an engine that serves says of its work; counts are since its start, and the agent's own
+    questions are among them. None: it does not say."""
+
+    requests_running: int
+    requests_waiting: int
+    prompt_tokens: int
+    generation_tokens: int
+    requests_finished: int | None = None
+    preemptions: int | None = None
+    kv_cache_ratio: float | None = None  # of it in use; where it has several, of the fullest
 
 
 # Instances become part of unit, container and file names. "-" and "." are safe in all three;
@@ -270,6 +337,32 @@ def front_unit(instance: str) -> str:
 def engine_unit(instance: str) -> str:
     """The rendered unit that runs the container."""
     return f"deepseek-vllm-{instance}.service"
+
+
+def evidence_unit(instance: str) -> str:
+    """The unit that writes down what the engine does."""
+    return f"deepseek-evidence@{instance}.service"
+
+
+def supply_unit(instance: str) -> str:
+    """The unit that brings image and model."""
+    return f"deepseek-supply@{instance}.service"
+
+
+def switch_unit(instance: str) -> str:
+    """The unit that has the next start find another image and model."""
+    return f"deepseek-switch@{instance}.service"
+
+
+AGENT_UNIT = "deepseek-agent.service"
+# Of the agent's lines in the journal: which instance they are about.
+INSTANCE_FIELD = "DEEPSEEK_INSTANCE"
+PRUNE_UNIT = "deepseek-prune.service"
+
+
+def network_unit(instance: str) -> str:
+    """The unit that has Podman set up its firewall rules for that container anew."""
+    return f"deepseek-network@{instance}.service"
 
 
 def container_name(instance: str) -> str:

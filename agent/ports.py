@@ -5,12 +5,13 @@ Every method has its own deadline and raises `HostUnavailable` when nobody answe
 `HostError` when the answer was a refusal.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from agent.disks import DiskFacts, PruneOrder, PruneReport
 from agent.facts import (
     FileFacts,
     HostFacts,
@@ -21,6 +22,7 @@ from agent.facts import (
     ProcessFacts,
 )
 from agent.model import JobResult, ResetOutcome, UnitStatus
+from agent.supplies import Order, Progress, Report
 
 
 class UnitManager(Protocol):
@@ -53,6 +55,45 @@ class ContainerEngine(Protocol):
         ...
 
 
+class Supplier(Protocol):
+    """Brings images and models, in a process that goes on without the agent."""
+
+    async def bring(self, order: Order, tell: Callable[[Progress], None]) -> Report:
+        """Carries out `order`, or follows the process that does already; hours, maybe. To cancel
+        this leaves the process alone."""
+        ...
+
+    async def end(self, instance: str) -> None:
+        """What is being brought for it is not wanted any more."""
+        ...
+
+
+class Disks(Protocol):
+    """Room, and what is removed to make more."""
+
+    async def look(self, models_dirs: Sequence[str]) -> Sequence[DiskFacts]:
+        """Where models lie, and the other places that matter; one that does not answer is not
+        told of."""
+        ...
+
+    async def prune(self, order: PruneOrder) -> PruneReport:
+        """Minutes. One at a time."""
+        ...
+
+
+class EngineLog(Protocol):
+    """What an engine prints, by the start of its unit (`UnitStatus.invocation_id`)."""
+
+    def follow(self, instance: str, invocation: str) -> AsyncGenerator[Sequence[str], None]:
+        """Its lines from the beginning, many at a time, as they come; ends when nobody can tell
+        any more. To be closed (contextlib.aclosing)."""
+        ...
+
+    async def tail(self, invocation: str) -> Sequence[str]:
+        """The last lines of that start, those of Podman among them."""
+        ...
+
+
 class Payloads(Protocol):
     """Processes of our containers, as the kernel knows them."""
 
@@ -62,6 +103,15 @@ class Payloads(Protocol):
 
     def kill(self, payload: PayloadFacts) -> None:
         """SIGKILL; one that has ended is no error."""
+        ...
+
+
+class ProcessEnds(Protocol):
+    """Tells of processes that end."""
+
+    def follow(self, container_id: str, ended: Callable[[], None]) -> Callable[[], None]:
+        """`ended` is called for each process of that container that ends, of those that live now;
+        what is returned ends that."""
         ...
 
 
@@ -158,11 +208,12 @@ class Answer:
 
 
 class NoAnswer(StrEnum):
-    """Why there was none. These are three different things (facts: serving-health)."""
+    """Why there was none. These are different things (facts: serving-health)."""
 
     REFUSED = "refused"  # nobody listens: dead, or not up yet
     TIMEOUT = "timeout"  # busy or hung
     BROKEN = "broken"  # cut off, or not HTTP
+    UNABLE = "unable"  # it could not be asked: trouble of our own (no port, no descriptor is left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +227,78 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """An HTTP request; `key` goes into its Authorization header."""
+    """An HTTP request; `key` goes into its Authorization header, `name` into X-Request-Id, which
+    vLLM takes over into its log."""
 
     method: str
     path: str
     body: bytes = b""
     key: str = ""
+    name: str = ""
 
 
 class Http(Protocol):
     """Requests to engines on this host."""
 
     async def ask(self, server: Server, request: Ask, deadline_s: float) -> Answer | NoAnswer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceNotes:
+    """What only the agent knows of an engine that it is about to end; each may be empty."""
+
+    reason: str
+    container_id: str = ""
+    metrics: str = ""  # the latest text of /metrics
+    npus: str = ""
+
+
+class Evidence(Protocol):
+    """Writes down what an engine does, before it is ended."""
+
+    async def gather(self, instance: str, notes: EvidenceNotes, deadline_s: float) -> str | None:
+        """The file, or None when there is none by then. Raises nothing: what follows must not
+        wait for it any longer, and must not fail with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """Something that happened, as it is kept. `at`: seconds since the epoch; `text`: all of it, as
+    JSON; the others are what it can be looked for by."""
+
+    id: int  # grows, also over restarts of the agent
+    at: float
+    instance: str  # empty: about the host or the agent
+    kind: str
+    npu: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events are looked for; empty and None: whatever it is. They come oldest first; where
+    there are more than `limit`, the first of them, or with `newest` the last."""
+
+    after: int = 0  # those with a greater id
+    instance: str = ""
+    kind: str = ""
+    npu: int | None = None
+    limit: int = 100
+    newest: bool = False
+
+
+class EventKeeper(Protocol):
+    """Events that outlive the agent."""
+
+    def add(self, event: StoredEvent) -> None:
+        """Written soon, by another thread; waits for nothing."""
+        ...
+
+    async def read(self, query: EventQuery) -> Sequence[StoredEvent]:
+        """Also those that are not written yet."""
+        ...
+
+    async def oldest(self) -> int:
+        """The id of the oldest that is kept; 0 when there is none."""
+        ...

@@ -3,14 +3,14 @@
 
 In: the configuration, and facts of this host or from a file. Out: text on standard output; exit
 status 0, or that of the refusal (`exits`). Needs no running agent and no root, and changes nothing:
-whoever is not root cannot ask Podman, and then the facts say so. A composition root, as daemon.py.
+whoever is not root cannot ask Podman, and then the facts say so. What an instance is pinned to is
+told by the agent, else read where the agent has written it. A composition root, as daemon.py.
 """
 
 import argparse
 import asyncio
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address
@@ -22,13 +22,15 @@ from agent import exits
 from agent.action.facts import images_of
 from agent.action.facts import read_facts as read_here
 from agent.config.values import Config, Profile, RendererChoice, find_profile
+from agent.control.memory import decode_memory
 from agent.errors import AgentError, Code, ConfigError, Failure, Remedy, remedy
 from agent.facts import SCHEMA, Facts, Neighbor, PodmanSurvey, parse_version
 from agent.host.config import read_config
 from agent.host.containers import Podman
 from agent.host.machine import LocalMachine
 from agent.host.npu import read_inventory
-from agent.host.process import run
+from agent.host.podman_version import read_podman_version
+from agent.host.reading import read_regular
 from agent.model import HOLDING, DriverState, Inventory
 from agent.npud.devices import logic_id_of
 from agent.plan.plan import build_plan
@@ -37,12 +39,12 @@ from agent.render.render import render
 from agent.status.client import SOCKET, AgentClient
 from agent.status.facts import show_facts
 from agent.status.snapshot import Snapshot
+from agent.supplies import Supply
 from agent.terminal import run_command
 
 NPU_SOCKET = "/run/deepseek-agent/npu.sock"
 ETC, SHARE = "/etc/deepseek-agent", "/usr/share/deepseek-agent"
-NO_PODMAN = (0, 0, 0)
-PODMAN_DEADLINE_S = 10.0
+STATE = Path("/var/lib/deepseek-agent/state.json")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     folders.add_argument("--etc", metavar="DIR", default=ETC, help="instead of %(default)s")
     folders.add_argument("--share", metavar="DIR", default=SHARE, help="instead of %(default)s")
 
-    text = "the unit file as it would be written; nothing is changed, no agent is asked"
+    text = "the unit file as it would be written; nothing is changed, no agent is needed"
     preview = verbs.add_parser("render", help=text, description=text, parents=[folders])
     preview.add_argument("instance")
     preview.add_argument("--facts", metavar="FILE", help="of another host; - for standard input")
@@ -92,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _facts(options: argparse.Namespace) -> str:
     config = await _read_config(options)
-    facts, unseen = await look_here(config, config.profiles)
+    snapshot = await asyncio.to_thread(_ask_agent)
+    facts, unseen = await look_here(config, config.profiles, snapshot)
     if unseen is not None:
         _warn(f"Podman was not asked: {unseen.message}")
     if options.json:
@@ -103,13 +106,16 @@ async def _facts(options: argparse.Namespace) -> str:
 async def _render(options: argparse.Namespace) -> str:
     config = await _read_config(options)
     profile = find_profile(config, options.instance)
+    pinned = None
     if options.facts is not None:
         facts = with_model(read_facts(options.facts, Path(options.share)), profile)
     else:
-        facts, unseen = await look_here(config, (profile,))
+        snapshot = await asyncio.to_thread(_ask_agent)
+        pinned = pin_of(profile.name, snapshot, STATE)
+        facts, unseen = await look_here(config, (profile,), snapshot, pinned)
         if unseen is not None and os.geteuid() == 0 and any(facts.host.podman_version):
             raise AgentError(unseen.code, unseen.message, unseen.hint)  # so would the agent
-    plan = build_plan(profile, _as_if(facts, options))
+    plan = build_plan(profile, _as_if(facts, options), pinned)
     if isinstance(plan, Failure):
         raise AgentError(plan.code, plan.message, plan.hint)
     if not facts.podman_seen:
@@ -205,9 +211,13 @@ def _as_if(facts: Facts, options: argparse.Namespace) -> Facts:
 # --- facts of this host --------------------------------------------------------------------------
 
 
-async def look_here(config: Config, profiles: Sequence[Profile]) -> tuple[Facts, Failure | None]:
+async def look_here(
+    config: Config,
+    profiles: Sequence[Profile],
+    snapshot: Snapshot | None,
+    pinned: Supply | None = None,
+) -> tuple[Facts, Failure | None]:
     """The facts for `profiles`, as far as this user may see them; and why Podman was not asked."""
-    snapshot = await asyncio.to_thread(_ask_agent)
     if snapshot is not None and snapshot.inventory.driver is not DriverState.UNKNOWN:
         inventory = snapshot.inventory
     else:
@@ -215,11 +225,11 @@ async def look_here(config: Config, profiles: Sequence[Profile]) -> tuple[Facts,
         if snapshot is None and inventory.driver is DriverState.UNKNOWN:
             silence = "neither deepseek-agent nor deepseek-npud answers"
             inventory = replace(inventory, detail=silence)
-    survey = await _survey(profiles, inventory)
+    survey = await _survey(profiles, inventory, pinned)
     neighbors = neighbors_in(snapshot, config) if snapshot is not None else ()
     if isinstance(survey, PodmanSurvey):
         return await read_here(profiles, inventory, neighbors, survey, LocalMachine()), None
-    bare = PodmanSurvey(await _podman_version(), (), ())
+    bare = PodmanSurvey(await read_podman_version(), (), ())
     facts = await read_here(profiles, inventory, neighbors, bare, LocalMachine())
     # Without Podman it cannot be told who listens: it may be the instance itself. And who may not
     # ask Podman may not read keys either.
@@ -237,29 +247,28 @@ def _ask_agent() -> Snapshot | None:
         client.close()
 
 
-async def _survey(profiles: Sequence[Profile], inventory: Inventory) -> PodmanSurvey | Failure:
+def pin_of(name: str, snapshot: Snapshot | None, state: Path) -> Supply | None:
+    """What the next start runs on, while the profile names the same; None: what it says now."""
+    view = snapshot.instance(name) if snapshot is not None else None
+    if view is not None:
+        return (view.update.trial or view.update.current) if view.update is not None else None
+    try:
+        return decode_memory(read_regular(state).decode()).of(name).update.pin
+    except (OSError, ValueError):  # also of who is not root, and does not learn ids at all
+        return None
+
+
+async def _survey(
+    profiles: Sequence[Profile], inventory: Inventory, pinned: Supply | None
+) -> PodmanSurvey | Failure:
     """Podman's answer, or why there is none."""
     if os.geteuid() != 0:
         return Failure(Code.NOT_PERMITTED, "cannot ask Podman: only root may")
+    ids = () if pinned is None else (pinned.image_id,)
     try:
-        return await Podman().survey(images_of(profiles, inventory))
+        return await Podman().survey(sorted({*images_of(profiles, inventory), *ids}))
     except AgentError as error:
         return error.failure
-
-
-async def _podman_version() -> tuple[int, int, int]:
-    """Podman 5.4 makes folders in the caller's HOME even for --version, and fails where it cannot;
-    so it gets one that is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="deepseekctl-") as home:
-        try:
-            done = await run(
-                ("podman", "--version"),
-                deadline_s=PODMAN_DEADLINE_S,
-                environment={"HOME": home, "XDG_RUNTIME_DIR": home},
-            )
-        except AgentError:
-            return NO_PODMAN
-    return parse_version(done.output.strip().rpartition(" ")[2]) or NO_PODMAN
 
 
 def neighbors_in(snapshot: Snapshot, config: Config) -> tuple[Neighbor, ...]:

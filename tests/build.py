@@ -9,15 +9,18 @@ from typing import Any
 from agent.config.faults import NO_FAULTS
 from agent.config.values import (
     Config,
+    HubSettings,
     Images,
     Limits,
     Mode,
+    ModelRepo,
     Needs,
     NpuSettings,
     Profile,
     RendererChoice,
     ResetScope,
     SubHealth,
+    SupplySettings,
     VllmOptions,
 )
 from agent.control.npu_views import build_npu_views
@@ -37,11 +40,19 @@ from agent.plan.needs import MANAGER_DEVICES
 from agent.plan.plan import DRIVER_PATHS, Plan, build_plan
 from agent.policy.npu.state import Fleet, NpuState, Rules
 from agent.status.snapshot import InstanceView, Snapshot
+from agent.supplies import Hub
 
 IMAGE_ID = "0123456789abcdef" * 4
 NPU_MEMORY_MIB = 65536  # 910B3
 HEADS = 32  # DeepSeek-R1-Distill-Llama-8B
 IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0"
+REPO = "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"
+SOURCES = (
+    ModelRepo(Hub.MODELSCOPE, REPO, "master"),
+    ModelRepo(Hub.HUGGINGFACE, REPO, "main"),
+)
+_HUB = HubSettings(("https://hub.example",), "", "", True)
+SUPPLY = SupplySettings(True, 4, 20, _HUB, _HUB, ())
 IMAGES = Images(f"{IMAGE}-openeuler", f"{IMAGE}-a3-openeuler", f"{IMAGE}-310p-openeuler")
 
 LIMITS = Limits(
@@ -105,6 +116,7 @@ def build_profile(**changes: Any) -> Profile:
         mounts=(),
         needs=replace(needs, **changes.pop("needs", {})),
         vllm=replace(vllm, **changes.pop("vllm", {})),
+        sources=SOURCES,
     )
     return replace(profile, **changes)
 
@@ -179,9 +191,11 @@ def build_facts(
     return replace(facts, **changes)
 
 
-def build_container(name: str, *devices: str, running: bool = True) -> ContainerFacts:
+def build_container(
+    name: str, *devices: str, running: bool = True, address: str = ""
+) -> ContainerFacts:
     identity = sha256(name.encode()).hexdigest()
-    return ContainerFacts(name, identity, running, f"{name}.service", devices)
+    return ContainerFacts(name, identity, running, f"{name}.service", devices, address)
 
 
 def make_plan(

@@ -2,6 +2,7 @@
 """Who may import whom (style, section 10), read from the sources; and what is loaded in the end."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,23 +21,50 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "errors": (),
     "facts": ("model",),
     "exits": (),
-    "terminal": ("errors",),
+    "lean": (),
+    "terminal": ("errors", "supplies", "wording"),
     "tls": (),
+    "image_build": (),
     "notify": (),
-    "journal": (),
-    "ports": ("model", "errors", "facts"),
-    "config": ("model", "errors", "exits", "terminal"),
-    "plan": ("model", "errors", "facts", "config.values"),
+    "journal": ("model",),
+    "supplies": ("errors",),
+    "disks": ("errors",),
+    "wording": ("supplies",),
+    "ports": ("model", "errors", "facts", "supplies", "disks"),
+    "config": ("model", "errors", "supplies", "exits", "terminal"),
+    "plan": ("model", "errors", "facts", "supplies", "config.values"),
     "render": ("model", "errors", "facts", "config.values", "plan"),
-    "policy": ("model", "errors", "exits", "config.values", "config.faults"),
-    "health": ("model", "errors", "config.values", "ports"),
-    "action": ("model", "errors", "facts", "config.values", "plan", "render", "ports"),
-    "status": ("model", "errors", "facts", "exits", "tls"),
+    "policy": (
+        "model",
+        "errors",
+        "exits",
+        "supplies",
+        "wording",
+        "disks",
+        "config.values",
+        "config.faults",
+    ),
+    "health": ("model", "errors", "facts", "config.values", "ports"),
+    "action": ("model", "errors", "facts", "supplies", "config.values", "plan", "render", "ports"),
+    "status": (
+        "model",
+        "errors",
+        "facts",
+        "supplies",
+        "disks",
+        "wording",
+        "exits",
+        "tls",
+        "ports",
+    ),
     "control": (
         "",
         "model",
         "errors",
         "facts",
+        "supplies",
+        "disks",
+        "wording",
         "config.values",
         "config.faults",
         "config.kept",
@@ -44,13 +72,71 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "policy",
         "action",
         "status",
+        "plan.supply",
         "render.workload",
     ),
-    "host": ("model", "errors", "facts", "config.values", "ports", "tls"),
-    "npud": ("", "model", "errors", "notify"),
+    # What was seen comes in as values, so that each check can be tried with a broken host.
+    "doctor": (
+        "model",
+        "errors",
+        "exits",
+        "facts",
+        "supplies",
+        "disks",
+        "wording",
+        "config.values",
+        "plan",
+        "render.choose",
+        "policy.disks",
+        "status.snapshot",
+    ),
+    "host": (
+        "model",
+        "errors",
+        "facts",
+        "supplies",
+        "disks",
+        "config.values",
+        "doctor.looks",
+        "ports",
+        "tls",
+    ),
+    "npud": ("", "lean", "model", "errors", "notify"),
     "attach": ("", "model", "errors", "exits", "notify"),
+    "drain": ("model", "errors", "facts", "host.payloads", "tls"),
+    "evidence": ("model", "errors", "facts", "disks", "host.payloads"),
+    # It gathers what there is of all of them; it decides nothing.
+    "support": (
+        "",
+        "model",
+        "errors",
+        "ports",
+        "wording",
+        "terminal",
+        "evidence",
+        "status",
+        "host.atomic",
+        "host.reading",
+    ),
+    "supply": (
+        "",
+        "model",
+        "errors",
+        "supplies",
+        "disks",
+        "wording",
+        "notify",
+        "terminal",
+        "host.atomic",
+        "host.reading",
+        "host.references",
+    ),
+    "cli_acts": ("errors", "status"),
+    "cli_supply": ("errors", "status", "terminal", "wording"),
     "cli": (
         "",
+        "cli_acts",
+        "cli_supply",
         "model",
         "errors",
         "exits",
@@ -58,25 +144,39 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "plan",
         "render",
         "status",
+        "supplies",
+        "disks",
+        "ports",
         "terminal",
+        "wording",
     ),
 }
-# The composition roots: the daemon, and the process behind `deepseekctl render`. Nobody may import
-# them: they stand in no row above.
-EVERYTHING = ("daemon", "preview")
-PURE = ("config", "plan", "render", "policy")
+# The composition roots: the daemon, and the processes behind `deepseekctl render`, `bundle`
+# and `doctor`.
+# Nobody may import them: they stand in no row above.
+EVERYTHING = ("daemon", "preview", "bundling", "doctoring")
+PURE = ("config", "plan", "render", "policy", "doctor")
 STANDARD_LIBRARY_ONLY = (
     "model",
     "errors",
     "facts",
     "exits",
+    "lean",
+    "supplies",
+    "disks",
+    "wording",
     "tls",
+    "image_build",
     "notify",
     "ports",
     "npud",
     "attach",
+    "drain",
+    "evidence",
     *PURE,
 )
+# Pure as well, in a layer that is not.
+PURE_FOLDERS = ("status.metrics.",)
 EFFECTS = ("asyncio", "socket", "os", "subprocess", "time", "random", "logging", "threading")
 # The short-lived process that reads the files; it is not part of the pure core.
 READS_FILES = (
@@ -90,7 +190,7 @@ READS_FILES = (
 )
 ONLY_IN = {
     "dbus_next": ("host.bus",),
-    "podman": ("host.podman",),
+    "podman": ("host.podman", "host.images"),
     "pydantic": (
         "config.schema",
         "config.fields",
@@ -174,7 +274,8 @@ def _foreign(module: str, layer: str, name: str) -> Iterator[str]:
         return
     if layer in STANDARD_LIBRARY_ONLY and head not in sys.stdlib_module_names:
         yield f"{module}: {layer} takes the standard library only, not {head}"
-    if layer in PURE and (head in EFFECTS or name == "pathlib.Path"):
+    pure = layer in PURE or module.startswith(PURE_FOLDERS)
+    if pure and (head in EFFECTS or name == "pathlib.Path"):
         yield f"{module}: {layer} is pure, so no {name}"
 
 
@@ -218,22 +319,87 @@ def test_every_row_of_the_table_is_there() -> None:
     assert parts == {*MAY_IMPORT, *EVERYTHING}
 
 
-@pytest.mark.parametrize(
-    ("module", "banned"),
-    [
-        ("agent.daemon", NOT_IN_AGENTD),
-        ("agent.npud.__main__", ("asyncio", "msgspec", "structlog", "httpx", *NOT_IN_AGENTD)),
-        # Each of these costs attach, of which one runs beside every model, megabytes.
-        ("agent.attach", ("asyncio", "dataclasses", "msgspec", "logging", "typing_extensions")),
-    ],
-)
-def test_a_process_loads_nothing_big(module: str, banned: tuple[str, ...]) -> None:
-    """The same in a real interpreter: libraries may bring what no source of ours names."""
-    script = f"import sys, {module}; print(*sys.modules)"
+# What the launchers' processes may not have loaded when they run.
+NOT_IN_A_SMALL_ONE = ("asyncio", "msgspec", "structlog", *NOT_IN_AGENTD)
+NOT_IN = {
+    "agentd": (
+        *("click", "uvicorn.main", "multiprocessing", "starlette", "anyio", "httpx", "html"),
+        *("argparse", "gettext", "tempfile", "shutil", "logging.config", "structlog.stdlib"),
+        *("typing_extensions", "msgspec.inspect", "http.client", *NOT_IN_AGENTD),
+    ),
+    "npud": ("inspect", "argparse", "importlib.util", "httpx", *NOT_IN_A_SMALL_ONE),
+    # One of it runs beside every model.
+    "attach": ("dataclasses", "logging", "typing_extensions", *NOT_IN_A_SMALL_ONE),
+    "drain": NOT_IN_A_SMALL_ONE,
+    "evidence": NOT_IN_A_SMALL_ONE,
+    "supply": (
+        *("click", "inspect", "anyio", "trio", "typing_extensions", "asyncio", "structlog"),
+        *NOT_IN_AGENTD,
+    ),
+}
+# What some of them load only when they work.
+AT_WORK = {
+    "agentd": """
+from agent.status.api.peer import SocketServer
+SocketServer(None)
+""",
+    "supply": """
+from agent.supplies import Hub, ModelSource
+from agent.supply.net import HubClient
+HubClient(ModelSource(Hub.HUGGINGFACE, "http://127.0.0.1:9", "a/b", "main"), 1).close()
+""",
+}
+WHAT_IS_LOADED = """
+from importlib.util import _LazyModule as put_off
+from agent.lean import _Inspect
+stand_ins = (type(None), put_off, _Inspect)
+print(*(name for name, module in modules.items() if type(module) not in stand_ins))
+"""
+
+
+def load(launcher: str) -> str:
+    """A program that does as a launcher does, but for what `main` does."""
+    text = (TREE / "rpm/launchers" / f"{launcher}.in").read_text(encoding="utf-8")
+    paths = [str(TREE), *(path for path in sys.path if "site-packages" in path)]
+    head = re.sub(r"sys\.path.*\n", f"sys.path[:0] = {paths}\n", text)
+    return head.replace("sys.exit(main())", "")
+
+
+@pytest.mark.parametrize("launcher", NOT_IN)
+def test_a_process_loads_nothing_big(launcher: str) -> None:
+    """In a real interpreter: libraries may bring what no source of ours names."""
+    noted = "\nmodules = dict(sys.modules)\n"
+    script = load(launcher) + AT_WORK.get(launcher, "") + noted + WHAT_IS_LOADED
+    done = subprocess.run(
+        [sys.executable, "-ISB", "-c", script], cwd=TREE, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "agent" in loaded
+    assert [name for name in loaded if name in NOT_IN[launcher]] == []
+
+
+def test_a_bundle_loads_nothing_big() -> None:
+    script = "import sys, agent.supply.bundle.__main__; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=TREE, capture_output=True, text=True, check=True
     )
-    assert [name for name in done.stdout.split() if name in banned] == []
+    assert [name for name in done.stdout.split() if name in NOT_IN_A_SMALL_ONE] == []
+
+
+@pytest.mark.parametrize(
+    ("launcher", "asked"),
+    [
+        ("agentd", "import uvicorn; uvicorn.Server(uvicorn.Config(app=None)).should_exit"),
+        ("agentd", "import logging.config; logging.config.dictConfig({'version': 1})"),
+        ("agentd", "import structlog; structlog.stdlib.get_logger()"),
+        ("agentd", "import msgspec; msgspec.inspect.type_info(int)"),
+        ("npud", "import inspect; inspect.getsource(inspect.getsource)"),
+        ("supply", "import inspect; inspect.getsource(inspect.getsource)"),
+    ],
+)
+def test_what_was_spared_is_there_when_it_is_asked_for(launcher: str, asked: str) -> None:
+    script = f"{load(launcher)}\n{asked}"
+    subprocess.run([sys.executable, "-ISB", "-W", "error", "-c", script], cwd=TREE, check=True)
 
 
 def test_no_module_is_long() -> None:
@@ -295,7 +461,8 @@ TARGETS = {"host__systemd": "", "host__npu": "", "daemon": "", "config__values":
         ("host__npu", "from dbus_next.aio import MessageBus"),
         ("host__npu", "import agent.control"),
         ("host__systemd", "import podman"),
-        ("status__server", "from agent.daemon import main"),
+        ("status__api__app", "from agent.daemon import main"),
+        ("status__metrics__page", "import time"),
         ("cli", "import agent.host.npu"),
         ("attach", "import msgspec"),
         ("npud__server", "import agent.config.values"),

@@ -119,3 +119,8 @@ def check_generated(dryrun: str, plan: Plan) -> None:
         ("-v", [mount.text for mount in workload.mounts]),
     ):
         assert [argv[at + 1] for at, word in enumerate(argv) if word == option] == wanted
+    # All that stop it, and requests are drained first.
+    stops = [
+        value for key, value in read_unit(dryrun.partition("\n")[2])["Service"] if key == "ExecStop"
+    ]
+    assert [value.split()[0].rpartition("/")[2] for value in stops] == ["drain", "podman"]

@@ -10,16 +10,26 @@ import asyncio
 from dataclasses import dataclass
 
 from agent.action.facts import images_of, read_facts
-from agent.config.values import Profile, RendererChoice
+from agent.action.tried import build_mark
+from agent.config.values import NO_SUPPLY, Profile, RendererChoice, SupplySettings
 from agent.errors import Failure
-from agent.facts import Neighbor, PodmanSurvey
+from agent.facts import ContainerFacts, Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.holders import npus_of
 from agent.plan.leftovers import Leftovers, find_leftovers
 from agent.plan.needs import check_driver
 from agent.plan.plan import Plan, build_plan
+from agent.plan.supply import (
+    MISSING,
+    Lacking,
+    Update,
+    UpdatePlan,
+    build_order,
+    build_update,
+)
 from agent.ports import ContainerEngine, Machine, Payloads
 from agent.render.render import RenderedFile, render
+from agent.supplies import Order, Supply
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,14 @@ class Request:
     inventory: Inventory
     neighbors: tuple[Neighbor, ...]  # the other instances that are up, or on their way
     unfit: tuple[Unfit, ...] = ()
+    supply: SupplySettings = NO_SUPPLY
+    pinned: Supply | None = None  # what it is to run on, while the profile names the same
+
+    @property
+    def images(self) -> list[str]:
+        """What Podman is asked for."""
+        ids = () if self.pinned is None else (self.pinned.image_id,)
+        return sorted({*images_of((self.profile,), self.inventory), *ids})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,41 +57,67 @@ class Prepared:
 
     plan: Plan
     file: RenderedFile
+    mark: str  # another one when something has changed that a start depends on
 
 
 async def prepare(
     request: Request, podman: ContainerEngine, machine: Machine, payloads: Payloads
-) -> Prepared | Leftovers | Failure:
-    """Plan and unit file, or what has to be cleared first, or why there can be none."""
+) -> Prepared | Leftovers | Lacking | Failure:
+    """Plan and unit file, or what has to be cleared or brought first, or why there can be none."""
     waiting = check_driver(request.inventory)
     if waiting is not None:
         return waiting  # without asking Podman: at boot this may go on for minutes
     profile = request.profile
     alive = await asyncio.to_thread(payloads.find)
-    survey = await podman.survey(images_of((profile,), request.inventory))
+    survey = await podman.survey(request.images)
     leftovers = find_leftovers(profile.name, alive, survey)
     if leftovers:
         return leftovers
-    plan = await _plan(request, survey, machine)
+    facts = await _facts(request, survey, machine)
+    plan = build_plan(profile, facts, request.pinned)
     if isinstance(plan, Failure):
-        return plan
-    return Prepared(plan, render(plan, request.renderer))
+        if plan.code not in MISSING:
+            return plan
+        order = build_order(profile, facts, request.supply, request.pinned)
+        return plan if order is None else Lacking(plan, order)
+    file = render(plan, request.renderer)
+    mark = build_mark(file.text, plan.model_identity, request.inventory.driver_version)
+    return Prepared(plan, file, mark)
 
 
 async def plan_anew(request: Request, podman: ContainerEngine, machine: Machine) -> Plan | Failure:
     """What a restart of an instance that runs would come to. Raises what the ports raise."""
-    survey = await podman.survey(images_of((request.profile,), request.inventory))
-    return await _plan(request, survey, machine)
+    survey = await podman.survey(request.images)
+    return build_plan(request.profile, await _facts(request, survey, machine), request.pinned)
 
 
-async def _plan(request: Request, survey: PodmanSurvey, machine: Machine) -> Plan | Failure:
-    facts = await read_facts(
+async def order_missing(
+    request: Request, podman: ContainerEngine, machine: Machine
+) -> Order | None:
+    """What would have to be brought; None when nothing is missing. Raises what the ports raise."""
+    survey = await podman.survey(request.images)
+    facts = await _facts(request, survey, machine)
+    return build_order(request.profile, facts, request.supply, request.pinned)
+
+
+async def plan_update(
+    request: Request, wanted: Update, podman: ContainerEngine, machine: Machine
+) -> UpdatePlan | Failure:
+    """What would have to be fetched beside. Raises what the ports raise."""
+    survey = await podman.survey(request.images)
+    facts = await _facts(request, survey, machine)
+    return build_update(request.profile, facts, request.supply, wanted, request.pinned)
+
+
+async def _facts(request: Request, survey: PodmanSurvey, machine: Machine) -> Facts:
+    return await read_facts(
         (request.profile,), request.inventory, request.neighbors, survey, machine, request.unfit
     )
-    return build_plan(request.profile, facts)
 
 
-def npus_of_container(survey: PodmanSurvey, name: str) -> tuple[int, ...]:
-    """Logic ids that a container has; empty when it does not run."""
-    found = (npus_of(one) for one in survey.containers if one.name == name and one.running)
-    return next(found, ())
+def find_container(
+    survey: PodmanSurvey, name: str
+) -> tuple[ContainerFacts, tuple[int, ...]] | None:
+    """With the logic ids of its NPUs; None when there is none of that name."""
+    found = next((one for one in survey.containers if one.name == name), None)
+    return None if found is None else (found, npus_of(found))

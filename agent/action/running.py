@@ -11,6 +11,7 @@ import msgspec
 from agent.config.values import Profile
 from agent.errors import AgentError
 from agent.ports import UnitFiles
+from agent.supplies import Supply
 
 # Gone with the boot, like what it tells of. Root's alone: a profile may hold secrets (environment).
 FOLDER = PurePosixPath("/run/deepseek-agent/running")
@@ -25,6 +26,18 @@ class Running:
     path: str  # of the unit file
     text: str  # its content
     degraded: str = ""  # why it has fewer NPUs than its profile says
+    weights_mib: int = 0  # of its model; 0: unknown
+    image_reference: str = ""
+    image_id: str = ""  # empty: unknown, an older agent has started it
+    model_revision: str = ""
+
+    @property
+    def supply(self) -> Supply | None:
+        """What it runs on; None when that is unknown."""
+        if not self.image_id:
+            return None
+        directory, revision = self.profile.model, self.model_revision
+        return Supply(self.image_reference, self.image_id, "", directory, revision, 0.0)
 
 
 def save_running(files: UnitFiles, running: Running) -> None:
@@ -45,6 +58,11 @@ def load_running(files: UnitFiles, instance: str) -> Running | None:
 def forget_running(files: UnitFiles, instance: str) -> None:
     """Nothing of it runs any more. Raises what `files` raises."""
     files.remove(_place(instance))
+
+
+def no_drain_mark(instance: str) -> PurePosixPath:
+    """While it exists nobody waits for the requests of that engine (agent/drain.py)."""
+    return PurePosixPath("/run/deepseek-agent/nodrain") / instance
 
 
 def _place(instance: str) -> PurePosixPath:

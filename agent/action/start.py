@@ -10,22 +10,26 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agent.action.apply import apply
+from agent.action.force import stop_by_force
 from agent.action.leftovers import clear_leftovers
-from agent.action.prepare import Prepared, Request, plan_anew, prepare
-from agent.action.running import Running, forget_running, save_running
+from agent.action.prepare import Prepared, Request, order_missing, plan_anew, plan_update, prepare
+from agent.action.running import Running, forget_running, no_drain_mark, save_running
+from agent.action.tried import Tried
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
-from agent.model import JobResult, UnitActive, UnitStatus, engine_unit
+from agent.model import JobResult, UnitActive, UnitStatus, engine_unit, network_unit
 from agent.plan.leftovers import Leftovers, find_leftovers
-from agent.ports import ContainerEngine, Machine, Payloads, UnitFiles, UnitManager
+from agent.plan.supply import Lacking, Update, UpdatePlan
+from agent.ports import ContainerEngine, Evidence, Machine, Payloads, UnitFiles, UnitManager
 from agent.render.workload import (
+    STOP_LIMIT_S,
     UNIT_START_TIMEOUT_S,
-    UNIT_STOP_TIMEOUT_S,
     certificate_copy,
     key_file,
     key_text,
     parse_key,
 )
+from agent.supplies import Order
 
 # Of ExecCondition= (units/front-is-up); the job itself ends with "done".
 CONDITION_NOT_MET = "exec-condition"
@@ -33,8 +37,8 @@ CONDITION_NOT_MET = "exec-condition"
 CLEARINGS = 2
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
 START_JOB_DEADLINE_S = UNIT_START_TIMEOUT_S + 30
-# ExecStop= and ExecStopPost= may each use the whole of TimeoutStopSec.
-STOP_JOB_DEADLINE_S = 2 * UNIT_STOP_TIMEOUT_S + 30
+NETWORK_DEADLINE_S = 40.0  # its TimeoutStartSec is 30 s (units/deepseek-network@.service)
+STOP_JOB_DEADLINE_S = STOP_LIMIT_S + 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Turn:
     claim: Callable[[tuple[int, ...]], None]  # these NPUs are the instance's from now on
     # Asked last: False when the front unit has to come up first, and then nothing is started now.
     front_is_up: Callable[[], Awaitable[bool]]
+    tried: Callable[[], Awaitable[Tried | None]]  # in vain: not to be tried again unchanged
+    attempt: Callable[[str], None]  # this is what is being tried now
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,9 @@ class Actions:
     files: UnitFiles
     machine: Machine
     payloads: Payloads
+    evidence: Evidence
 
-    async def start(self, instance: str, turn: Turn) -> Started | Failure:
+    async def start(self, instance: str, turn: Turn) -> Started | Lacking | Failure:
         """Clear, plan, render, apply, start."""
         try:
             return await self._start(instance, turn)
@@ -104,15 +111,39 @@ class Actions:
         unit = engine_unit(instance)
         try:
             result = await self.units.stop(unit, STOP_JOB_DEADLINE_S)
+            return _check_down(await self.units.status(unit), f"job {result}")
+        except AgentError as error:
+            return error.failure
+
+    async def stop_ill(self, instance: str, container_id: str) -> int | Failure:
+        """The same for an engine that does not work; returns how many processes had to be killed
+        for it."""
+        unit = engine_unit(instance)
+        try:
+            # Nobody waits for what it has to do any more (agent/drain.py).
+            self.files.write(no_drain_mark(instance), "")
+            killed = await stop_by_force(
+                instance, container_id, self.units, self.payloads, STOP_JOB_DEADLINE_S
+            )
             status = await self.units.status(unit)
         except AgentError as error:
             return error.failure
-        if status.active.is_down():
+        failure = _check_down(status, f"{killed} processes got SIGKILL")
+        return killed if failure is None else failure
+
+    async def reload_network(self, instance: str) -> Failure | None:
+        """Podman sets up its firewall rules for the engine anew; its processes are not touched."""
+        unit = network_unit(instance)
+        try:
+            result = await self.units.start(unit, NETWORK_DEADLINE_S)
+        except AgentError as error:
+            return error.failure
+        if result is JobResult.DONE:
             return None
         return Failure(
-            Code.UNIT_STOP_FAILED,
-            f"cannot stop {unit}: job {result}, unit {status.active}",
-            f"systemctl status {unit}; a process that hangs in the driver needs a reboot",
+            Code.PORT_CUT,
+            f"cannot mend the way to the port of {instance}: job {result} of {unit}",
+            f"journalctl -b -u {unit}",
         )
 
     async def plan_anew(self, request: Request) -> tuple[int, ...] | Failure:
@@ -123,7 +154,21 @@ class Actions:
             return error.failure
         return plan if isinstance(plan, Failure) else plan.logic_ids
 
-    async def _start(self, instance: str, turn: Turn) -> Started | Failure:
+    async def order_missing(self, request: Request) -> Order | Failure | None:
+        """What would have to be brought before a start; None when nothing is missing."""
+        try:
+            return await order_missing(request, self.podman, self.machine)
+        except AgentError as error:
+            return error.failure
+
+    async def plan_update(self, request: Request, wanted: Update) -> UpdatePlan | Failure:
+        """What would have to be fetched for an update; touches nothing."""
+        try:
+            return await plan_update(request, wanted, self.podman, self.machine)
+        except AgentError as error:
+            return error.failure
+
+    async def _start(self, instance: str, turn: Turn) -> Started | Lacking | Failure:
         unit = engine_unit(instance)
         active = (await self.units.status(unit)).active
         if active.is_up():
@@ -132,18 +177,33 @@ class Actions:
             # While it stops its file may not change, and its container is systemd's to remove.
             return Failure(Code.UNIT_REFUSED, f"cannot start {unit} yet: it is {active}")
         prepared = await self._prepare(turn)
-        if isinstance(prepared, Failure):
+        if not isinstance(prepared, Prepared):
             return prepared
+        tried = await turn.tried()
+        if tried is not None and tried.mark == prepared.mark:
+            return tried.failure
         if not await turn.front_is_up():
             return Failure(
                 Code.NOT_WISHED,
                 "cannot start the engine yet: its front unit is being started first",
             )
         plan = prepared.plan
+        self.files.remove(no_drain_mark(instance))
         self._hand_over(plan.profile)
         file = await apply(plan, prepared.file, self.files, self.units)
         path, npus = str(file.path), plan.logic_ids
-        running = Running(plan.profile, npus, path, file.text, plan.degraded)
+        running = Running(
+            plan.profile,
+            npus,
+            path,
+            file.text,
+            plan.degraded,
+            plan.weights_mib,
+            plan.image_reference,
+            plan.image,
+            plan.model_revision,
+        )
+        turn.attempt(prepared.mark)
         save_running(self.files, running)
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
@@ -152,7 +212,7 @@ class Actions:
             return Started(running, file.refused)
         return _explain(result, status)
 
-    async def _prepare(self, turn: Turn) -> Prepared | Failure:
+    async def _prepare(self, turn: Turn) -> Prepared | Lacking | Failure:
         for _ in range(CLEARINGS + 1):
             async with turn.planning:
                 request = turn.request()
@@ -184,6 +244,16 @@ class Actions:
             self.files.write(certificate, self.files.read_public(profile.tls_certificate))
         else:
             self.files.remove(certificate)
+
+
+def _check_down(status: UnitStatus, done: str) -> Failure | None:
+    if status.active.is_down():
+        return None
+    return Failure(
+        Code.UNIT_STOP_FAILED,
+        f"cannot stop {status.name}: {done}, unit {status.active}",
+        f"systemctl status {status.name}; a process that hangs in the driver needs a reboot",
+    )
 
 
 def _explain(result: JobResult, status: UnitStatus) -> Failure:

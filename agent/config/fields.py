@@ -23,6 +23,7 @@ Count = Annotated[StrictInt, Field(ge=1, le=65536)]
 Seconds = Annotated[StrictFloat, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 SHM_SIZE = re.compile(r"[1-9][0-9]{0,5}[mg]")
+PORT = re.compile(r"[1-9][0-9]{3,4}")
 FAULT_CODE = re.compile(r"[0-9A-F]{8}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Linux takes no argument of 128 KiB and more, options in front of a value included (execve(2)).
@@ -36,6 +37,12 @@ RESERVED_TARGETS = (
 # What the agent's own sandbox hides from it (ProtectHome=, PrivateTmp= of its unit).
 HIDDEN = ("/root", "/home", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+ENDPOINT = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[A-Za-z0-9._~-]+)*")
+REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
+MIRROR = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
+CREDENTIAL = re.compile(r"credential:[A-Za-z0-9][A-Za-z0-9._-]*")
 # Flags of `vllm serve` that the agent sets, since it has to know them too.
 OWN_FLAGS = ("--host", "--port", "--tensor-parallel-size", "-tp", "--ssl-certfile", "--ssl-keyfile")
 
@@ -131,6 +138,22 @@ def _address(value: object) -> str:
     return str(address)
 
 
+def _listen(value: str) -> str:
+    """The agent may open no port below 1024 (CAP_NET_BIND_SERVICE)."""
+    host, _, port = value.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = _address(bare)
+        fits = (":" in address) is (bare != host)
+    except ValueError:
+        fits = False
+    if not fits or PORT.fullmatch(port) is None or not 1024 <= int(port) <= 65535:
+        raise ValueError(
+            'it must be an address with a port from 1024 on, as "127.0.0.1:9834" or "[::1]:9834"'
+        )
+    return value
+
+
 def _shm_size(value: str) -> str:
     if SHM_SIZE.fullmatch(value) is None:
         raise ValueError('it must be a number with m or g, as "512m" or "1g"')
@@ -151,6 +174,24 @@ def _npus(value: object) -> str | tuple[int, ...]:
     if not numbers or numbers != found or len(set(numbers)) != len(numbers):
         raise ValueError('it must be "auto", "all" or a list of different logic ids, as [0, 1]')
     return numbers
+
+
+def _fitting(pattern: re.Pattern[str], words: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if pattern.fullmatch(value) is None or ".." in value:
+            raise ValueError(words)
+        return value
+
+    return check
+
+
+def _secret(value: str) -> str:
+    """A file, or the name of a systemd credential."""
+    if value.startswith("credential:"):
+        if CREDENTIAL.fullmatch(value) is None:
+            raise ValueError('a credential is named as "credential:NAME"')
+        return value
+    return _absolute(_path(value))
 
 
 def _filled(value: str) -> str:
@@ -178,10 +219,32 @@ OptionalPath = Annotated[
 ]
 Image = Annotated[Line, AfterValidator(_image)]
 OptionalImage = Annotated[Line, AfterValidator(_optional(_image))]
+Repo = Annotated[Line, AfterValidator(_fitting(REPO, 'it must be a name as "owner/model"'))]
+Revision = Annotated[
+    Line, AfterValidator(_fitting(REVISION, "it must be a branch, a tag or a commit"))
+]
+Endpoint = Annotated[
+    Line,
+    AfterValidator(
+        _fitting(ENDPOINT, 'it must be an address as "https://hub.example", without "/" at its end')
+    ),
+]
+RegistryName = Annotated[
+    Line, AfterValidator(_fitting(REGISTRY, 'a registry is named as "registry.example:5000"'))
+]
+Mirror = Annotated[
+    Line, AfterValidator(_fitting(MIRROR, 'a mirror is named as "registry.example:5000/folder"'))
+]
+# Read by the process that fetches, which sees more than the agent.
+OptionalFile = Annotated[
+    Line, AfterValidator(_optional(_path)), AfterValidator(_optional(_absolute))
+]
+OptionalSecret = Annotated[Line, AfterValidator(_optional(_secret))]
 Target = Annotated[AbsolutePath, AfterValidator(_target)]
 Argument = Annotated[Line, AfterValidator(_argument)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Address = Annotated[str, BeforeValidator(_address)]
+OptionalListen = Annotated[Line, AfterValidator(_optional(_listen))]
 ShmSize = Annotated[str, AfterValidator(_shm_size)]
 FaultCode = Annotated[str, AfterValidator(_fault_code)]
 Npus = Annotated[str | tuple[int, ...], BeforeValidator(_npus)]

@@ -64,6 +64,14 @@ def load(paths: Paths) -> Mapping[str, object]:
         "renderer": settings.renderer.value,
         "limits": settings.limits.model_dump(mode="json"),
         "npu": settings.npu.model_dump(mode="json"),
+        "supply": {
+            **settings.supply.model_dump(mode="json"),
+            "registries": [
+                {"name": name, **one.model_dump(mode="json")}
+                for name, one in settings.registries.items()
+            ],
+        },
+        "metrics": settings.metrics.model_dump(mode="json"),
         "faults": read_catalogue(paths.share / "faults.toml", paths.etc / "faults.d"),
         "profiles": profiles,
         "broken": broken,

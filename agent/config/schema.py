@@ -24,14 +24,22 @@ from agent.config.fields import (
     Address,
     Argument,
     Count,
+    Endpoint,
     Flag,
     Image,
     Line,
+    Mirror,
     Name,
     Npus,
+    OptionalFile,
     OptionalImage,
+    OptionalListen,
     OptionalPath,
+    OptionalSecret,
     Port,
+    RegistryName,
+    Repo,
+    Revision,
     Seconds,
     SeenFolder,
     SeenPath,
@@ -39,7 +47,8 @@ from agent.config.fields import (
     Target,
     Variable,
 )
-from agent.config.values import Mode, RendererChoice, ResetScope, SubHealth
+from agent.config.values import MAX_DRAIN_S, Mode, RendererChoice, ResetScope, SubHealth
+from agent.supplies import Hub
 
 ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
 # Quoting doubles a character at most.
@@ -82,11 +91,20 @@ class MountModel(Strict):
     read_only: Flag = True
 
 
+class SourceModel(Strict):
+    """Where a hub keeps the model."""
+
+    hub: Hub
+    repo: Repo
+    revision: Revision
+
+
 class ProfileModel(Strict):
     """One file of models.d: the instance has the file's name."""
 
     served_name: Name
     model: SeenPath
+    sources: tuple[SourceModel, ...] = ()
     products: Annotated[tuple[Literal["a2", "a3", "duo"], ...], Field(min_length=1)] = ("a2", "a3")
     image: OptionalImage = ""  # empty: that of [images] in agent.toml for the host's NPUs
     listen: Address = "127.0.0.1"
@@ -97,10 +115,13 @@ class ProfileModel(Strict):
     tls_key: OptionalPath = ""
     npus: Npus = "auto"
     shm_size: ShmSize = "1g"
+    drain_s: Annotated[int, Field(strict=True, ge=0, le=MAX_DRAIN_S)] = 30
     environment: dict[Variable, Line] = {}
     mounts: tuple[MountModel, ...] = ()
     needs: NeedsModel = NeedsModel()
     vllm: VllmModel = VllmModel()
+    start_budget_s: Seconds = 0
+    longest_step_s: Annotated[StrictFloat, Field(ge=0, le=3600)] = 0
 
     @model_validator(mode="after")
     def _open_with_a_key(self) -> Self:
@@ -186,6 +207,50 @@ class NpuModel(Strict):
     breaker_window_s: Annotated[StrictFloat, Field(ge=10, le=3600)] = 300
 
 
+Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1)]
+
+
+class ModelscopeModel(Strict):
+    """ModelScope and its mirrors."""
+
+    endpoints: Endpoints = ("https://modelscope.cn",)
+    token_file: OptionalSecret = ""
+    ca_file: OptionalFile = ""
+    tls_verify: Flag = True
+
+
+class HuggingfaceModel(ModelscopeModel):
+    """Hugging Face and its mirrors; from China the first answers, the second does not."""
+
+    endpoints: Endpoints = ("https://hf-mirror.com", "https://huggingface.co")
+
+
+class SupplyModel(Strict):
+    """Where what is missing comes from."""
+
+    fetch: Flag = True
+    parallel: Annotated[int, Field(strict=True, ge=1, le=16)] = 4
+    keep_free_gib: Annotated[int, Field(strict=True, ge=0, le=65536)] = 20
+    prune: Flag = True
+    modelscope: ModelscopeModel = ModelscopeModel()
+    huggingface: HuggingfaceModel = HuggingfaceModel()
+
+
+class RegistryModel(Strict):
+    """A registry of images, by its name."""
+
+    mirrors: tuple[Mirror, ...] = ()
+    tls_verify: Flag = True
+    ca_file: OptionalFile = ""
+    auth_file: OptionalSecret = ""
+
+
+class MetricsModel(Strict):
+    """Where Prometheus may ask, besides the agent's socket."""
+
+    listen: OptionalListen = ""
+
+
 class _Environment(EnvSettingsSource):
     """Variables are text; numbers and flags in them are read as TOML and JSON write them."""
 
@@ -221,6 +286,9 @@ class SettingsModel(BaseSettings):
     images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
     npu: NpuModel = NpuModel()
+    supply: SupplyModel = SupplyModel()
+    registries: dict[RegistryName, RegistryModel] = {}
+    metrics: MetricsModel = MetricsModel()
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,7 @@ more memory than the whole resident daemon has. A test keeps the two field for f
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from agent.config.faults import NO_FAULTS, FaultCatalogue
 from agent.errors import Code, ConfigError
@@ -17,6 +18,10 @@ from agent.model import (
     is_instance_name,
     product_line,
 )
+from agent.supplies import Hub
+
+# The times in which systemd lets a unit stop are made for it (render/workload.py).
+MAX_DRAIN_S = 120
 
 
 class Mode(StrEnum):
@@ -74,6 +79,15 @@ class Images:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelRepo:
+    """Where a hub keeps the files of a model."""
+
+    hub: Hub
+    repo: str
+    revision: str  # branch, tag or commit
+
+
+@dataclass(frozen=True, slots=True)
 class ExtraMount:
     """A folder or file of the host that the operator wants in the container."""
 
@@ -116,6 +130,12 @@ class Profile:
     mounts: tuple[ExtraMount, ...]
     needs: Needs
     vllm: VllmOptions
+    # With defaults, as what an agent before these keys wrote down (running/, config.json) lacks
+    # them.
+    start_budget_s: float = 0.0  # until it answers; 0: by its size and what it needed before
+    longest_step_s: float = 0.0  # without a token, and not hung; 0: by max_model_len and compiling
+    drain_s: int = 30  # so long a stop waits for requests that run; 0: not at all
+    sources: tuple[ModelRepo, ...] = ()  # of the model, in the order in which they are tried
 
     def image_for(self, inventory: Inventory) -> str:
         """The image's reference for the NPUs of this host; that for A2 while none is known."""
@@ -158,6 +178,61 @@ class NpuSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HubSettings:
+    """How one hub is reached: itself and its mirrors, in the order in which they are tried."""
+
+    endpoints: tuple[str, ...]
+    token_file: str  # absolute path, or "credential:NAME"; empty: none is sent
+    ca_file: str  # PEM; empty: what the system trusts
+    tls_verify: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """How one registry is reached; `mirrors` are asked before it."""
+
+    name: str  # as in the name of an image: "quay.io", "registry.example:5000"
+    mirrors: tuple[str, ...]  # what takes the place of `name`: "mirror.example/quay"
+    tls_verify: bool
+    ca_file: str
+    auth_file: str  # of `podman login`, or "credential:NAME"; empty: what Podman finds itself
+
+
+@dataclass(frozen=True, slots=True)
+class SupplySettings:
+    """Where images and models come from, when they are not there."""
+
+    fetch: bool  # False: only when a person asks for it
+    parallel: int  # connections
+    keep_free_gib: int  # on each file system that is written to
+    modelscope: HubSettings
+    huggingface: HubSettings
+    registries: tuple[Registry, ...]
+    prune: bool = True  # what nobody uses goes by itself where a disk is too full
+
+    def hub(self, hub: Hub) -> HubSettings:
+        match hub:
+            case Hub.MODELSCOPE:
+                return self.modelscope
+            case Hub.HUGGINGFACE:
+                return self.huggingface
+            case _:
+                assert_never(hub)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Where Prometheus may ask, besides the agent's socket."""
+
+    listen: str  # "127.0.0.1:9834"; empty: nowhere
+
+
+NO_METRICS = MetricsSettings("")
+_NO_HUB = HubSettings((), "", "", True)
+NO_SUPPLY = SupplySettings(False, 4, 20, _NO_HUB, _NO_HUB, (), prune=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything that the operator decided."""
 
@@ -168,6 +243,9 @@ class Config:
     broken: tuple[BrokenProfile, ...]
     npu: NpuSettings
     faults: FaultCatalogue
+    # What an older agent wrote down lacks these.
+    supply: SupplySettings = NO_SUPPLY
+    metrics: MetricsSettings = NO_METRICS
 
     def profile(self, name: str) -> Profile | BrokenProfile | None:
         """The profile of that name; what is broken comes first. None when there is none."""

@@ -7,47 +7,68 @@ what came of them back into the queue. Nobody else changes the state.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from agent import __version__
 from agent.action.start import Actions
 from agent.config.kept import keep_last
 from agent.config.values import Config, Mode
+from agent.control.disks import DiskCare
 from agent.control.events import EventLog
+from agent.control.fetching import Fetching
+from agent.control.keeping import build_keep
+from agent.control.loading import Loading
 from agent.control.memory import Memory
 from agent.control.messages import (
     Asked,
     ConfigSeen,
+    ContainerFound,
+    DisksSeen,
+    EngineKilled,
+    EngineSeen,
+    EvidenceKept,
+    FailureRead,
+    FetchDone,
+    FetchMoved,
     FileChecked,
     FileTrouble,
     Happened,
+    HoldAsked,
     InventorySeen,
     Message,
+    MetricsPortSeen,
     NpuAsked,
-    NpusFound,
+    PortMended,
+    PruneAsked,
+    PruneDone,
+    PullAsked,
     ResetDone,
     StartDone,
+    StartMoved,
     Swept,
     SystemdSeen,
     UnitsSeen,
+    UpdateHappened,
 )
 from agent.control.npu_desk import NpuDesk, Orders
-from agent.control.npu_views import build_npu_views
+from agent.control.observers import Observers
 from agent.control.pilot import Pilot, observing
-from agent.control.record import build_view, processes, say_inventory, usable
+from agent.control.record import processes, say_inventory, usable
 from agent.control.roster import Roster
+from agent.control.showing import Shown, build_snapshot
 from agent.control.tasks import Tasks
+from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
-from agent.control.worker import Fronts, Probe, Worker
+from agent.control.vitals import Vitals
+from agent.control.worker import Fronts, Worker
 from agent.errors import Code, Failure
 from agent.model import Inventory, Phase, ResetOutcome
 from agent.policy.npu.kept import recall_fleet, remember_fleet
 from agent.policy.npu.state import ResetNpus
 from agent.policy.state import CauseChanged, NpuLost, Tick
-from agent.ports import NpuDriver, ResetReport
-from agent.status.snapshot import SCHEMA, Board, Snapshot
+from agent.ports import Disks, EventKeeper, NpuDriver, ResetReport, StoredEvent, Supplier
+from agent.status.snapshot import Board, Snapshot
 
 # The loop turns at least this often: watchdog, backoff, the elapsed time in STATUS=.
 TURN_S = 5.0
@@ -55,41 +76,78 @@ NOT_ASKED_YET = Failure(
     Code.SYSTEMD_UNAVAILABLE, "cannot tell yet: systemd has not been asked", "try again"
 )
 
+OVER = {
+    "file-written": "the files of the agent are written again",
+    "metrics-served": "Prometheus can ask at its port again",
+}
+
 
 @dataclass
 class Controller:
-    """Owns the state. `probe` waits until an instance answers; `turned` is called on every turn."""
+    """Owns the state. `turned` is called on every turn."""
 
     config: Config
     actions: Actions
     npud: NpuDriver
     fronts: Fronts
-    probe: Probe
+    observers: Observers
+    supplier: Supplier
+    disks: Disks
     turned: Callable[[Snapshot], None]
     keep: Callable[[Memory], None]  # called on every turn with what shall outlive the agent
     memory: Memory  # what the agent before this one has kept
     boot_id: str
+    history: EventKeeper
+    told_before: Sequence[StoredEvent] = ()  # the latest events of the agent before this one
     config_problem: Failure | None = None  # of the files, when `config` is not what they say
     started_at: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self.roster = Roster(self.actions.files, self.memory, self.boot_id)
-        self._events = EventLog()
-        self._tasks = Tasks(lambda error: self._events.note("", Code.INTERNAL, repr(error)))
-        self._worker = Worker(self.actions, self.npud, self.fronts, self.probe, self.put)
-        self._upkeep = Upkeep(self._worker, self._tasks, self._events)
+        self.events = EventLog(self.history, self.told_before)
+        self._tasks = Tasks(self._note_error)
+        self._worker = Worker(self.actions, self.npud, self.fronts, self.observers, self.put)
+        self._upkeep = Upkeep(self._worker, self._tasks, self.events)
         fleet = recall_fleet(self.memory.npus, time.monotonic(), time.time())
         orders = Orders(self._lose_npu, self._reset_npus, self._refresh_npus)
-        self.desk = NpuDesk(lambda: self.config, fleet, self._events, orders)
+        self.desk = NpuDesk(lambda: self.config, fleet, self.events, orders)
+        fetching = Fetching(self.supplier, self.put, self._tasks, self.events)
         self.pilot = Pilot(
             lambda: self.config,
             self.roster,
             self._worker,
             self._tasks,
-            self._events,
+            self.events,
             self._upkeep,
             self.desk,
+            Loading(
+                self.observers.logs,
+                self.actions.units.status,
+                self.put,
+                self._tasks,
+                self.events,
+            ),
+            fetching,
+            Updating(
+                self.supplier,
+                self.put,
+                self._tasks,
+                self.events,
+                fetching,
+                lambda record: any(one.logic_id in record.npus for one in self.desk.unfit),
+            ),
+        )
+        self._vitals = Vitals(
+            lambda: self.config, self._worker, self._tasks, self.events, self.pilot.feed
+        )
+        self._disk_care = DiskCare(
+            lambda: self.config,
+            lambda: build_keep(self.config, self.config_problem, self.roster),
+            self.disks,
+            self.put,
+            self._tasks,
+            self.events,
         )
         # Until systemd has been asked nothing is known, and nothing is done.
         self.systemd_problem: Failure | None = NOT_ASKED_YET
@@ -120,12 +178,19 @@ class Controller:
         self._look_at_npus()
         for record in self.roster:
             self.pilot.feed(record.profile.name, Tick())
+            self.pilot.check_start(record)
             if self._may_act():
                 self._upkeep.turn(record)
+                self._vitals.turn(record)
+                self.pilot.check_update(record)
+        self._disk_care.turn(self._may_act())
         self.board.put(self._snapshot())
         self.turned(self.board.snapshot)
         npus = remember_fleet(self.desk.fleet, time.monotonic(), time.time())
         self.keep(self.roster.remembered(npus))
+
+    def _note_error(self, error: BaseException) -> None:
+        self.events.note("", Code.INTERNAL, repr(error))
 
     def _may_act(self) -> bool:
         return self.config.mode is Mode.ACT and self.systemd_problem is None
@@ -138,6 +203,7 @@ class Controller:
             if record.state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD):
                 due.append(record.state.not_before - now)
             due += self._upkeep.due_s(record, now)
+            due += self.pilot.loading.due_s(record, now)
         return max(0.0, min(due))
 
     # --- taking messages in ----------------------------------------------------------------------
@@ -157,22 +223,39 @@ class Controller:
                 self.pilot.feed(message.instance, message.event)
             case StartDone():
                 self.pilot.take_start(message)
+            case StartMoved():
+                self.pilot.take_moved(message)
+            case FetchMoved() | FetchDone():
+                self.pilot.take_fetch(message)
+            case PullAsked():
+                self.pilot.take_fetch(message)
+                _done(message.answer)
+            case HoldAsked():
+                self.pilot.take_hold(message)
+                _done(message.answer)
+            case UpdateHappened():
+                self.pilot.take_update(message)
+                if message.answer is not None:
+                    _done(message.answer)
+            case FailureRead():
+                self.pilot.take_update(message)
+            case DisksSeen() | PruneAsked() | PruneDone():
+                self._disk_care.take(message)
             case ResetDone():
                 self._npu_news(self.desk.take_reset(message))
             case NpuAsked():
                 self._npu_news(self.desk.take(message.event))
                 _done(message.answer)
-            case NpusFound():
+            case ContainerFound() | EngineSeen() | EvidenceKept() | EngineKilled() | PortMended():
                 if (record := self.roster.get(message.instance)) is not None:
-                    record.npus = message.npus
-            case Swept():
+                    self._vitals.take(record, message)
+            case Swept() | FileChecked():
                 if (record := self.roster.get(message.instance)) is not None:
-                    self._upkeep.take_swept(record, message)
-            case FileChecked():
-                if (record := self.roster.get(message.instance)) is not None:
-                    self._upkeep.take_file_check(record, message)
+                    self._upkeep.take(record, message)
             case FileTrouble():
-                self._take_trouble(message.failure)
+                self._take_trouble(message.failure, "file-written")
+            case MetricsPortSeen():
+                self._take_trouble(message.failure, "metrics-served")
             case Asked():
                 self.pilot.feed(message.instance, message.event)
                 _done(message.answer)
@@ -185,21 +268,22 @@ class Controller:
             return
         if problem is not None:
             if before is None or before is NOT_ASKED_YET:
-                self._events.note("", problem.code, problem.message)
+                self.events.note("", problem.code, problem.message)
             return
-        self._events.note("", "systemd-answers", "")
+        self.events.note("", "systemd-answers", "")
         self.pilot.feed_all(CauseChanged())
 
-    def _take_trouble(self, failure: Failure | None) -> None:
+    def _take_trouble(self, failure: Failure | None, over: str) -> None:
+        """Of the agent's own. `over`: the event that tells of its end."""
         if failure is None:
-            self._events.note("", "file-written", "the files of the agent are written again")
+            self.events.note("", over, OVER[over])
         else:
-            self._events.note("", failure.code, failure.message)
+            self.events.note("", failure.code, failure.message)
 
     def _take_reload(self, config: Config | Failure) -> None:
         if isinstance(config, Failure):
             self.config_problem = config
-            self._events.note("", "config-refused", config.message)
+            self.events.note("", "config-refused", config.message)
         else:
             self.config_problem = None
             self._take_config(keep_last(config, self.config))
@@ -207,9 +291,9 @@ class Controller:
     def _take_config(self, config: Config) -> None:
         self.config = config
         for broken in config.broken:
-            self._events.note(broken.name, "profile-refused", broken.message)
+            self.events.note(broken.name, "profile-refused", broken.message)
         for file in config.faults.broken:
-            self._events.note("", "faults-refused", file.message)
+            self.events.note("", "faults-refused", file.message)
         for profile in config.profiles:
             record = self.roster.get(profile.name)
             if record is None:
@@ -231,7 +315,7 @@ class Controller:
     def _take_inventory(self, inventory: Inventory) -> None:
         before, self.desk.inventory = self.desk.inventory, inventory
         if say_inventory(before) != say_inventory(inventory):
-            self._events.note("", "npus", say_inventory(inventory))
+            self.events.note("", "npus", say_inventory(inventory))
         if usable(before) == usable(inventory) and processes(before) == processes(inventory):
             return
         self.pilot.feed_all(CauseChanged())
@@ -267,33 +351,16 @@ class Controller:
     # --- telling ---------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
-        now, wall = time.monotonic(), time.time()
-        return Snapshot(
-            schema=SCHEMA,
-            version=__version__,
-            mode=self.config.mode,
-            at=wall,
-            started_at=self.started_at,
-            inventory=self.desk.inventory,
-            instances=tuple(
-                build_view(record, self.desk.inventory, now, wall) for record in self.roster
-            ),
-            config_problem=self.config_problem,
-            broken=tuple(f"{one.name}: {one.message}" for one in self.config.broken),
-            events=self._events.latest,
-            systemd_problem=self.systemd_problem,
-            npus=build_npu_views(
-                self.desk.fleet,
-                self.desk.inventory,
-                self.desk.unfit,
-                self.desk.rules,
-                self.roster.holders(),
-                now,
-                wall,
-            ),
-            host_suspect=self.desk.fleet.suspect,
-            faults_problem=tuple(one.message for one in self.config.faults.broken),
+        shown = Shown(
+            self.config,
+            self.config_problem,
+            self.systemd_problem,
+            self.started_at,
+            self.events.latest,
+            self._disk_care.views(),
+            self._disk_care.prunable_bytes,
         )
+        return build_snapshot(shown, self.roster, self.desk)
 
 
 def _done(answer: "asyncio.Future[None]") -> None:

@@ -2,20 +2,24 @@
 """What outlives the agent, in state.json: how often things have failed, NPUs set aside. Pure.
 
 Only what cannot be seen again. Wishes, engines and their NPUs are in systemd and Podman, and are
-looked at; so losing this costs a backoff that begins anew, counters, and NPUs in quarantine.
+looked at; so losing this costs a backoff that begins anew, counters, NPUs in quarantine, and the
+way back from an update.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
+from agent.action.tried import Tried
 from agent.config.values import Limits
 from agent.control.record import Record
+from agent.control.update_seen import NO_UPDATE
 from agent.errors import Failure
-from agent.model import Phase
+from agent.model import Hold, Phase
 from agent.policy.npu.kept import FleetMemory
 from agent.policy.state import InstanceState
+from agent.policy.update_state import UpdateState
 
 NO_NPUS = FleetMemory()
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
@@ -30,6 +34,11 @@ class InstanceMemory:
     failures: int = 0  # in a row
     retry_at: float = 0.0  # seconds since the epoch, while it waits for its next try; else 0
     failure: Failure | None = None  # why it waits for that
+    start_s: float | None = None  # what it needed the last time until it answered
+    tried: Tried | None = None  # in vain, in this boot
+    answered_as: str = ""  # the invocation of the engine's unit that has served
+    update: UpdateState = NO_UPDATE  # which image and model it runs on, beside what else
+    hold: Hold | None = None  # a person wants it stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,21 @@ def decode_memory(text: str) -> Memory:
 
 
 def _of(record: Record, now: float, wall: float) -> InstanceMemory:
-    state = record.state
-    name = record.profile.name
+    state, start = record.state, record.start
+    memory = InstanceMemory(
+        record.profile.name,
+        record.restarts,
+        state.failures,
+        start_s=start.last_s,
+        tried=start.tried,
+        answered_as=record.answered_as,
+        update=record.update.state,
+        hold=record.hold,
+    )
     if state.phase is not Phase.BACKOFF:
-        return InstanceMemory(name, record.restarts, state.failures)
+        return memory
     retry_at = round(wall + state.not_before - now)  # whole seconds: the clocks drift apart
-    return InstanceMemory(name, record.restarts, state.failures, retry_at, state.failure)
+    return replace(memory, retry_at=float(retry_at), failure=state.failure)
 
 
 def recall(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from agent.config.values import Config, Mode
-from agent.control.events import EventLog
+from agent.control.events import OBSERVED, EventLog
 from agent.control.messages import ResetDone
 from agent.control.thinning import Thinning, Word
 from agent.errors import Code, Failure
@@ -39,7 +39,6 @@ from agent.policy.npu.state import (
 OTHERS_KEPT_S = 300.0
 # A process that has just ended is in the driver's list until that is read again.
 REFRESH_EVERY_S = 5.0
-OBSERVED = 'nothing is done: mode is "observe"'
 
 
 @dataclass(frozen=True, slots=True)

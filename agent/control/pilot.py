@@ -4,31 +4,61 @@
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import assert_never
 
+from agent.action.examine import Patient
 from agent.action.prepare import Request
 from agent.action.running import Running
 from agent.action.start import Started
 from agent.config.values import BrokenProfile, Config, Mode
 from agent.control.events import EventLog
-from agent.control.messages import StartDone
+from agent.control.fetching import Fetching
+from agent.control.loading import Loading
+from agent.control.messages import (
+    FailureRead,
+    FetchDone,
+    FetchMoved,
+    HoldAsked,
+    OfFetch,
+    OfUpdate,
+    PullAsked,
+    StartDone,
+    StartMoved,
+    UpdateHappened,
+)
 from agent.control.npu_desk import NpuDesk
-from agent.control.record import Record
+from agent.control.record import PortCare, Record
 from agent.control.roster import Roster
 from agent.control.tasks import Tasks
+from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
-from agent.control.worker import Worker
+from agent.control.work_seen import WorkSeen
+from agent.control.worker import StartOrder, Worker
 from agent.errors import Code, Failure
-from agent.model import Phase
-from agent.policy.instance import decide
+from agent.model import Hold, Inventory, Phase
+from agent.plan.supply import Lacking, build_recheck, without_sources
+from agent.policy.instance import decide, died
 from agent.policy.state import (
+    CauseChanged,
+    Diagnosed,
+    EngineIll,
     Event,
+    Fetch,
+    FetchEnded,
+    InstanceState,
     Nothing,
     NpuLost,
+    RestartRequested,
     Start,
     StartEnded,
     Stop,
 )
+from agent.policy.update_state import UpdateFetched
+from agent.supplies import Order, Report, Supply
+
+# Of engines that died one after the other.
+EVIDENCE_KEPT = 3
 
 
 class Pilot:
@@ -43,6 +73,9 @@ class Pilot:
         events: EventLog,
         upkeep: Upkeep,
         desk: NpuDesk,
+        loading: Loading,
+        fetching: Fetching,
+        updating: Updating,
     ) -> None:
         self._config = config
         self._roster = roster
@@ -51,13 +84,24 @@ class Pilot:
         self._events = events
         self._upkeep = upkeep
         self._desk = desk
+        self.loading = loading
+        self._fetching = fetching
+        self._updating = updating
 
-    def request(self, record: Record) -> Request:
-        """How `record` would be started now."""
+    def request(self, record: Record, pinned: Supply | None = None) -> Request:
+        """How `record` would be started now, on what is `pinned` or shall run."""
         neighbors = self._roster.neighbors(record, self._worker.claims)
         desk = self._desk
-        renderer = self._config().renderer
-        return Request(record.profile, renderer, desk.inventory, neighbors, desk.unfit)
+        config = self._config()
+        return Request(
+            record.profile,
+            config.renderer,
+            desk.inventory,
+            neighbors,
+            desk.unfit,
+            config.supply,
+            pinned or record.update.state.pin,
+        )
 
     def feed_all(self, event: Event) -> None:
         for name in self._roster.names():
@@ -69,25 +113,124 @@ class Pilot:
             return
         failure, lost = None, None
         record.started_at = done.ended_at
+        record.fetch.lacks = None
         match done.outcome:
             case Failure():
                 failure = done.outcome
+            case Lacking():
+                failure = record.fetch.why = done.outcome.failure
+                record.fetch.lacks = self._allowed(done.outcome.order)
             case Started(running=Running() as running):
                 record.running, record.npus = running, running.npus
+                self.loading.started(record)
                 record.restarts += record.state.failure is not None
                 lost = self._desk.why_lost(done.instance, running.npus)
+                self._updating.started(record, is_new=True)
                 if done.outcome.refused:
                     self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
             case Started():
-                pass
+                self._updating.started(record, is_new=False)
         if lost is not None:
             self.feed(done.instance, NpuLost(lost))
-        self.feed(done.instance, StartEnded(failure))
+        self.feed(done.instance, StartEnded(failure, record.fetch.lacks is not None))
+
+    def take_fetch(self, message: OfFetch) -> None:
+        record = self._roster.get(message.instance)
+        if record is None:
+            return
+        match message:
+            case PullAsked(order=None):
+                self._fetching.nothing_lacks(record)
+                self.feed_all(CauseChanged())  # somebody else may have brought it
+            case PullAsked(order=Order() as order):
+                self._fetching.begin(record, order, asked=True)
+            case PullAsked():
+                pass
+            case FetchMoved() | FetchDone():
+                ended = self._fetching.take(record, message)
+                if ended is None:
+                    return
+                if isinstance(message, FetchDone) and message.order == record.update.state.order:
+                    self._updating.decide(record, UpdateFetched(ended))
+                else:
+                    self._end_fetch(record, ended)
+
+    def _end_fetch(self, record: Record, ended: Report | Failure) -> None:
+        failure = ended if isinstance(ended, Failure) else ended.failure
+        why = record.fetch.why
+        if failure is not None and why is not None and failure.code is why.code:
+            # Nothing was found anywhere. The plan has said what is missing; this, where it was not.
+            failure = replace(failure, message=f"{why.message}; {failure.message}")
+        waited = record.state.phase is Phase.FETCHING
+        self.feed(record.name, FetchEnded(failure))
+        if failure is None:
+            # Another may have lacked the same. Not to this one: news would have it fetched again.
+            for name in self._roster.names():
+                if name != record.name or not waited:
+                    self.feed(name, CauseChanged())
+
+    def _allowed(self, order: Order) -> Order:
+        """Without a person's word nothing is fetched where the settings say so."""
+        return order if self._config().supply.fetch else without_sources(order)
+
+    def take_update(self, message: OfUpdate) -> None:
+        record = self._roster.get(message.instance)
+        if record is None:
+            return
+        match message:
+            case UpdateHappened():
+                self._updating.decide(record, message.event)
+            case FailureRead():
+                self._updating.take_reason(record)
+            case _:
+                assert_never(message)
+
+    def take_hold(self, asked: HoldAsked) -> None:
+        record = self._roster.get(asked.instance)
+        if record is None or record.hold == asked.hold:
+            return
+        record.hold = asked.hold
+        if asked.hold is None:
+            self._events.note(record.name, "released", "")
+            self.feed(record.name, CauseChanged())
+        else:
+            self._events.note(
+                record.name, Code.ON_HOLD, why_on_hold("serve", record, asked.hold).message
+            )
+            self.feed(record.name, RestartRequested())  # its next start is refused
+
+    def check_update(self, record: Record) -> None:
+        """Not called in observe mode."""
+        self._updating.turn(record)
+        if self._updating.takes_restart(record):
+            self.feed(record.name, RestartRequested())
+
+    def take_moved(self, moved: StartMoved) -> None:
+        if (record := self._roster.get(moved.instance)) is not None:
+            self.loading.take(record, moved)
+
+    def check_start(self, record: Record) -> None:
+        """Whether it is too slow; in observe mode that is only said."""
+        failure = self.loading.why_too_slow(record, time.monotonic())
+        if failure is None:
+            return
+        name = record.profile.name
+        self._events.note(name, failure.code, failure.message)
+        if self._config().mode is not Mode.OBSERVE:
+            self.feed(name, EngineIll(failure))
 
     def feed(self, name: str, event: Event) -> None:
         record = self._roster.get(name)
         if record is None:
             return
+        if (first := self.loading.asked(record, event)) is not None:
+            self.feed(name, first)
+        if isinstance(event, Diagnosed) and event.failure.code is Code.MODEL_INVALID:
+            config = self._config()
+            record.fetch.lacks = self._allowed(build_recheck(record.profile, config.supply))
+            # One that is on trial is not mended: it goes back to what could be read.
+            mendable = config.mode is Mode.ACT and not record.update.state.on_trial
+            event = replace(event, mendable=mendable)
         before = record.state
         now = time.monotonic()
         chance = random.random()  # noqa: S311 - jitter needs no secrecy
@@ -98,15 +241,40 @@ class Pilot:
             if record.state.phase is Phase.IDLE:
                 self._upkeep.went_idle(record)
         self._follow_probe(record)
+        self._follow_guard(record)
+        self.loading.follow(record, before, event)
+        self._updating.follow(record, before, event)
+        self._fetching.follow(record, record.state.phase, record.state.wished)
+        self._keep_last_words(record, before)
         match decision:
             case Start():
                 self._begin(record, before.phase)
-            case Stop():
-                self._tasks.spawn(self._worker.stop(name))
+            case Stop(ill=ill):
+                work = (
+                    self._worker.stop(name)
+                    if ill is None
+                    else self._worker.stop_ill(_patient(record, ill), self._inventory)
+                )
+                self._tasks.spawn(work)
+            case Fetch():
+                if record.fetch.lacks is not None:
+                    self._fetching.begin(record, record.fetch.lacks)
             case Nothing():
                 pass
             case _:
                 assert_never(decision)
+
+    def _keep_last_words(self, record: Record, before: InstanceState) -> None:
+        """Of one that died; of the first few in a row, which tell it all."""
+        state = record.state
+        news = state.phase is Phase.BACKOFF and before.phase is not Phase.BACKOFF
+        if news and died(state.failure) and state.failures <= EVIDENCE_KEPT:
+            assert state.failure is not None  # noqa: S101 - for mypy: it died of something
+            patient = _patient(record, state.failure)
+            self._tasks.spawn(self._worker.examine(patient, self._inventory))
+
+    def _inventory(self) -> Inventory:
+        return self._desk.inventory
 
     def _begin(self, record: Record, before: Phase) -> None:
         """One action at a time for an instance: policy asks for the next when one has ended.
@@ -119,21 +287,64 @@ class Pilot:
         if isinstance(found, BrokenProfile) and before in (Phase.IDLE, Phase.HELD):
             refusal = Failure(Code.CONFIG_INVALID, found.message, found.hint)
             self._worker.put(StartDone(name, refusal, time.monotonic()))
+        elif record.hold is not None:
+            refusal = why_on_hold("start", record, record.hold)
+            self._worker.put(StartDone(name, refusal, time.monotonic()))
         elif self._config().mode is Mode.OBSERVE:
             self._worker.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
         else:
-            self._tasks.spawn(self._worker.start(name, lambda: self.request(record)))
+            order = StartOrder(
+                name,
+                lambda: self._updating.ready(record),
+                lambda pinned: self.request(record, pinned),
+                lambda: self.loading.tried(record),
+                lambda mark: self.loading.attempt(record, mark),
+                again=record.state.failure is not None,
+            )
+            self._tasks.spawn(self._worker.start(order))
 
     def _follow_probe(self, record: Record) -> None:
         """A probe runs exactly while the instance loads."""
         loading = record.state.phase is Phase.LOADING
         if loading and record.probe is None:
             record.probe = self._tasks.spawn(self._worker.watch(record.in_force))
-            if not record.npus:
-                self._tasks.spawn(self._worker.find_npus(record.profile))
+            # Of the engine before this one.
+            record.container, record.metrics = None, ""
+            self._tasks.spawn(self._worker.find_container(record.profile))
         elif not loading and record.probe is not None:
             record.probe.cancel()
             record.probe = None
+
+    def _follow_guard(self, record: Record) -> None:
+        """It is watched exactly while it serves."""
+        serving = record.state.phase is Phase.SERVING
+        if serving and record.guard is None:
+            if record.engine is not None:
+                record.answered_as = record.engine.invocation_id
+            if record.container is None:
+                self._tasks.spawn(self._worker.find_container(record.profile))
+            record.work = WorkSeen()
+            watch = self._worker.guard(record.in_force, lambda: record.container, record.work.take)
+            record.guard = self._tasks.spawn(watch)
+        elif not serving and record.guard is not None:
+            record.guard.cancel()
+            record.guard, record.ill, record.port = None, None, PortCare()
+            record.work = WorkSeen()
+
+
+def _patient(record: Record, failure: Failure) -> Patient:
+    container = record.container.container_id if record.container is not None else ""
+    return Patient(record.profile.name, failure, container, record.metrics, record.npus)
+
+
+def why_on_hold(verb: str, record: Record, hold: Hold) -> Failure:
+    """A person has said so."""
+    reason = f" ({hold.reason})" if hold.reason else ""
+    return Failure(
+        Code.ON_HOLD,
+        f"cannot {verb} {record.name}: {hold.by} has put it on hold{reason}",
+        f"when that is over: deepseekctl release {record.name}",
+    )
 
 
 def observing(what: str) -> Failure:

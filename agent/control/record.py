@@ -6,8 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from agent.action.running import Running
 from agent.config.values import Profile
+from agent.control.fetching import FetchSeen, build_fetch_view
 from agent.control.messages import UnitsSeen
-from agent.model import Inventory, Phase, UnitStatus, engine_unit
+from agent.control.start_seen import StartSeen, build_start_view
+from agent.control.update_seen import UpdateSeen, build_update_view
+from agent.control.work_seen import WorkSeen
+from agent.errors import Failure
+from agent.facts import ContainerFacts
+from agent.model import Hold, Inventory, Phase, UnitStatus, engine_unit
 from agent.policy.state import EngineObserved, Event, InstanceState, WishChanged
 from agent.policy.wish import is_wished, was_stopped_when_failed
 from agent.ports import Server
@@ -38,6 +44,16 @@ class FileCheck:
 
 
 @dataclass
+class PortCare:
+    """Looking after the way to an engine's port."""
+
+    trouble: Failure | None = None  # why users cannot reach it, though the engine works
+    tries: int = 0  # to mend it, in a row
+    not_before: float = 0.0  # monotonic
+    under_way: bool = False
+
+
+@dataclass
 class Record:
     """What the writer knows of one instance."""
 
@@ -49,12 +65,27 @@ class Record:
     running: Running | None = None  # what the engine was started with
     npus: tuple[int, ...] = ()
     probe: "asyncio.Task[None] | None" = None
+    guard: "asyncio.Task[None] | None" = None
+    container: ContainerFacts | None = None  # that the engine runs in, once Podman has told
+    metrics: str = ""  # of the engine, by which it was seen not to work
+    ill: Failure | None = None  # why it would be replaced, were the mode not "observe"
+    port: PortCare = field(default_factory=PortCare)
     started_at: float = 0.0  # monotonic, when the latest start ended
     revived_at: float = float("-inf")  # monotonic
     stopped: str = ""  # the invocation of the front unit that was stopped after it had failed
+    answered_as: str = ""  # the invocation of the engine's unit that has served
     restarts: int = 0  # engines started in place of one that had failed, ever
+    hold: Hold | None = None  # a person wants it stopped
     sweep: Sweep = field(default_factory=Sweep)
     file: FileCheck = field(default_factory=FileCheck)
+    start: StartSeen = field(default_factory=StartSeen)
+    fetch: FetchSeen = field(default_factory=FetchSeen)
+    update: UpdateSeen = field(default_factory=UpdateSeen)
+    work: WorkSeen = field(default_factory=WorkSeen)
+
+    @property
+    def name(self) -> str:
+        return self.profile.name
 
     def see(self, seen: UnitsSeen) -> list[Event]:
         """Takes what systemd says of the two units, and tells what of it is news to policy."""
@@ -63,7 +94,8 @@ class Record:
         self.front, self.engine = front, seen.engine
         wish = WishChanged(is_wished(front))
         ended = f"{seen.engine.result}, exit status {seen.engine.exit_status}"
-        observed = EngineObserved(engine, ended)
+        answered = self.answered_as != "" and self.answered_as == seen.engine.invocation_id
+        observed = EngineObserved(engine, ended, answered)
         if _is_another_start(before, front) and engine.is_down():
             # Stopped and started while nobody looked: the stop took the engine down.
             return [WishChanged(False), observed, wish]
@@ -103,11 +135,19 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
     state, profile, running = record.state, record.in_force, record.running
     waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
     wait_s = max(0.0, state.not_before - now)
+    trouble = record.ill or record.port.trouble
     return InstanceView(
         name=profile.name,
         phase=state.phase,
         wished=state.wished,
-        status=describe(state.phase, now - state.since, state.failure, wait_s),
+        status=describe(
+            state.phase,
+            now - state.since,
+            state.failure or trouble,
+            wait_s,
+            record.start.progress,
+            record.fetch.progress,
+        ),
         since=record.since,
         next_try_at=wall + wait_s if waits else None,
         failure=state.failure,
@@ -123,7 +163,14 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         certificate=server(profile).certificate,
         restarts=record.restarts,
         restart_pending=profile != record.profile,
+        trouble=trouble,
         degraded=running.degraded if running is not None and state.phase in RUNS else "",
+        start=build_start_view(record.start, state.phase, now, wall),
+        fetch=build_fetch_view(record.fetch),
+        fetch_end=record.fetch.end,
+        update=build_update_view(record.update),
+        hold=record.hold,
+        work=record.work.view(now),
     )
 
 
@@ -146,7 +193,10 @@ def endpoint(profile: Profile) -> str:
 
 def usable(inventory: Inventory) -> object:
     """What of an inventory can be the cause of waiting or holding."""
-    chips = tuple((npu.logic_id, npu.device_present, npu.health) for npu in inventory.npus)
+    chips = tuple(
+        (npu.logic_id, npu.device_present, npu.health, npu.has_memory_left())
+        for npu in inventory.npus
+    )
     return inventory.driver, inventory.manager_devices, chips
 
 

@@ -3,6 +3,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from agent.action.running import load_running
 from agent.config.values import Limits, Profile
@@ -39,7 +40,17 @@ class Roster:
         same_boot = self._memory.boot_id == self._boot_id
         wall = time.time()
         state = recall(known, same_boot, limits, time.monotonic(), wall)
-        record = Record(profile, state, wall, restarts=known.restarts)
+        record = Record(
+            profile, state, wall, restarts=known.restarts, answered_as=known.answered_as
+        )
+        record.hold = known.hold
+        record.start.last_s = known.start_s
+        record.start.tried = known.tried if same_boot else None  # a boot is a new chance
+        # The link and the names may be further, or not as far, as what was written down; a restart
+        # that had begun may have come to nothing. An engine that runs on what it should stays.
+        pinned = known.update.pin is not None
+        record.update.state = replace(known.update, is_settled=not pinned, restart=pinned)
+        record.update.no_hurry = not known.update.restart
         record.running = load_running(self._files, profile.name)
         if record.running is not None:
             record.npus = record.running.npus

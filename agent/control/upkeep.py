@@ -5,6 +5,7 @@ what an engine left behind after its stop is cleared. Nothing of it touches an e
 """
 
 import time
+from typing import assert_never
 
 from agent.control.events import EventLog
 from agent.control.messages import FileChecked, Swept
@@ -53,7 +54,16 @@ class Upkeep:
         record.sweep.tries = SWEEP_TRIES
         record.sweep.not_before = 0.0
 
-    def take_swept(self, record: Record, swept: Swept) -> None:
+    def take(self, record: Record, message: Swept | FileChecked) -> None:
+        match message:
+            case Swept():
+                self._take_swept(record, message)
+            case FileChecked():
+                self._take_file_check(record, message)
+            case _:
+                assert_never(message)
+
+    def _take_swept(self, record: Record, swept: Swept) -> None:
         sweep = record.sweep
         sweep.under_way = False
         if swept.failure is None:
@@ -65,7 +75,7 @@ class Upkeep:
             if not sweep.tries:
                 self._events.note(swept.instance, swept.failure.code, swept.failure.message)
 
-    def take_file_check(self, record: Record, checked: FileChecked) -> None:
+    def _take_file_check(self, record: Record, checked: FileChecked) -> None:
         record.file.under_way = False
         found = checked.failure.message if checked.failure is not None else checked.mended
         kind = checked.failure.code if checked.failure is not None else "unit-file-restored"

@@ -8,6 +8,7 @@ no change is lost over a bus that goes away or a systemd that is busy.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -19,6 +20,7 @@ from agent.model import UnitStatus, engine_unit, front_unit
 log = structlog.get_logger(__name__)
 
 AGAIN_S = 1.0
+CALM_S = 0.5
 
 
 class Watchable(Protocol):
@@ -44,6 +46,7 @@ class UnitWatcher:
         self._instances: dict[str, str] = {}  # unit -> instance
         self._changed: set[str] = set()
         self._jobs_ended: set[str] = set()  # front units
+        self._seen: dict[str, tuple[UnitStatus, UnitStatus]] = {}
         self._anew = False
         self._wake = asyncio.Event()
         self.began = asyncio.Event()  # all have been seen once, or it is known why not
@@ -96,10 +99,21 @@ class UnitWatcher:
                     self._instances[unit] = instance
                     await self._units.watch(unit)
         for instance in sorted(changed):
+            before = self._seen.get(instance)
             await self.look(instance)
+            if instance in self._changed and self._seen.get(instance) == before:
+                self._calm(instance)
         if anew:
             self._put(SystemdSeen(None))
             self.began.set()
+
+    def _calm(self, instance: str) -> None:
+        """To look loads a unit that systemd has let go of since, and when that is part of a front
+        unit which is loaded, the front has changed (systemd 252 and 257, seen): a look would lead
+        to the next for ever, 45 of them a second."""
+        self._changed.discard(instance)
+        again = partial(self.on_change, front_unit(instance))
+        asyncio.get_running_loop().call_later(CALM_S, again)
 
     async def look(self, instance: str) -> None:
         """The writer has been told what systemd says now when this returns. Raises HostUnavailable,
@@ -112,4 +126,5 @@ class UnitWatcher:
         # What was told before this answer belongs to it: a bus keeps the order.
         job_ended = front.name in self._jobs_ended
         self._jobs_ended.discard(front.name)
+        self._seen[instance] = (front, engine)
         self._put(UnitsSeen(instance, front, engine, asked_at, job_ended))

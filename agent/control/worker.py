@@ -7,32 +7,42 @@ Each ends with a message, whatever happens in it: an instance must never be left
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from agent.action.prepare import Request, npus_of_container
+from agent.action.examine import Patient, examine
+from agent.action.prepare import Request, find_container
 from agent.action.reset import Taken, reset_npus
 from agent.action.restore import restore_file
 from agent.action.running import Running
 from agent.action.start import Actions, Started, Turn
+from agent.action.tried import Tried
 from agent.config.values import Profile
 from agent.control.messages import (
+    ContainerFound,
+    EngineKilled,
+    EngineSeen,
+    EvidenceKept,
     FileChecked,
     Happened,
     Message,
-    NpusFound,
+    PortMended,
     ResetDone,
     StartDone,
     Swept,
     UnitsSeen,
 )
+from agent.control.observers import Measured, Observers, Where
 from agent.errors import AgentError, Code, Failure
-from agent.model import Health, ResetOutcome, container_name, engine_unit, front_unit
+from agent.model import Inventory, ResetOutcome, container_name, engine_unit, front_unit
+from agent.plan.supply import Lacking
 from agent.policy.npu.state import ResetNpus
 from agent.policy.state import Probed, StopEnded
 from agent.policy.wish import is_wished
 from agent.ports import NpuDriver, ResetOrder, ResetReport
+from agent.supplies import Supply
 
 log = structlog.get_logger(__name__)
 
@@ -41,15 +51,29 @@ PROBE_AGAIN_S = 5.0
 # Podman is looked after meanwhile (`action/healing`).
 FIND_AGAIN_S = 15.0
 FIND_TRIES = 40
+# What npud says is up to a minute old, so that whoever held an NPU may have let go of it.
+HELD_NPU = (Code.NPU_LEFTOVER, Code.NPU_BUSY)
 
 
 class Fronts(Protocol):
-    """Starting a front unit again."""
+    """Starting a front unit again, and stopping one; neither waits for the job's end."""
 
     async def dispatch_start(self, unit: str) -> None: ...
 
+    async def dispatch_stop(self, unit: str) -> None: ...
 
-Probe = Callable[[Profile], Awaitable[Health]]
+
+@dataclass(frozen=True, slots=True)
+class StartOrder:
+    """Start this instance. `ready` waits until what it shall run on is in its place, and tells it;
+    `request` is asked when it is its turn to plan; `tried` and `attempt`: see `Turn`."""
+
+    name: str
+    ready: Callable[[], Awaitable[Supply | Failure | None]]
+    request: Callable[[Supply | None], Request]
+    tried: Callable[[], Awaitable[Tried | None]]
+    attempt: Callable[[str], None]
+    again: bool  # an earlier engine or start has failed: what it had of the NPUs is looked at anew
 
 
 class Worker:
@@ -60,36 +84,60 @@ class Worker:
         actions: Actions,
         npud: NpuDriver,
         fronts: Fronts,
-        probe: Probe,
+        observers: Observers,
         put: Callable[[Message], None],
     ) -> None:
         self.actions = actions
         self._npud = npud
         self._fronts = fronts
-        self._probe = probe
+        self._observers = observers
         self.put = put
         self._planning = asyncio.Lock()
         self._busy: dict[str, asyncio.Lock] = {}
         self.claims: dict[str, tuple[int, ...]] = {}  # NPUs of the latest start, by instance
 
-    async def start(self, name: str, request: Callable[[], Request]) -> None:
-        """`request` is asked when it is this instance's turn to plan."""
-
-        def claim(npus: tuple[int, ...]) -> None:
-            self.claims[name] = npus
-
+    async def start(self, order: StartOrder) -> None:
+        name = order.name
         self.claims.pop(name, None)
-        turn = Turn(self._planning, request, claim, lambda: self._front_is_up(name))
-        outcome: Started | Failure
+        outcome: Started | Lacking | Failure
         try:
-            async with self._alone(name):
-                outcome = await self.actions.start(name, turn)
+            pinned = await order.ready()
+            if isinstance(pinned, Failure):
+                outcome = pinned
+            else:
+                outcome = await self._start(order, self._turn(order, pinned))
         except Exception as error:  # the root of a task
             outcome = _internal(name, "start", error)
         self.put(StartDone(name, outcome, time.monotonic()))
         # What was wished may not be any more: an attach that is gone can have asked last.
-        if isinstance(outcome, Started) or outcome.code is Code.NOT_WISHED:
+        refused = isinstance(outcome, Failure) and outcome.code is Code.NOT_WISHED
+        if isinstance(outcome, Started) or refused:
             await self._look_again(name)
+
+    def _turn(self, order: StartOrder, pinned: Supply | None) -> Turn:
+        name = order.name
+
+        def claim(npus: tuple[int, ...]) -> None:
+            self.claims[name] = npus
+
+        return Turn(
+            self._planning,
+            lambda: order.request(pinned),
+            claim,
+            lambda: self._front_is_up(name),
+            order.tried,
+            order.attempt,
+        )
+
+    async def _start(self, order: StartOrder, turn: Turn) -> Started | Lacking | Failure:
+        async with self._alone(order.name):
+            if order.again:
+                await self._npud.refresh()
+            outcome = await self.actions.start(order.name, turn)
+            if not order.again and isinstance(outcome, Failure) and outcome.code in HELD_NPU:
+                await self._npud.refresh()
+                outcome = await self.actions.start(order.name, turn)
+            return outcome
 
     async def reset(self, wanted: ResetNpus, taken: Taken) -> None:
         """Minutes, where the NPU has to boot."""
@@ -109,6 +157,40 @@ class Worker:
         except Exception as error:  # the root of a task
             failure = _internal(name, "stop", error)
         self.put(Happened(name, StopEnded(failure)))
+
+    async def examine(self, patient: Patient, inventory: Callable[[], Inventory]) -> None:
+        """What can be seen of it is written down; of one that has died, its last words."""
+        try:
+            evidence = self.actions.evidence
+            file = await examine(patient, self._npud, inventory, evidence)
+        except Exception:  # the root of a task
+            log.exception("internal-error", instance=patient.instance)
+        else:
+            if file is not None:
+                self.put(EvidenceKept(patient.instance, file))
+
+    async def stop_ill(self, patient: Patient, inventory: Callable[[], Inventory]) -> None:
+        """Of an engine that does not work, after it has been examined."""
+        name = patient.instance
+        outcome: int | Failure
+        try:
+            await self.examine(patient, inventory)
+            outcome = await self.actions.stop_ill(name, patient.container_id)
+        except Exception as error:  # the root of a task
+            outcome = _internal(name, "stop", error)
+        if isinstance(outcome, int) and outcome:
+            self.put(EngineKilled(name, outcome))
+        failure = outcome if isinstance(outcome, Failure) else None
+        self.put(Happened(name, StopEnded(failure)))
+
+    async def mend_port(self, name: str) -> None:
+        """Has Podman set up its firewall rules anew."""
+        failure: Failure | None
+        try:
+            failure = await self.actions.reload_network(name)
+        except Exception as error:  # the root of a task
+            failure = _internal(name, "mend the port of", error)
+        self.put(PortMended(name, failure))
 
     async def sweep(self, name: str) -> None:
         """Clears what an engine that nobody wants any more has left behind."""
@@ -149,7 +231,7 @@ class Worker:
         """Until the engine answers; ended by cancellation when nobody wants to know any more."""
         while True:
             try:
-                health = await self._probe(profile)
+                health = await self._observers.probe(profile)
             except Exception:  # the root of a task
                 log.exception("internal-error", instance=profile.name)
                 await asyncio.sleep(PROBE_AGAIN_S)
@@ -157,8 +239,21 @@ class Worker:
                 self.put(Happened(profile.name, Probed(health)))
                 return
 
-    async def find_npus(self, profile: Profile) -> None:
-        """Of a container that was there before this agent."""
+    async def guard(self, profile: Profile, where: Where, measured: Measured) -> None:
+        """From the moment on in which it serves; ended by cancellation."""
+
+        def told(failure: Failure | None, metrics: str) -> None:
+            self.put(EngineSeen(profile.name, failure, metrics))
+
+        while True:
+            try:
+                await self._observers.guard(profile, where, told, measured)
+            except Exception:  # the root of a task
+                log.exception("internal-error", instance=profile.name)
+            await asyncio.sleep(PROBE_AGAIN_S)
+
+    async def find_container(self, profile: Profile) -> None:
+        """Podman's word on the container of an engine that is up."""
         for _ in range(FIND_TRIES):
             try:
                 survey = await self.actions.podman.survey(())
@@ -167,8 +262,9 @@ class Worker:
                 log.warning("adoption-incomplete", instance=profile.name, reason=why)
                 await asyncio.sleep(FIND_AGAIN_S)
             else:
-                found = npus_of_container(survey, container_name(profile.name))
-                self.put(NpusFound(profile.name, found))
+                found = find_container(survey, container_name(profile.name))
+                if found is not None:
+                    self.put(ContainerFound(profile.name, *found))
                 return
 
     def _alone(self, name: str) -> asyncio.Lock:

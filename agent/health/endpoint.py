@@ -2,15 +2,17 @@
 """Waits until the engine of one instance answers a completion.
 
 In: where it listens. Out: `Health.HEALTHY` once, when a completion of one token has come back
-through the same door that users take. Refused and timeout are no verdict while it loads.
+through the same door that users take, or users get tokens there. Refused and timeout are no verdict
+while it loads.
 """
 
 import asyncio
 
-import msgspec
-
+from agent.health.asking import Asker, Engine
+from agent.health.metrics import Work
+from agent.health.state import Outcome, Question
 from agent.model import Health
-from agent.ports import Answer, Ask, Http, Server
+from agent.ports import Http, Server
 
 # While the model loads the port is closed and a look costs next to nothing.
 POLL_S = 0.25
@@ -18,37 +20,50 @@ POLL_S = 0.25
 LOOK_DEADLINE_S = 1.0
 # The first completion may compile kernels: 105 s were seen (facts: serving-health).
 FIRST_COMPLETION_DEADLINE_S = 300.0
+WORK_EVERY_S = 2.0
 
 
 async def wait_until_healthy(http: Http, server: Server, served_name: str, key: str = "") -> Health:
     """Returns HEALTHY; ends otherwise only by cancellation, which the caller bounds."""
+    asker = _asker(http, server, served_name, key)
     while True:
-        if (
-            await _listens(http, server) is Health.HEALTHY
-            and await canary(http, server, served_name, key) is Health.HEALTHY
-        ):
+        listens, _ = await asker.ask(Question.HEALTH, LOOK_DEADLINE_S)
+        if listens is Outcome.OK and await _computes(asker) is Health.HEALTHY:
             return Health.HEALTHY
         await asyncio.sleep(POLL_S)
 
 
 async def canary(http: Http, server: Server, served_name: str, key: str = "") -> Health:
     """Asks for one token. UNKNOWN when nothing answered at all."""
-    wanted = {
-        "model": served_name,
-        "prompt": "1",
-        "max_tokens": 1,
-        "temperature": 0,
-        "user": "deepseek-agent-canary",
-    }
-    request = Ask("POST", "/v1/completions", msgspec.json.encode(wanted), key)
-    return _judge(await http.ask(server, request, FIRST_COMPLETION_DEADLINE_S))
+    return await _canary(_asker(http, server, served_name, key))
 
 
-async def _listens(http: Http, server: Server) -> Health:
-    return _judge(await http.ask(server, Ask("GET", "/health"), LOOK_DEADLINE_S))
+async def _computes(asker: Asker) -> Health:
+    """A token for us, or tokens for others: an engine that was there before this agent may have a
+    long queue, and our request would wait at its end."""
+    asking = asyncio.create_task(_canary(asker))
+    first: Work | None = None
+    try:
+        while not (await asyncio.wait({asking}, timeout=WORK_EVERY_S))[0]:
+            _, work = await asker.ask(Question.METRICS, WORK_EVERY_S)
+            if first is not None and work is not None and work.tokens > first.tokens:
+                return Health.HEALTHY
+            first = first or work
+        return asking.result()
+    finally:
+        asking.cancel()
 
 
-def _judge(answer: object) -> Health:
-    if not isinstance(answer, Answer):
-        return Health.UNKNOWN
-    return Health.HEALTHY if answer.status == 200 else Health.UNHEALTHY
+async def _canary(asker: Asker) -> Health:
+    outcome, _ = await asker.ask(Question.CANARY, FIRST_COMPLETION_DEADLINE_S)
+    match outcome:
+        case Outcome.OK:
+            return Health.HEALTHY
+        case Outcome.ODD | Outcome.ILL:
+            return Health.UNHEALTHY
+        case Outcome.REFUSED | Outcome.TIMEOUT | Outcome.BROKEN | Outcome.UNABLE:
+            return Health.UNKNOWN
+
+
+def _asker(http: Http, server: Server, served_name: str, key: str) -> Asker:
+    return Asker(http, Engine(server, lambda: None, served_name, key))

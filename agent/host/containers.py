@@ -2,11 +2,12 @@
 """`ports.ContainerEngine`: asks `host.podman` in a short-lived process, with a deadline."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
 from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
-from agent.facts import PodmanSurvey
+from agent.facts import PodmanStore, PodmanSurvey
 from agent.host.process import run_module
 
 # Longer than one call of the child (10 s), so that its own error is heard first.
@@ -36,13 +37,11 @@ class Podman:
         self._arguments = arguments
 
     async def survey(self, images: Sequence[str]) -> PodmanSurvey:
-        raw = await self._ask("survey", images, SURVEY_DEADLINE_S)
-        try:
-            return msgspec.json.decode(raw, type=PodmanSurvey)
-        except msgspec.MsgspecError as error:
-            raise HostError(
-                Code.PODMAN_UNAVAILABLE, f"cannot understand Podman's answer: {error}"
-            ) from error
+        return _decode(await self._ask("survey", images, SURVEY_DEADLINE_S), PodmanSurvey)
+
+    async def store(self, images: Sequence[str]) -> PodmanStore:
+        """Where Podman keeps things, and for which machine these images are made."""
+        return _decode(await self._ask("store", images, SURVEY_DEADLINE_S), PodmanStore)
 
     async def remove(self, container: str) -> None:
         await self._ask("remove", [container], REMOVE_DEADLINE_S)
@@ -67,6 +66,18 @@ class Podman:
         if answer.error is not None:
             raise _as_error(Failure(answer.error.code, answer.error.message, answer.error.hint))
         return answer.answer
+
+
+Kind = TypeVar("Kind")
+
+
+def _decode(raw: msgspec.Raw, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.MsgspecError as error:
+        raise HostError(
+            Code.PODMAN_UNAVAILABLE, f"cannot understand Podman's answer: {error}"
+        ) from error
 
 
 def _as_error(failure: Failure) -> AgentError:

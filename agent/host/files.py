@@ -2,12 +2,12 @@
 """Reads and writes rendered unit files; runs the host's own quadlet generator over them."""
 
 import os
-import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from agent.errors import Code, HostError
+from agent.host.atomic import remove_unfinished, write_atomically
 from agent.host.process import run
 from agent.host.reading import read_regular
 from agent.host.secrets import read_key
@@ -17,14 +17,16 @@ GENERATORS = (
     "/usr/libexec/podman/quadlet",
 )
 GENERATOR_DEADLINE_S = 20.0
+SCRATCH = "/tmp"  # noqa: S108 - the agent's own (PrivateTmp=)
 
 
 class RenderedFiles:
     """`ports.UnitFiles` on the real file system."""
 
-    def __init__(self, generators: Sequence[str] = GENERATORS) -> None:
-        """`generators`: the first that can be run is asked."""
+    def __init__(self, generators: Sequence[str] = GENERATORS, scratch: str = SCRATCH) -> None:
+        """`generators`: the first that can be run is asked. `scratch`: below it, it reads."""
         self._generators = generators
+        self._scratch = scratch
 
     def tidy(self, paths: Iterable[PurePosixPath]) -> None:
         """What was being written there when an agent before this one ended is removed."""
@@ -89,18 +91,20 @@ class RenderedFiles:
         if generator is None:
             return "this host has no quadlet generator"
         try:
-            with tempfile.TemporaryDirectory(prefix="deepseek-agent-") as folder:
-                (Path(folder) / file_name).write_text(text, encoding="utf-8")
+            with _folder_below(self._scratch) as folder:
+                (folder / file_name).write_text(text, encoding="utf-8")
                 done = await run(
                     (generator, "--dryrun"),
                     deadline_s=GENERATOR_DEADLINE_S,
-                    environment={"QUADLET_UNIT_DIRS": folder},
+                    environment={"QUADLET_UNIT_DIRS": str(folder)},
                 )
         except HostError as error:
             return error.failure.message
         except OSError as error:
             raise HostError(
-                Code.FILE_NOT_WRITTEN, f"cannot try the rendered file: {error}", "see: df -h /tmp"
+                Code.FILE_NOT_WRITTEN,
+                f"cannot try the rendered file: {error}",
+                f"see: df -h {self._scratch}",
             ) from error
         service = file_name.removesuffix(".container") + ".service"
         if done.status == 0 and service in done.output:
@@ -108,37 +112,16 @@ class RenderedFiles:
         return (done.errors or done.output or f"exit status {done.status}").strip()[-500:]
 
 
-def unfinished(path: Path) -> Path:
-    """Where `path` is written before it takes its place. One name, so that nothing piles up when
-    the writer is killed again and again."""
-    return path.with_name(f".{path.name}.new")
-
-
-def remove_unfinished(path: Path) -> None:
-    """What a writer that was killed, or a power cut, has left of `path`."""
-    with suppress(OSError):
-        unfinished(path).unlink()
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replaces `path` by a file with `text`; readers see the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(temporary, flags, 0o600)
+@contextmanager
+def _folder_below(scratch: str) -> Iterator[Path]:
+    """Gone at the end, with the files in it. (tempfile would stay, with shutil, bz2 and lzma.)
+    Raises OSError."""
+    folder = Path(scratch, f"deepseek-agent-{os.urandom(8).hex()}")
+    folder.mkdir(mode=0o700)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
+        yield folder
     finally:
-        os.close(folder)
+        with suppress(OSError):
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()

@@ -7,6 +7,7 @@ redirects; the answer's size is bounded, and so is the time for all of it.
 """
 
 import asyncio
+import errno
 from contextlib import suppress
 
 import h11
@@ -17,6 +18,15 @@ from agent.tls import trust_only
 READ_BYTES = 64 * 1024
 # /metrics of vLLM is some 100 KiB; whatever sends more is not an engine.
 BODY_LIMIT_BYTES = 8 * 1024 * 1024
+# Of our own side: no source port, no descriptor, no memory; or no certificate to trust.
+OWN_TROUBLE = (
+    errno.EADDRNOTAVAIL,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ENOENT,
+)
 
 
 class LocalHttp:
@@ -30,7 +40,9 @@ class LocalHttp:
             return NoAnswer.TIMEOUT
         except ConnectionRefusedError:
             return NoAnswer.REFUSED
-        except (OSError, h11.ProtocolError):
+        except OSError as error:
+            return NoAnswer.UNABLE if error.errno in OWN_TROUBLE else NoAnswer.BROKEN
+        except h11.ProtocolError:
             return NoAnswer.BROKEN
 
 
@@ -38,6 +50,8 @@ def _request(server: Server, ask: Ask) -> h11.Request:
     headers = [("Host", server.host), ("User-Agent", "deepseek-agent"), ("Connection", "close")]
     if ask.key:
         headers.append(("Authorization", f"Bearer {ask.key}"))
+    if ask.name:
+        headers.append(("X-Request-Id", ask.name))
     if ask.body:
         headers += [("Content-Type", "application/json"), ("Content-Length", str(len(ask.body)))]
     return h11.Request(method=ask.method, target=ask.path, headers=headers)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from agent.errors import Code, Failure
-from agent.host.files import remove_unfinished, write_atomically
+from agent.host.atomic import remove_unfinished, write_atomically
 from agent.host.reading import read_regular
 
 AGAIN_S = 60.0

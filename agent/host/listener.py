@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""The socket that clients connect to: from systemd, or made here when run by hand."""
+"""The sockets that clients connect to: the agent's own, from systemd, or made here when run by
+hand; and a TCP port, where the operator wants one.
+"""
 
 import os
 import socket
 from contextlib import suppress
 from pathlib import Path
 
+from agent.errors import Code, HostError
+
 # sd_listen_fds(3).
 FIRST_FD = 3
+TCP_BACKLOG = 16
 
 
 def take_listener(path: Path) -> socket.socket:
@@ -24,5 +29,26 @@ def take_listener(path: Path) -> socket.socket:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen()
+    listener.setblocking(False)
+    return listener
+
+
+def open_tcp(listen: str) -> socket.socket:
+    """Listens at an address with its port: "127.0.0.1:9834", "[::1]:9834". Raises HostError."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # A port that was closed a moment ago, with connections that end still, is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+        listener.listen(TCP_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise HostError(
+            Code.METRICS_NOT_SERVED,
+            f"cannot serve metrics at {listen}: {error.strerror}",
+            "it is tried again; `ss -ltnp` shows who listens where",
+        ) from error
     listener.setblocking(False)
     return listener

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Facts of the machine: `ports.Machine` from /proc, /sys and the model's directory. Read-only."""
 
+import hashlib
 import os
 import platform
 import socket
@@ -26,6 +27,7 @@ HELPER_FOLDERS = (
     "/usr/libexec/podman",
     "/usr/lib/podman",
 )
+WEIGHTS = (".safetensors", ".bin")
 
 
 class _ModelConfig(msgspec.Struct):
@@ -55,10 +57,11 @@ class LocalMachine:
         disk_mib = _disk_mib(folder)
 
         def bad(problem: str, present: bool = True) -> ModelFacts:
-            return ModelFacts(directory, 0, problem, present, disk_mib=disk_mib)
+            revision = _revision(folder)
+            return ModelFacts(directory, 0, problem, present, disk_mib=disk_mib, revision=revision)
 
         try:
-            names = os.listdir(folder)
+            files = _read_files(folder)
             config = msgspec.json.decode(read_regular(folder / "config.json"), type=_ModelConfig)
         except OSError as error:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
@@ -66,10 +69,18 @@ class LocalMachine:
             return bad(f"cannot read {Path(str(error.filename)).name}: {error.strerror}")
         except (ValueError, msgspec.MsgspecError) as error:
             return bad(f"config.json is damaged: {error}")
-        if not any(name.endswith((".safetensors", ".bin")) for name in names):
+        sizes = [size for name, size, _ in files if name.endswith(WEIGHTS)]
+        if not sizes:
             return bad("there are no weights (*.safetensors)")
-        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads or 0
-        return ModelFacts(directory, heads, kv_heads=kv_heads, disk_mib=disk_mib)
+        return ModelFacts(
+            directory,
+            config.num_attention_heads,
+            kv_heads=config.num_key_value_heads or 0,
+            disk_mib=disk_mib,
+            weights_mib=sum(sizes) // 2**20,
+            identity=hashlib.sha256(repr(files).encode()).hexdigest(),
+            revision=_revision(folder),
+        )
 
     def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:
         """One that has ended, or of which only the entry is left (a zombie), is not listed."""
@@ -84,6 +95,27 @@ class LocalMachine:
 
     def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, why_unusable(path, kind))
+
+
+def _revision(folder: Path) -> str:
+    """Where the link leads that `supply` makes (its place.py): .store/NAME/REVISION."""
+    try:
+        store, name, revision = os.readlink(folder).split("/")
+    except (OSError, ValueError):
+        return ""
+    return revision if (store, name) == (".store", folder.name) else ""
+
+
+def _read_files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each, sorted; of one that cannot be looked at its name."""
+    found = []
+    for entry in os.scandir(folder):
+        size, changed_at = 0, 0
+        with suppress(OSError):
+            status = entry.stat()
+            size, changed_at = status.st_size, status.st_mtime_ns
+        found.append((entry.name, size, changed_at))
+    return sorted(found)
 
 
 def read_process(pid: int, proc: Path = Path("/proc")) -> ProcessFacts | None:

@@ -13,18 +13,37 @@ from pathlib import Path
 
 from agent.errors import Code, HostError
 from agent.facts import PayloadFacts
+from agent.model import container_name, engine_unit
 
 # Below units/deepseek.slice: "libpod-ID.scope" beside the unit (both cgroup versions, maybe with a
 # "container" group in it), or "libpod-payload-ID" below the unit (--cgroups=split). conmon's own
 # groups have other names.
 PAYLOAD_GROUP = re.compile(r"/deepseek\.slice/(?:\S*/)?libpod-(?:payload-)?([0-9a-f]{64})\b")
 DEAD = ("Z", "X")
+PROC, RUN = Path("/proc"), Path("/run")
+
+
+def find_processes(instance: str, proc: Path = PROC, run: Path = RUN) -> list[int]:
+    """Those of the container that the instance's unit runs, found without Podman and the agent:
+    below the unit's own group (quadlet), else by the unit's cid file (plain units; quadlets of
+    Podman 6 have none)."""
+    below = re.compile(rf"/{re.escape(engine_unit(instance))}/libpod-payload-")
+    try:
+        identity = (run / f"{container_name(instance)}.cid").read_text(errors="replace").strip()
+    except OSError:
+        identity = ""
+    payloads = ProcPayloads(proc)
+    return [
+        payload.pid
+        for payload in payloads.find()
+        if payload.container_id == identity or below.search(payloads.group(payload.pid))
+    ]
 
 
 class ProcPayloads:
     """This host's."""
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
 
     def find(self) -> Sequence[PayloadFacts]:
@@ -52,12 +71,15 @@ class ProcPayloads:
                 Code.PAYLOAD_LEFT, f"cannot end process {payload.pid}: {error.strerror}"
             ) from error
 
-    def _read(self, pid: int) -> PayloadFacts | None:
+    def group(self, pid: int) -> str:
+        """Its control groups, as the kernel tells them; empty when it has ended."""
         try:
-            group = (self._proc / str(pid) / "cgroup").read_text(errors="replace")
+            return (self._proc / str(pid) / "cgroup").read_text(errors="replace")
         except OSError:
-            return None
-        match = PAYLOAD_GROUP.search(group)
+            return ""
+
+    def _read(self, pid: int) -> PayloadFacts | None:
+        match = PAYLOAD_GROUP.search(self.group(pid))
         started = self._started(pid) if match else None
         return PayloadFacts(pid, started, match[1]) if match and started is not None else None
 

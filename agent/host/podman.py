@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
@@ -34,6 +35,29 @@ def survey(client: PodmanClient, images: list[str]) -> Mapping[str, object]:
         "images": [{"reference": one, "image_id": _image_id(client, one)} for one in images],
         "containers": [_container(client, row) for row in _rows(client)],
     }
+
+
+def store(client: PodmanClient, images: list[str]) -> Mapping[str, object]:
+    """What `facts.PodmanStore` holds."""
+    told = client.info()
+    kept = told.get("store") or {}
+    return {
+        "driver": str(kept.get("graphDriverName") or ""),
+        "storage": str(kept.get("graphRoot") or ""),
+        "temporary": str(kept.get("imageCopyTmpDir") or "/var/tmp"),  # noqa: S108 - Podman's
+        "images": [
+            {"reference": one, "architecture": _architecture(client, one)}
+            for one in images
+            if _image_id(client, one)
+        ],
+    }
+
+
+def _architecture(client: PodmanClient, reference: str) -> str:
+    try:
+        return str(client.images.get(reference).attrs.get("Architecture") or "")
+    except ImageNotFound:
+        return ""
 
 
 def remove(client: PodmanClient, name: str) -> None:
@@ -73,23 +97,42 @@ def _container(client: PodmanClient, row: dict[str, object]) -> Mapping[str, obj
     labels = row.get("Labels")
     identity = str(row.get("Id", ""))
     running = row.get("State") == "running"
+    inspected = _inspect(client, identity) if running else {}
     return {
         "name": str(names[0]) if isinstance(names, list) and names else "",
         "container_id": identity,
         "running": running,
         "unit": str(labels.get("PODMAN_SYSTEMD_UNIT", "")) if isinstance(labels, dict) else "",
-        "devices": _devices(client, identity) if running else [],
+        "devices": _devices(inspected),
+        "address": _address(inspected),
     }
 
 
-def _devices(client: PodmanClient, identity: str) -> list[str]:
-    """Paths on the host of the devices that a container has; gone meanwhile means none."""
+def _inspect(client: PodmanClient, identity: str) -> dict[str, dict[str, Any]]:
+    """Gone meanwhile means nothing."""
     response = client.api.get(f"/containers/{identity}/json")
     if response.status_code == 404:
-        return []
+        return {}
     response.raise_for_status()
-    devices = (response.json().get("HostConfig") or {}).get("Devices") or []
+    inspected: dict[str, dict[str, Any]] = response.json()
+    return inspected
+
+
+def _devices(inspected: dict[str, dict[str, Any]]) -> list[str]:
+    """Paths on the host of the devices that a container has."""
+    devices = (inspected.get("HostConfig") or {}).get("Devices") or []
     return [_path(device) for device in devices]
+
+
+def _address(inspected: dict[str, dict[str, Any]]) -> str:
+    """Where the host reaches it without the rules of a published port."""
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    addresses = (
+        one.get(family)
+        for one in networks.values()
+        for family in ("IPAddress", "GlobalIPv6Address")
+    )
+    return next((str(address) for address in addresses if address), "")
 
 
 def _path(device: dict[str, object]) -> str:
@@ -99,8 +142,9 @@ def _path(device: dict[str, object]) -> str:
     return inside if DEVICE_PREFIX in inside and DEVICE_PREFIX not in outside else outside
 
 
-def _explain(error: Exception) -> Mapping[str, object]:
-    """podman-py has two roots, and tells a missing socket from a timeout only in `__cause__`."""
+def explain(error: Exception) -> Mapping[str, object]:
+    """As a failure. podman-py has two roots, and tells a missing socket from a timeout only in
+    `__cause__`."""
     cause = error.__cause__ or error
     silent = isinstance(cause, Timeout | TimeoutError)
     why = "it does not answer" if silent else f"{type(cause).__name__}: {cause}"
@@ -114,22 +158,24 @@ def _explain(error: Exception) -> Mapping[str, object]:
 def main(argv: list[str] | None = None) -> int:
     """Does one verb and prints the answer."""
     parser = argparse.ArgumentParser(prog="agent.host.podman")
-    parser.add_argument("verb", choices=("survey", "remove"))
+    parser.add_argument("verb", choices=("survey", "store", "remove"))
     parser.add_argument("subjects", nargs="*", help="images to look for; a container to remove")
     parser.add_argument("--socket", default=SOCKET)
     options = parser.parse_args(argv)
     try:
-        timeout_s = CALL_TIMEOUT_S if options.verb == "survey" else REMOVE_TIMEOUT_S
+        timeout_s = REMOVE_TIMEOUT_S if options.verb == "remove" else CALL_TIMEOUT_S
         with PodmanClient(base_url=options.socket, timeout=timeout_s) as client:
             answer: object = None
             if options.verb == "survey":
                 answer = survey(client, options.subjects)
+            elif options.verb == "store":
+                answer = store(client, options.subjects)
             else:
                 for name in options.subjects:
                     remove(client, name)
         json.dump({"answer": answer}, sys.stdout)
     except (APIError, PodmanError, OSError, KeyError, ValueError) as error:
-        json.dump({"error": _explain(error)}, sys.stdout)
+        json.dump({"error": explain(error)}, sys.stdout)
     return 0
 
 

@@ -4,7 +4,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -54,6 +54,27 @@ async def run(
     finally:
         await _end(child)
     return Completed(status, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+async def stream(argv: Sequence[str]) -> AsyncGenerator[bytes, None]:
+    """What `argv` prints, in pieces of at most PIECE_BYTES, until it ends; whoever does not ask for
+    the next piece makes it wait. Close it (contextlib.aclosing): that ends the child. HostError
+    when it cannot be started."""
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=PIECE_BYTES,
+        )
+    except OSError as error:
+        raise HostError(Code.INTERNAL, f"cannot run {argv[0]}: {error}") from error
+    try:
+        while child.stdout is not None and (piece := await child.stdout.read(PIECE_BYTES)):
+            yield piece
+    finally:
+        await _end(child)
 
 
 async def _read(stream: asyncio.StreamReader | None) -> bytes:

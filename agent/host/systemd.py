@@ -167,6 +167,10 @@ class Systemd:
         """Starts it without waiting for the job (the front unit's takes as long as the model)."""
         await self._manager("StartUnit", "ss", [unit, START_MODE])
 
+    async def dispatch_stop(self, unit: str) -> None:
+        """Stops it without waiting for the job, which takes as long as requests that run."""
+        await self._manager("StopUnit", "ss", [unit, "replace"])
+
     async def reset_failed(self, unit: str) -> None:
         try:
             await self._manager("ResetFailedUnit", "s", [unit])

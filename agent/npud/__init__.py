@@ -15,6 +15,6 @@ daemon.py is the loop that joins them. A source does what source.Source says: it
 resets. dcmi/ is what is behind dcmi_source.
 """
 
-from agent.npud.lean import spare_inspect
+from agent.lean import spare_inspect
 
 spare_inspect()  # here, since every module of npud's is imported after this one

@@ -101,8 +101,9 @@ def _serve(options: Options, is_device: IsDevice, log: Log) -> None:
             on_account,
             on_news,
             log,
-            NpuSmi(selector, on_account, options.npu_smi),
+            NpuSmi(selector, on_account, options.npu_smi, folder=options.dev),
             options.dcmi,
+            folder=options.dev,
         ),
     )
     _handle_signals(daemon)

@@ -5,6 +5,7 @@ One thread, one selector, nothing that blocks. Every part says when it wants to 
 systemd hears from the loop itself, so a loop that stands still is noticed.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,9 @@ from agent.npud.inventory import (
     status_line,
     with_devices,
 )
+from agent.npud.left_memory import LeftMemory
 from agent.npud.log import Log
+from agent.npud.open_nodes import find_openers
 from agent.npud.requests import Refresh, Request, Reset
 from agent.npud.server import Answer, Server
 from agent.npud.source import OnAccount, Source
@@ -81,6 +84,7 @@ class Daemon:
         self._account = NO_ANSWER_YET
         self._inventory = NO_ANSWER_YET  # newest; `_published` is what clients were told
         self._published = NO_ANSWER_YET
+        self._left_memory = LeftMemory(lambda: find_openers(folder, os.getpid()))
         self._tries = 0
         self._touched: frozenset[int] = frozenset()  # chips to be read anew, their nodes moved
         self._ask_at = self._heartbeat_at = self._watchdog_at = now()
@@ -166,7 +170,8 @@ class Daemon:
 
     def _on_account(self, account: Inventory) -> None:
         self._touched = frozenset()
-        self._account = replace(account, read_at=round(time.time(), 3))
+        self._left_memory.take(account, self._now(), time.time())
+        self._account = replace(self._left_memory.mark(account), read_at=round(time.time(), 3))
         told = self._published.sequence
         self._look(self._watch.devices)
         if self._refreshing and told == self._published.sequence:
@@ -178,7 +183,7 @@ class Daemon:
 
     def _on_news(self, account: Inventory) -> None:
         """Between two readings: the next one comes as planned."""
-        account = replace(account, read_at=round(time.time(), 3))
+        account = replace(self._left_memory.mark(account), read_at=round(time.time(), 3))
         self._account = forget(account, self._touched) if self._touched else account
         self._look(self._watch.devices)
 

@@ -63,6 +63,7 @@ class Dcmi(Source, Hearer):
         deadline_s: float = DEADLINE_S,
         kill: Kill = kill_process,
         limits: ResetLimits = RESET_LIMITS,
+        folder: str = "/dev",
     ) -> None:
         self._on_account = on_account
         self._on_news = on_news
@@ -70,6 +71,7 @@ class Dcmi(Source, Hearer):
         self._fallback = fallback
         self._places = Places(places)
         self._limits = limits
+        self._folder = folder
         self._left_out = LeftOut()
         self._picture = Picture(self._left_out.why)
         self._resets = Resets(selector, kill, limits, deadline_s)
@@ -130,7 +132,7 @@ class Dcmi(Source, Hearer):
         if self._resets.is_under_way():
             on_end(ResetOutcome.BUSY, ANOTHER_RESET)
             return
-        order = plan_reset(request, self._picture, self._left_out, self._limits)
+        order = plan_reset(request, self._picture, self._left_out, self._limits, self._folder)
         if isinstance(order, str):
             on_end(ResetOutcome.BUSY, order)
         elif self._resets.still_hangs(order.ring):

@@ -54,6 +54,8 @@ def _npu(name: ChipName, state: ChipState | None, table: Table) -> Npu:
         memory_mib=state.memory_mib,
         memory_used_mib=state.memory_used_mib,
         bus_id=state.bus_id,
+        # Of a chip without a health no processes are listed.
+        processes_told=table.has_processes and state.health is not NpuHealth.UNKNOWN,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from agent.model import (
+    MEMORY_LEFT,
     DriverState,
     Inventory,
     Npu,
@@ -65,6 +66,11 @@ class SmiReset:
             return self._has_booted(account, now)
         return None
 
+    @property
+    def ring(self) -> frozenset[int]:
+        """All that go with it, as far as is known by now."""
+        return self._ring
+
     def is_to_be_run(self) -> bool:
         return self._phase is Phase.TO_BE_RUN
 
@@ -103,7 +109,7 @@ class SmiReset:
         if any(reasons):
             return ResetOutcome.BUSY, next(reason for reason in reasons if reason)
         npu = npus[self._request.logic_id]
-        if self._request.codes and npu.health is NpuHealth.OK:
+        if self._request.codes and not _is_there(npu, self._request.codes):
             return ResetOutcome.BUSY, FAULT_GONE
         # "SMP mode only support reset chip 0." (facts: ascend 1.4)
         duo = product_line(npu.product) is ProductLine.DUO
@@ -136,6 +142,12 @@ class SmiReset:
         return None
 
 
+def _is_there(npu: Npu, codes: tuple[str, ...]) -> bool:
+    """One of the faults, as far as npu-smi tells: which codes there are it does not."""
+    by_health = npu.health is not NpuHealth.OK and set(codes) != {MEMORY_LEFT}
+    return by_health or (MEMORY_LEFT in codes and npu.has_memory_left())
+
+
 def judge_words(text: str) -> Ended | None:
     """What `npu-smi set -t reset` printed; None: it says that it went well."""
     if _DONE.search(text):
@@ -150,4 +162,10 @@ def judge_words(text: str) -> Ended | None:
 
 
 def _masked(npu: Npu) -> Npu:
-    return replace(npu, health=NpuHealth.UNKNOWN, processes=(), reason=RESET_UNDER_WAY)
+    return replace(
+        npu,
+        health=NpuHealth.UNKNOWN,
+        processes=(),
+        processes_told=False,
+        reason=RESET_UNDER_WAY,
+    )

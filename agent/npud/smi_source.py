@@ -7,6 +7,7 @@ A reset has a deadline of its own. There is no reading while one runs: npu-smi a
 the one that is being reset might hold it up.
 """
 
+import os
 from selectors import BaseSelector
 
 from agent.model import DriverState, Inventory, ResetOutcome
@@ -20,8 +21,9 @@ from agent.npud.npu_smi import (
     parse_refusal,
     parse_table,
 )
+from agent.npud.open_nodes import who_has_open
 from agent.npud.requests import Reset
-from agent.npud.smi_reset import ANSWERS, SmiReset
+from agent.npud.smi_reset import ANSWERS, Ended, SmiReset
 from agent.npud.smi_run import PLACES, OnSaid, Said, SmiRuns, find_npu_smi
 from agent.npud.source import (
     ANOTHER_RESET,
@@ -45,11 +47,13 @@ class NpuSmi(Source):
         deadline_s: float = DEADLINE_S,
         kill: Kill = kill_group,
         limits: ResetLimits = RESET_LIMITS,
+        folder: str = "/dev",
     ) -> None:
         self._on_account = on_account
         self._places = places
         self._deadline_s = deadline_s
         self._limits = limits
+        self._folder = folder  # of the device nodes
         self._runs = SmiRuns(selector, kill)
         self._program = ""
         self._mapping: tuple[ChipName, ...] = ()
@@ -110,6 +114,8 @@ class NpuSmi(Source):
         again, self._again = self._again, False
         reset = self._reset
         ended = reset.after_look(account, has_processes, now) if reset is not None else None
+        if reset is not None and reset.is_to_be_run():
+            ended = self._who_has_them_open(reset)
         if ended is not None:
             self._reset = None
         self._on_account(account if self._reset is None else self._reset.mask(account))
@@ -130,6 +136,11 @@ class NpuSmi(Source):
         else:
             self._reset = SmiReset(request, on_end, self._limits)
             self.begin(now)
+
+    def _who_has_them_open(self, reset: SmiReset) -> Ended | None:
+        """A pause of npud's, but a short one, and nothing else is asked of npu-smi meanwhile."""
+        why_not = who_has_open(self._folder, reset.ring, os.getpid())
+        return (ResetOutcome.BUSY, why_not) if why_not else None
 
     def _run_reset(self, reset: SmiReset, now: float) -> None:
         words = (self._program, *reset.run())

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from agent.config.values import Profile
 from agent.errors import Code, Failure
-from agent.facts import Facts
+from agent.facts import Facts, HostFacts
 from agent.model import DriverState, Inventory, container_name
 
 # Every container needs these beside its davinciN (facts: ascend, section 4, as the vendor's own
@@ -49,20 +49,22 @@ def check_driver(inventory: Inventory) -> Failure | None:
             )
 
 
-def check_host(profile: Profile, facts: Facts, image: str) -> Failure | None:
-    """Everything but the NPUs themselves. `image` is the reference for this host's NPUs."""
+def check_host(profile: Profile, facts: Facts, reference: str, image_id: str) -> Failure | None:
+    """Everything but the NPUs themselves. `reference` is the image for this host's NPUs, `image_id`
+    what it means; empty when there is none."""
     return (
-        _check_size(profile, facts)
-        or _check_disk(profile, facts)
-        or _check_model(profile, facts)
-        or _check_image(facts, image)
-        or _check_files(profile, facts)
-        or _check_port(profile, facts)
+        check_podman(facts.host)
+        or check_ram(profile, facts.host)
+        or check_cores(profile, facts.host)
+        or check_disk(profile, facts)
+        or check_model(profile, facts)
+        or check_image(facts, reference, image_id)
+        or check_files(profile, facts)
+        or check_port(profile, facts)
     )
 
 
-def _check_size(profile: Profile, facts: Facts) -> Failure | None:
-    host, needs = facts.host, profile.needs
+def check_podman(host: HostFacts) -> Failure | None:
     if host.podman_version < OLDEST_PODMAN:
         version = ".".join(str(part) for part in host.podman_version)
         if not any(host.podman_version):
@@ -72,15 +74,25 @@ def _check_size(profile: Profile, facts: Facts) -> Failure | None:
             f"cannot run the container: Podman is {version}, needed is 3.4 or newer",
             "dnf upgrade podman",
         )
+    return None
+
+
+def check_ram(profile: Profile, host: HostFacts) -> Failure | None:
+    needs = profile.needs
     # A host sold as "32 GB" shows a few percent less: the kernel keeps some of it.
     if host.ram_mib < needs.ram_gib * 1024 * 0.9:
         return _too_small(profile, f"{needs.ram_gib} GiB of RAM", f"{host.ram_mib} MiB")
+    return None
+
+
+def check_cores(profile: Profile, host: HostFacts) -> Failure | None:
+    needs = profile.needs
     if host.cpu_cores < needs.cpu_cores:
         return _too_small(profile, f"{needs.cpu_cores} CPU cores", str(host.cpu_cores))
     return None
 
 
-def _check_disk(profile: Profile, facts: Facts) -> Failure | None:
+def check_disk(profile: Profile, facts: Facts) -> Failure | None:
     """Told before anybody begins to fetch a model that cannot fit; a disk that holds it is big
     enough."""
     model = facts.model(profile.model)
@@ -100,7 +112,7 @@ def _too_small(profile: Profile, needed: str, there: str) -> Failure:
     )
 
 
-def _check_model(profile: Profile, facts: Facts) -> Failure | None:
+def check_model(profile: Profile, facts: Facts) -> Failure | None:
     model = facts.model(profile.model)
     if model is None:
         return Failure(
@@ -117,17 +129,17 @@ def _check_model(profile: Profile, facts: Facts) -> Failure | None:
     return None
 
 
-def _check_image(facts: Facts, image: str) -> Failure | None:
-    if facts.podman_seen and not facts.image_id(image):
+def check_image(facts: Facts, reference: str, image_id: str) -> Failure | None:
+    if facts.podman_seen and not image_id:
         return Failure(
             Code.IMAGE_MISSING,
-            f"cannot run {image}: the image is not in Podman's storage",
-            f"podman pull {image}, or podman load -i FILE",
+            f"cannot run {reference}: the image is not in Podman's storage",
+            f"podman pull {reference}, or podman load -i FILE",
         )
     return None
 
 
-def _check_files(profile: Profile, facts: Facts) -> Failure | None:
+def check_files(profile: Profile, facts: Facts) -> Failure | None:
     for key, path in (
         ("api_key_file", profile.api_key_file),
         ("tls_certificate", profile.tls_certificate),
@@ -142,7 +154,7 @@ def _check_files(profile: Profile, facts: Facts) -> Failure | None:
     return None
 
 
-def _check_port(profile: Profile, facts: Facts) -> Failure | None:
+def check_port(profile: Profile, facts: Facts) -> Failure | None:
     """Another instance with the port, or anybody else who listens on it."""
     for neighbor in facts.neighbors:
         same = neighbor.name != profile.name and neighbor.port == profile.port

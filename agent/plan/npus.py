@@ -266,7 +266,7 @@ def _why_not(npu: Npu, holders: Mapping[int, Holder]) -> str:
     if not npu.device_present:
         return f"{npu.device} does not exist"
     if npu.logic_id in holders:
-        return f"{holders[npu.logic_id].who} holds it"
+        return holders[npu.logic_id].why
     return "" if npu.health in USABLE else f"its health is {npu.health}"
 
 
@@ -298,4 +298,7 @@ def _unsupported(products: Iterable[ProductLine], inventory: Inventory) -> Failu
 
 
 def _refuse(code: Code, logic_id: int, why: str) -> Failure:
-    return Failure(code, f"cannot use NPU {logic_id}: {why}", "correct `npus` of the model profile")
+    hint = "correct `npus` of the model profile"
+    if code is Code.NPU_LEFTOVER:
+        hint = "wait: it is started when the NPU is free, by itself or by a reset"
+    return Failure(code, f"cannot use NPU {logic_id}: {why}", hint)

@@ -13,6 +13,7 @@ from agent.model import Npu, ProductLine, product_line
 from agent.plan.holders import find_holders
 from agent.plan.needs import check_driver, check_host
 from agent.plan.npus import Demand, check_supported, choose_npus
+from agent.supplies import Supply
 
 # What the driver has installed and the container must see (the tutorial's step 4 and the
 # installation page of vllm-ascend 0.18). Mounted read-only at the same place.
@@ -38,6 +39,10 @@ class Plan:
     npus: tuple[Npu, ...]
     host: HostFacts
     degraded: str = ""  # why it is fewer NPUs than the profile says; empty: it is not
+    weights_mib: int = 0  # of the model; 0: unknown
+    model_identity: str = ""  # of its files; empty: unknown
+    image_reference: str = ""  # as the profile names it
+    model_revision: str = ""  # name of its folder below .store; empty: the model is an operator's
 
     @property
     def logic_ids(self) -> tuple[int, ...]:
@@ -58,13 +63,25 @@ class Plan:
         return tuple(path for path in self.host.driver_paths if path in needed)
 
 
-def build_plan(profile: Profile, facts: Facts) -> Plan | Failure:
-    """The plan for `profile`, or why there can be none."""
-    image = profile.image_for(facts.inventory)
+def choose_image(profile: Profile, facts: Facts, pinned: Supply | None) -> str:
+    """Its id; empty when it is not there. The pinned one, while the profile names the same and
+    Podman still has it: a tag may point to another by now."""
+    reference = profile.image_for(facts.inventory)
+    if pinned is not None and pinned.image_reference == reference:
+        found = facts.image_id(pinned.image_id)
+        if found and found == pinned.image_id:
+            return found
+    return facts.image_id(reference)
+
+
+def build_plan(profile: Profile, facts: Facts, pinned: Supply | None = None) -> Plan | Failure:
+    """The plan for `profile`, or why there can be none. `pinned`: what it is to run on."""
+    reference = profile.image_for(facts.inventory)
+    image = choose_image(profile, facts, pinned)
     refusal = (
         check_driver(facts.inventory)
         or check_supported(profile.products, facts.inventory)
-        or check_host(profile, facts, image)
+        or check_host(profile, facts, reference, image)
     )
     if refusal is not None:
         return refusal
@@ -80,5 +97,15 @@ def build_plan(profile: Profile, facts: Facts) -> Plan | Failure:
     chosen = choose_npus(demand, facts.inventory, find_holders(profile.name, facts), unfit)
     if isinstance(chosen, Failure):
         return chosen
-    image = facts.image_id(image) or image
-    return Plan(profile.name, profile, image, chosen.npus, facts.host, chosen.degraded)
+    return Plan(
+        profile.name,
+        profile,
+        image or reference,
+        chosen.npus,
+        facts.host,
+        chosen.degraded,
+        model.weights_mib if model else 0,
+        model.identity if model else "",
+        reference,
+        model.revision if model else "",
+    )

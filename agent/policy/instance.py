@@ -11,27 +11,27 @@ from typing import assert_never
 from agent.config.values import Limits
 from agent.errors import Code, Failure, Remedy
 from agent.model import Health, Phase
-from agent.policy.backoff import backoff_s
+from agent.policy.moves import SOON_TRIES, enter, fail, hold, start, stop
 from agent.policy.state import (
     NOTHING,
     CauseChanged,
     Decision,
+    Diagnosed,
+    EngineIll,
     EngineObserved,
     Event,
+    Fetch,
+    FetchEnded,
     InstanceState,
     NpuLost,
     Probed,
     RestartRequested,
-    Start,
     StartEnded,
     Stop,
     StopEnded,
     Tick,
     WishChanged,
 )
-
-# Backoff of 1, 2, 4 ... 32 s: a minute for whoever holds a port or a chip to let go of it.
-SOON_TRIES = 6
 
 
 def decide(
@@ -45,6 +45,8 @@ def decide(
             return _on_engine(state, event, now, limits, chance)
         case StartEnded():
             return _on_started(state, event, now, limits, chance)
+        case FetchEnded():
+            return _on_fetched(state, event, now, limits, chance)
         case StopEnded():
             return _on_stopped(state, event, now, limits, chance)
         case Probed():
@@ -53,35 +55,16 @@ def decide(
             return _on_cause(state, now)
         case NpuLost():
             return _on_npu_lost(state, event.failure, now)
+        case EngineIll():
+            return _on_ill(state, event.failure, now)
+        case Diagnosed():
+            return _on_diagnosed(state, event, now, limits)
         case RestartRequested():
             return _on_restart(state, now)
         case Tick():
             return _on_tick(state, now, limits)
         case _:
             assert_never(event)
-
-
-def _enter(
-    state: InstanceState, phase: Phase, now: float, failure: Failure | None = None
-) -> InstanceState:
-    return replace(state, phase=phase, since=now, failure=failure)
-
-
-def _start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
-    """A failure that led here stays visible until the instance serves; what was only waited for
-    does not."""
-    state = replace(state, outdated=False, acting=True, lost=None)
-    failure = state.failure
-    if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
-        failure = None
-    return _enter(state, Phase.STARTING, now, failure), Start()
-
-
-def _stop(
-    state: InstanceState, now: float, failure: Failure | None = None
-) -> tuple[InstanceState, Decision]:
-    """`failure`: why, where nobody asked for it."""
-    return _enter(replace(state, acting=True, lost=None), Phase.STOPPING, now, failure), Stop()
 
 
 def _on_wish(
@@ -92,19 +75,20 @@ def _on_wish(
     state = replace(state, wished=True)
     match state.phase:
         case Phase.IDLE if state.engine.is_up():
-            # Adopted: it runs already, so nothing is started and nothing is disturbed.
-            return _enter(state, Phase.LOADING, now), NOTHING
+            # Adopted: it runs already, so nothing is started and nothing is disturbed. One that has
+            # served is watched, and not asked to answer first: it may be busy.
+            return enter(state, Phase.SERVING if state.answered else Phase.LOADING, now), NOTHING
         case Phase.IDLE:
-            return _start(replace(state, failures=0, failure=None), now)
+            return start(replace(state, failures=0, failure=None), now)
         case Phase.HELD | Phase.WAITING if event.again:
-            return _start(state, now)
+            return start(state, now)
         case Phase.BACKOFF if event.again:
             # A person started it by hand, or the front unit is new: try now.
-            return _start(state, now)
+            return start(state, now)
         case Phase.STOPPING if event.again and not state.acting:
             # Stopped and started again at once. If the engine never went down it is left alone:
             # a start looks first.
-            return _start(state, now)
+            return start(state, now)
         case _:
             return state, NOTHING
 
@@ -119,10 +103,10 @@ def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision
             # The start in flight is refused by systemd (ExecCondition=); StartEnded tells.
             return state, NOTHING
         case Phase.LOADING | Phase.SERVING:
-            return _enter(state, Phase.STOPPING, now), NOTHING
-        case Phase.WAITING | Phase.BACKOFF | Phase.HELD:
+            return enter(state, Phase.STOPPING, now), NOTHING
+        case Phase.WAITING | Phase.FETCHING | Phase.BACKOFF | Phase.HELD:
             # The reason stays to be seen: a held instance that is not enabled ends here too.
-            return _enter(state, Phase.IDLE, now, state.failure), NOTHING
+            return enter(state, Phase.IDLE, now, state.failure), NOTHING
         case _:
             assert_never(state.phase)
 
@@ -131,25 +115,26 @@ def _on_engine(
     state: InstanceState, event: EngineObserved, now: float, limits: Limits, chance: float
 ) -> tuple[InstanceState, Decision]:
     was_down = state.engine.is_down()
-    state = replace(state, engine=event.active)
-    if event.active.is_up() and state.wished and state.phase in (Phase.BACKOFF, Phase.WAITING):
-        return _enter(state, Phase.LOADING, now, state.failure), NOTHING
+    state = replace(state, engine=event.active, answered=event.answered)
+    waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.FETCHING)
+    if event.active.is_up() and state.wished and waits:
+        return enter(state, Phase.LOADING, now, state.failure), NOTHING
     if not event.active.is_down():
         return state, NOTHING
     if not was_down and state.phase is Phase.BACKOFF and state.wished:
         if _was_refused(state.failure):
-            return _start(state, now)  # it was still on its way down; that is over
+            return start(state, now)  # it was still on its way down; that is over
         return state, NOTHING
     match state.phase:
         case Phase.STOPPING if not state.wished and not state.acting:
-            return _enter(state, Phase.IDLE, now), NOTHING
+            return enter(state, Phase.IDLE, now), NOTHING
         case Phase.LOADING | Phase.SERVING if state.wished:
             died = Failure(
                 Code.ENGINE_DIED,
                 f"cannot keep serving: the engine ended ({event.detail or event.active.value})",
                 "it is started again by itself; the engine's last words: deepseekctl logs",
             )
-            return _fail(state, died, now, limits, chance)
+            return fail(state, died, now, limits, chance)
         case _:
             return state, NOTHING
 
@@ -166,14 +151,29 @@ def _on_started(
     state = replace(state, acting=False)
     if event.failure is None:
         if state.wished and state.lost is None:
-            return _enter(state, Phase.LOADING, now, state.failure), NOTHING
-        return _stop(state, now, state.lost)
+            return enter(state, Phase.LOADING, now, state.failure), NOTHING
+        return stop(state, now, state.lost)
     if not state.wished:
-        return _enter(state, Phase.IDLE, now), NOTHING
+        return enter(state, Phase.IDLE, now), NOTHING
+    if event.lacking and not state.fetched:
+        return enter(state, Phase.FETCHING, now, state.failure), Fetch()
     if state.outdated and event.failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         # The news came while the old facts were being looked at: nobody will bring it again.
-        return _start(state, now)
-    return _fail(state, event.failure, now, limits, chance)
+        return start(state, now)
+    return fail(state, event.failure, now, limits, chance)
+
+
+def _on_fetched(
+    state: InstanceState, event: FetchEnded, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    """While a new plan is being made the old fetch may end: the plan tells what comes of it. One
+    that still lacks something after a fetch is a failure: to fetch again would go on for ever."""
+    if state.phase is not Phase.FETCHING or not state.wished:
+        return state, NOTHING
+    if event.failure is None:
+        state, decision = start(replace(state, failures=0, failure=None), now)
+        return replace(state, fetched=True), decision
+    return fail(state, event.failure, now, limits, chance)
 
 
 def _on_stopped(
@@ -183,23 +183,24 @@ def _on_stopped(
         return state, NOTHING
     state = replace(state, acting=False)
     if not state.wished:
-        return _enter(state, Phase.IDLE, now), NOTHING
-    if event.failure is not None:
-        return _fail(state, event.failure, now, limits, chance)
-    return _start(state, now)
+        return enter(state, Phase.IDLE, now), NOTHING
+    failure, state = event.failure or state.ill, replace(state, ill=None)
+    if failure is not None:
+        return fail(state, failure, now, limits, chance)
+    return start(state, now)
 
 
 def _on_probe(state: InstanceState, event: Probed, now: float) -> tuple[InstanceState, Decision]:
     if event.health is Health.HEALTHY and state.phase is Phase.LOADING:
-        return _enter(state, Phase.SERVING, now), NOTHING
+        return enter(state, Phase.SERVING, now), NOTHING
     return state, NOTHING
 
 
 def _on_cause(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     if state.phase is Phase.STARTING:
         return replace(state, outdated=True), NOTHING
-    if state.wished and state.phase in (Phase.WAITING, Phase.HELD):
-        return _start(state, now)
+    if state.wished and state.phase in (Phase.WAITING, Phase.FETCHING, Phase.HELD):
+        return start(state, now)
     return state, NOTHING
 
 
@@ -209,19 +210,55 @@ def _on_npu_lost(
     """Without backoff: the next start goes elsewhere, or waits until the NPU has been mended."""
     match state.phase:
         case Phase.LOADING | Phase.SERVING:
-            return _stop(state, now, failure)
+            return stop(state, now, failure)
         case Phase.STARTING:
             return replace(state, lost=failure), NOTHING
         case _:
             return state, NOTHING
 
 
+def _on_ill(state: InstanceState, failure: Failure, now: float) -> tuple[InstanceState, Decision]:
+    """Another try, with backoff: it may come to the same at once. News of a start that has come to
+    its end meanwhile, or of an engine that does not serve any more, are none."""
+    phase = Phase.LOADING if failure.code is Code.START_TOO_SLOW else Phase.SERVING
+    if state.phase is not phase or not state.wished:
+        return state, NOTHING
+    state, _ = stop(state, now, failure)
+    return replace(state, ill=failure), Stop(failure)
+
+
+def _on_diagnosed(
+    state: InstanceState, event: Diagnosed, now: float, limits: Limits
+) -> tuple[InstanceState, Decision]:
+    """The reason takes the place of what was seen from outside. The wait goes on as it was, unless
+    another try cannot help."""
+    failure = event.failure
+    if state.phase is not Phase.BACKOFF or not died(state.failure):
+        return state, NOTHING
+    if event.mendable and state.wished:
+        return enter(state, Phase.FETCHING, now, failure), Fetch()
+    match failure.remedy:
+        case Remedy.RETRY | Remedy.EVENT:
+            return replace(state, failure=failure), NOTHING
+        case Remedy.SOON if state.failures <= SOON_TRIES:
+            return replace(state, failure=failure), NOTHING
+        case Remedy.SOON | Remedy.CHANGE | Remedy.PERSON:
+            return hold(state, failure, now, limits)
+        case _:
+            assert_never(failure.remedy)
+
+
+def died(failure: Failure | None) -> bool:
+    """Whether all that is known is that the engine ended: its log may tell more."""
+    return failure is not None and failure.code in (Code.ENGINE_DIED, Code.UNIT_START_FAILED)
+
+
 def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     match state.phase:
         case Phase.LOADING | Phase.SERVING:
-            return _stop(state, now)
-        case Phase.WAITING | Phase.BACKOFF | Phase.HELD if state.wished:
-            return _start(state, now)
+            return stop(state, now)
+        case Phase.WAITING | Phase.FETCHING | Phase.BACKOFF | Phase.HELD if state.wished:
+            return start(state, now)
         case _:
             return state, NOTHING
 
@@ -231,37 +268,8 @@ def _on_tick(state: InstanceState, now: float, limits: Limits) -> tuple[Instance
         case Phase.BACKOFF | Phase.WAITING | Phase.HELD if state.wished and (
             now >= state.not_before
         ):
-            return _start(state, now)
+            return start(state, now)
         case Phase.SERVING if state.failures and now - state.since >= limits.healthy_reset_s:
             return replace(state, failures=0), NOTHING
         case _:
             return state, NOTHING
-
-
-def _fail(
-    state: InstanceState, failure: Failure, now: float, limits: Limits, chance: float
-) -> tuple[InstanceState, Decision]:
-    """Retry later, wait for an event, or hold: by who can mend it. All of them look again."""
-    match failure.remedy:
-        case Remedy.SOON if state.failures >= SOON_TRIES:
-            return _hold(state, failure, now, limits)
-        case Remedy.RETRY | Remedy.SOON:
-            failures = state.failures + 1
-            wait_s = backoff_s(failures, limits, chance)
-            state = replace(state, failures=failures, not_before=now + wait_s)
-            return _enter(state, Phase.BACKOFF, now, failure), NOTHING
-        case Remedy.EVENT:
-            # The event comes from npud; looking again covers one that was lost.
-            state = replace(state, not_before=now + limits.recheck_held_s)
-            return _enter(state, Phase.WAITING, now, failure), NOTHING
-        case Remedy.CHANGE | Remedy.PERSON:
-            return _hold(state, failure, now, limits)
-        case _:
-            assert_never(failure.remedy)
-
-
-def _hold(
-    state: InstanceState, failure: Failure, now: float, limits: Limits
-) -> tuple[InstanceState, Decision]:
-    state = replace(state, not_before=now + limits.recheck_held_s)
-    return _enter(state, Phase.HELD, now, failure), NOTHING

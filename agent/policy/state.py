@@ -20,9 +20,12 @@ class InstanceState:
     not_before: float = 0.0  # next try, in BACKOFF; next look, in WAITING and HELD
     failure: Failure | None = None  # why it does not serve, while it does not
     engine: UnitActive = UnitActive.UNKNOWN  # the rendered unit, when last seen
+    answered: bool = False  # the engine that runs is known to have served
     acting: bool = False  # a start or stop of ours is under way; its end comes as an event
     outdated: bool = False  # a cause changed while a start was under way with the old facts
+    fetched: bool = False  # this start comes after what was missing has been brought
     lost: Failure | None = None  # why the engine that is being started will have to stop again
+    ill: Failure | None = None  # why the engine is being stopped; the next start waits its time
 
 
 # --- events --------------------------------------------------------------------------------------
@@ -42,11 +45,21 @@ class EngineObserved:
 
     active: UnitActive
     detail: str = ""  # of the result, for the reason
+    answered: bool = False  # this very start of it has answered a completion already
 
 
 @dataclass(frozen=True, slots=True)
 class StartEnded:
-    """A start action came to its end; `failure` is None when the container runs."""
+    """A start action came to its end; `failure` is None when the container runs. `lacking`: what
+    is missing can be brought."""
+
+    failure: Failure | None
+    lacking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchEnded:
+    """What was missing has been brought, or why not."""
 
     failure: Failure | None
 
@@ -78,6 +91,23 @@ class NpuLost:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineIll:
+    """The engine was seen not to work, though its unit is up; or it is out of its budget for
+    loading."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosed:
+    """Why the engine died, from its log; it comes after the death was seen. `mendable`: what it
+    found damaged can be checked, and brought again."""
+
+    failure: Failure
+    mendable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RestartRequested:
     """A person asked for a restart."""
 
@@ -91,10 +121,13 @@ Event = (
     WishChanged
     | EngineObserved
     | StartEnded
+    | FetchEnded
     | StopEnded
     | Probed
     | CauseChanged
     | NpuLost
+    | EngineIll
+    | Diagnosed
     | RestartRequested
     | Tick
 )
@@ -112,9 +145,17 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Have brought what the latest plan lacks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop the rendered unit."""
+    """Stop the rendered unit. `ill`: why it is no use to wait for what it has to do; it is
+    examined first, and has little time to end."""
+
+    ill: Failure | None = None
 
 
-Decision = Nothing | Start | Stop
+Decision = Nothing | Start | Fetch | Stop
 NOTHING = Nothing()

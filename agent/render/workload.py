@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from agent.config.values import Profile
+from agent.config.values import MAX_DRAIN_S, Profile
 from agent.facts import HostFacts
 from agent.model import ProductLine, container_name, engine_unit, front_unit
 from agent.plan.needs import MANAGER_DEVICES
@@ -14,10 +14,15 @@ ENGINE_PORT = 8000
 
 # The ladder of stop times, each longer than the one below it, so that an inner one ends first:
 # podman --stop-timeout < TimeoutStopSec of the rendered unit < TimeoutStopSec of deepseek@.service
-# (180 s, in units/). With them equal systemd kills podman in the middle of a stop and leaves a
-# container that nobody can remove (containers/podman#19629).
+# (in units/). With them equal systemd kills podman in the middle of a stop and leaves a container
+# that nobody can remove (containers/podman#19629).
+#
+# A stop goes through drain (it ends itself after drain_s), Podman's ExecStop= and ExecStopPost=.
+# TimeoutStopSec= counts anew for each of them (systemd.service(5)), so it must be longer than
+# drain_s, and is used up at most twice: 120 + 135 + 135 s, when Podman hangs both times.
 STOP_TIMEOUT_S = 40
 UNIT_STOP_TIMEOUT_S = 90
+DRAIN_MARGIN_S = 15  # above drain_s: a look at the engine that hangs (2 s), programs that start
 # Creating and starting the container; the model loads after that. A cold disk can be slow.
 UNIT_START_TIMEOUT_S = 300
 
@@ -78,6 +83,8 @@ class Workload:
     publish: str  # HOST:PORT:PORT
     shm_size: str
     label_instance: str
+    drain_s: int
+    tls: bool
     host_paths: tuple[str, ...]  # the operator's: they may be on file systems of their own
     # With `container_init` the engine is not PID 1: the kernel drops a SIGTERM for PID 1 while it
     # has no handler, and vLLM imports for 10 s and more before it has one; a stop in that time took
@@ -102,9 +109,20 @@ def build_workload(plan: Plan) -> Workload:
         publish=f"{bracketed(profile.listen)}:{profile.port}:{ENGINE_PORT}",
         shm_size=profile.shm_size,
         label_instance=plan.instance,
+        drain_s=profile.drain_s,
+        tls=bool(profile.tls_certificate),
         host_paths=tuple(mount.source for mount in build_operator_mounts(profile)),
         host=plan.host,
     )
+
+
+def unit_stop_timeout_s(drain_s: int) -> int:
+    """TimeoutStopSec= of the rendered unit."""
+    return max(UNIT_STOP_TIMEOUT_S, drain_s + DRAIN_MARGIN_S)
+
+
+# The whole of a stop, at the longest.
+STOP_LIMIT_S = MAX_DRAIN_S + 2 * unit_stop_timeout_s(MAX_DRAIN_S)
 
 
 def model_target(profile: Profile) -> str:

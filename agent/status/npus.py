@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator
 
 from agent.status.snapshot import FaultView, NpusAnswer, NpuView, QuarantineView
-from agent.status.text import duration
+from agent.wording import duration
 
 HEAD = ("NPU", "product", "health", "temp", "HBM", "power", "AI core", "memory", "used by")
 RIGHT = (0, 3, 4, 5, 6, 7)  # columns of numbers

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from agent.errors import Failure
 from agent.model import (
     DriverState,
+    EngineWork,
     FaultSeverity,
+    Hold,
     Inventory,
     NpuFault,
     NpuHealth,
     NpuProcess,
     NpuReadings,
     Phase,
+    Step,
 )
+from agent.supplies import Progress, Supply
 
 SCHEMA = 1
 
@@ -43,6 +47,8 @@ class EventView:
     message: str
     npu: int | None = None  # logic id, where it is about one
     evidence: Evidence | None = None
+    file: str = ""  # where what was seen of an engine is kept; root's alone
+    id: int = 0  # grows, also over restarts of the agent; 0: an agent that does not count
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,61 @@ class NpuView:
 
 
 @dataclass(frozen=True, slots=True)
+class StartView:
+    """How far the start of an engine has come, by its log; numbers where they can be told."""
+
+    step: Step
+    percent: int | None
+    done: int | None
+    total: int | None
+    moved_at: float  # seconds since the epoch: when more of it was seen the last time
+    gives_up_at: float  # then it is tried anew, should nothing more be seen
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FetchView:
+    """What is being brought."""
+
+    began_at: float  # seconds since the epoch
+    progress: Progress | None  # None: nothing is known yet
+    seconds_left: int | None  # None while nobody can tell
+
+
+@dataclass(frozen=True, slots=True)
+class FetchEnd:
+    """How the latest order ended, since the agent began."""
+
+    at: float  # seconds since the epoch
+    failure: Failure | None
+    image_id: str = ""
+    image_digest: str = ""
+    model_revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoneView:
+    """An update that was lost, and why."""
+
+    at: float  # seconds since the epoch
+    supply: Supply
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateView:
+    """Which image and model an instance runs on, and what became of the latest update."""
+
+    fetching: bool
+    current: Supply | None
+    previous: Supply | None
+    trial: Supply | None
+    trial_until: float | None  # seconds since the epoch; None: it has not answered yet
+    undone: UndoneView | None
+    checked_at: float  # seconds since the epoch: the latest update brought nothing new; else 0
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceView:
     """One instance. Times are seconds since the epoch."""
 
@@ -124,6 +185,24 @@ class InstanceView:
     restarts: int = 0  # engines started in place of one that had failed, ever
     restart_pending: bool = False  # the configuration has changed since its start
     degraded: str = ""  # why it has fewer NPUs than it should; empty: it has not
+    trouble: Failure | None = None  # of an engine that serves, and is not well or not reached
+    start: StartView | None = None  # while it loads
+    fetch: FetchView | None = None  # while image or model is being brought
+    fetch_end: FetchEnd | None = None
+    update: UpdateView | None = None
+    hold: Hold | None = None
+    work: EngineWork | None = None  # while it serves, and says so
+
+
+@dataclass(frozen=True, slots=True)
+class DiskView:
+    """A file system that the agent writes to, or has written to."""
+
+    path: str  # a folder on it
+    free_bytes: int  # for others than root
+    size_bytes: int
+    low: bool
+    low_below_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +223,19 @@ class Snapshot:
     npus: tuple[NpuView, ...] = ()
     host_suspect: str = ""  # why nothing is done about NPUs now; empty: it is
     faults_problem: tuple[str, ...] = ()  # files about faults that cannot be used, and why
+    disks: tuple[DiskView, ...] = ()
+    prunable_bytes: int | None = None  # by the latest look; None: there was none
 
     def instance(self, name: str) -> InstanceView | None:
         return next((one for one in self.instances if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class InstancesAnswer:
+    """The instances alone."""
+
+    instances: tuple[InstanceView, ...]
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True)

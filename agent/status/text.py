@@ -4,26 +4,45 @@
 from typing import assert_never
 
 from agent.errors import Failure
-from agent.model import Phase
+from agent.model import NO_PROGRESS, Phase, StartProgress, Step
+from agent.supplies import Progress
+from agent.wording import describe_progress, duration
+
+STEPS = {
+    Step.CONTAINER: "",
+    Step.ENGINE: "vLLM begins",
+    Step.WEIGHTS: "weights",
+    Step.COMPILING: "compiling",
+    Step.MEMORY: "laying out memory",
+    Step.CAPTURING: "capturing graphs",
+    Step.LISTENING: "waiting for its first token",
+}
 
 
-def duration(seconds: float) -> str:
-    """Readable at a glance: "8 s", "1 min 20 s", "2 h 5 min", "3 d 4 h"."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {minutes} min"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
+def say_progress(progress: StartProgress) -> str:
+    """ "weights 45 % (5 of 11)"; empty while nothing is known."""
+    words = STEPS[progress.step]
+    if progress.percent is not None:
+        words += f" {progress.percent} %"
+    if progress.done is not None and progress.total is not None:
+        words += f" ({progress.done} of {progress.total})"
+    return words
 
 
-def describe(phase: Phase, age_s: float, failure: Failure | None, wait_s: float = 0.0) -> str:
-    """`age_s`: since the phase began; `wait_s`: until the next try."""
+def say_fetch(progress: Progress | None) -> str:
+    return "looking for image and model" if progress is None else describe_progress(progress)
+
+
+def describe(
+    phase: Phase,
+    age_s: float,
+    failure: Failure | None,
+    wait_s: float = 0.0,
+    progress: StartProgress = NO_PROGRESS,
+    fetch: Progress | None = None,
+) -> str:
+    """`age_s`: since the phase began; `wait_s`: until the next try; `progress`: while it loads;
+    `fetch`: while something is being brought."""
     why = f"; last: {failure.message}" if failure else ""
     reason = failure.message if failure else "unknown reason"
     match phase:
@@ -31,12 +50,17 @@ def describe(phase: Phase, age_s: float, failure: Failure | None, wait_s: float 
             return "not started"
         case Phase.WAITING:
             return f"waiting: {reason} ({duration(age_s)})"
+        case Phase.FETCHING:
+            return f"{say_fetch(fetch)}{why}"
         case Phase.STARTING:
             return f"starting the container, {duration(age_s)}"
         case Phase.LOADING:
-            return f"loading the model, {duration(age_s)}{why}"
+            words = say_progress(progress)
+            reached = f": {words}" if words else ""
+            return f"loading the model{reached}, {duration(age_s)}{why}"
         case Phase.SERVING:
-            return "serving"  # without its age: it would change for ever
+            # Without its age: it would change for ever.
+            return f"serving, but {failure.message}" if failure else "serving"
         case Phase.BACKOFF:
             return f"trying again in {duration(wait_s)}: {reason}"
         case Phase.HELD:

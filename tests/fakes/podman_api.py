@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""A fake Podman API on a unix socket: the few libpod routes that host/podman.py uses.
+"""A fake Podman API on a unix socket: the few libpod routes that host/podman.py and host/images.py
+use.
 
 Seen from podman-py 5.8.0 against Podman 5.4.2: /v5.8.0/libpod/version, /images/NAME/json,
-/containers/json?all=True, /containers/ID/json, and DELETE /containers/ID?force=True.
+/containers/json?all=True, /containers/ID/json, DELETE /containers/ID?force=True, /info, POST
+/images/pull and POST /images/ID/tag; /images/json?all=true and DELETE /images/NAME.
 """
 
 import asyncio
@@ -33,7 +35,9 @@ class FakeContainer:
     unit: str = ""
     devices: tuple[str, ...] = ()
     seen_as: str = ""  # Podman takes the devices for this one, which has the same numbers
+    addresses: dict[str, tuple[str, str]] = field(default_factory=dict)  # network -> IPv4, IPv6
     vanishes: bool = False  # listed, and gone when it is looked at
+    image_id: str = ""
 
     @property
     def identity(self) -> str:
@@ -48,9 +52,16 @@ class FakePodmanApi:
     mode: Mode = Mode.OK
     version: str = "5.4.2"
     images: dict[str, str] = field(default_factory=dict)  # reference -> image id
+    architecture: str = "arm64"
+    digests: list[str] = field(default_factory=list)  # of every image
     containers: list[FakeContainer] = field(default_factory=list)
     remove_takes_s: float = 0.0
+    pull_lines: list[dict[str, object]] = field(default_factory=list)
+    pull_status: int = 200
+    pulled: dict[str, str] = field(default_factory=dict)  # what a pull adds to the images
+    storage: str = "/var/lib/containers/storage"
     requests: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)  # as they came
 
     def __post_init__(self) -> None:
         self._server: asyncio.Server | None = None
@@ -75,6 +86,7 @@ class FakePodmanApi:
             with suppress(OSError, asyncio.IncompleteReadError):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 method, target, _ = head.split(" ", 2)
+                self.heads.append(head)
                 await self._respond(method, target, writer)
         finally:
             self._serving.discard(task)
@@ -95,19 +107,34 @@ class FakePodmanApi:
             case Mode.ERROR:
                 writer.write(_response(500, _error("the database is locked", 500)))
             case Mode.OK:
-                status, answer = await self._answer(method, path)
-                writer.write(_response(status, json.dumps(answer).encode()))
+                if path == "/images/pull":
+                    lines = "".join(json.dumps(line) + "\n" for line in self.pull_lines)
+                    self.images |= self.pulled
+                    writer.write(_response(self.pull_status, lines.encode()))
+                else:
+                    status, answer = await self._answer(method, path)
+                    writer.write(_response(status, json.dumps(answer).encode()))
         await writer.drain()
 
     async def _answer(self, method: str, path: str) -> tuple[int, object]:
         match path.strip("/").split("/"):
             case ["version"]:
                 return 200, {"Version": self.version, "ApiVersion": "1.41"}
+            case ["info"]:
+                places = {"graphRoot": self.storage, "imageCopyTmpDir": self.storage}
+                return 200, {"store": {"graphDriverName": "overlay", **places}}
+            case ["images", "json"]:
+                return 200, [self._image_row(one) for one in sorted(set(self.images.values()))]
+            case ["images", *name] if method == "DELETE":
+                return self._remove_image("/".join(name))
             case ["images", *name, "json"]:
                 identity = self.images.get("/".join(name))
                 if identity is None:
                     return 404, json.loads(_error("no such image", 404))
-                return 200, {"Id": identity}
+                named = {"RepoDigests": self.digests, "RepoTags": []}
+                return 200, {"Id": identity, "Architecture": self.architecture, **named}
+            case ["images", _, "tag"] if method == "POST":
+                return 201, None
             case ["containers", "json"]:
                 return 200, [_row(one) for one in self.containers]
             case ["containers", name, "json"]:
@@ -118,13 +145,38 @@ class FakePodmanApi:
                     {"PathOnHost": one.seen_as or device, "PathInContainer": device}
                     for device in one.devices
                 ]
-                return 200, {"Id": one.identity, "HostConfig": {"Devices": devices}}
+                networks = {
+                    name: {"IPAddress": ipv4, "GlobalIPv6Address": ipv6}
+                    for name, (ipv4, ipv6) in one.addresses.items()
+                }
+                return 200, {
+                    "Id": one.identity,
+                    "HostConfig": {"Devices": devices},
+                    "NetworkSettings": {"Networks": networks},
+                }
             case ["containers", name] if method == "DELETE":
                 await asyncio.sleep(self.remove_takes_s)
                 self.containers = [one for one in self.containers if one is not self._find(name)]
                 return 200, [{"Id": name}]
             case _:
                 return 404, json.loads(_error("no such route", 404))
+
+    def _image_row(self, identity: str) -> dict[str, object]:
+        """As 5.4.2 answers; fields that nobody reads are left out."""
+        names = [name for name, one in self.images.items() if one == identity and name != identity]
+        row = {"Id": identity, "ParentId": "", "RepoTags": names, "RepoDigests": []}
+        return {**row, "Size": 5 * 2**20, "Created": 1_700_000_000, "Containers": 0}
+
+    def _remove_image(self, name: str) -> tuple[int, object]:
+        """The name, and with the last one the image, unless a container uses it."""
+        identity = self.images.get(name)
+        if identity is None:
+            return 404, json.loads(_error("image not known", 404))
+        names = [other for other, one in self.images.items() if one == identity]
+        if len(names) == 1 and any(one.image_id == identity for one in self.containers):
+            return 409, json.loads(_error("image is in use by a container", 409))
+        del self.images[name]
+        return 200, {"Untagged": [name], "Deleted": [identity] if len(names) == 1 else []}
 
     def _find(self, name: str) -> FakeContainer | None:
         return next((one for one in self.containers if name in (one.name, one.identity)), None)
@@ -134,6 +186,7 @@ def _row(one: FakeContainer) -> dict[str, object]:
     return {
         "Id": one.identity,
         "Names": [one.name],
+        "ImageID": one.image_id,
         "State": "running" if one.running else "exited",
         "Labels": {"PODMAN_SYSTEMD_UNIT": one.unit} if one.unit else None,
     }

@@ -17,7 +17,13 @@ from .rootfs import Flavour
 from .state import list_hosts
 
 KINDS = ("root", "package", "next-package")
-CACHED = ("image", "libdcmi", *(f"{kind}-{flavour}" for kind in KINDS for flavour in Flavour))
+CACHED = (
+    "image",
+    "libdcmi",
+    "vllm",
+    "tiny-model",
+    *(f"{kind}-{flavour}" for kind in KINDS for flavour in Flavour),
+)
 
 
 def hosts_directory() -> Path:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Lab hosts for the tests: one for each flavour and module, thrown away afterwards."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from . import product
 from .host import LabHost
@@ -23,3 +25,37 @@ def host(bare_host: LabHost) -> LabHost:
     """With deepseek-agent installed by dnf."""
     product.install(bare_host)
     return bare_host
+
+
+# What hardly depends on the flavour, or is seen by others too, is done on one in `make test`.
+LONG_ON = {
+    "test_bus": Flavour.MODERN,
+    "test_cycles": Flavour.MODERN,
+    "test_doctor": Flavour.MODERN,
+    "test_drain": Flavour.LEGACY,
+    "test_kills": Flavour.MODERN,
+    "test_metrics": Flavour.MODERN,
+    "test_starts": Flavour.MODERN,
+    "test_state": Flavour.MODERN,
+    "test_supply": Flavour.MODERN,
+    "test_updates": Flavour.LEGACY,
+    "test_users": Flavour.MODERN,
+    "test_vllm": Flavour.LEGACY,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On the other one they are among the long ones."""
+    for item in items:
+        flavour = LONG_ON.get(item.path.stem)
+        if flavour is not None and re.search(rf"[\[-]{flavour}[\]-]", item.name):
+            item.add_marker(pytest.mark.long)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What could not be tried on this machine is not to look like what was."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    texts = {one.longrepr[2] for one in skipped if isinstance(one.longrepr, tuple)}
+    for text in sorted(text for text in texts if "NOT RUN" in text):
+        terminalreporter.section(text.removeprefix("Skipped: "), sep="!", red=True)

@@ -15,10 +15,14 @@ systemd leave behind.
 import argparse
 import json
 import shlex
+import shutil
+import sqlite3
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +40,8 @@ OURS = ("/etc/deepseek-agent", "/var/lib/deepseek-agent", "/run/deepseek-agent")
 UNIT_FOLDERS = ("/etc/containers/systemd", "/run/containers/systemd", "/run/systemd/system")
 SURVIVING = ("/etc/deepseek-agent", "/var/lib/deepseek-agent")
 PARSERS: Mapping[str, Callable[[str], object]] = {".toml": tomllib.loads, ".json": json.loads}
+EVENTS = "/var/lib/deepseek-agent/events.db"
+HISTORY = Path(EVENTS).name  # and its log and index beside it
 PLACES_OF_RPM = "/usr /etc /var/lib/deepseek /var/lib/deepseek-agent"
 
 
@@ -82,9 +88,27 @@ def cut(host: LabHost, moment: Moment) -> Outcome:
 def faults_on_disk(root: Path) -> Iterator[str]:
     """What a cut has left half written, on the disk of a host without power. Temporary files may be
     there now; whether somebody removes them is seen later."""
+    yield from fault_in_history(root / EVENTS.lstrip("/"))
     for path in files_on_disk(root):
-        if not is_temporary(path.name):
+        if not is_temporary(path.name) and not path.name.startswith(HISTORY):
             yield from fault_of(str(path.relative_to(root)), path.read_text(errors="replace"))
+
+
+def fault_in_history(file: Path) -> Iterator[str]:
+    """Nothing for a database that SQLite itself finds whole, with what stands in its log. Of a
+    copy: to open it changes it."""
+    if not file.exists():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in file.parent.glob(f"{file.name}*"):
+            shutil.copy(part, scratch)
+        with closing(sqlite3.connect(Path(scratch, file.name))) as database:
+            try:
+                (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+            except sqlite3.DatabaseError as error:
+                found = str(error)
+    if found != "ok":
+        yield f"damaged: {file.name}: {found}"
 
 
 def files_on_disk(root: Path) -> list[Path]:
@@ -97,7 +121,7 @@ def faults_in_files(host: LabHost) -> Iterator[str]:
     place, _, text = host.run(["deepseekctl", "render", "8b"]).stdout.partition("\n")
     rendered = place.removeprefix("# ")
     for path in list_files(host):
-        if is_temporary(Path(path).name):
+        if is_temporary(Path(path).name) or Path(path).name.startswith(HISTORY):
             continue
         if Path(path).parent.as_posix() not in UNIT_FOLDERS:
             yield from fault_of(path, host.read(path))

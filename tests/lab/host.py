@@ -14,8 +14,9 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from .cache import build_key, remove_tree
@@ -43,12 +44,20 @@ HAS_PIDS_CONTROLLER = (
     "grep -qsw pids /sys/fs/cgroup/cgroup.controllers || test -e /sys/fs/cgroup/pids/tasks"
 )
 NO_PIDS_LIMIT = "/etc/containers/containers.conf.d/lab-no-pids-limit.conf"
+NO_BINDS: Mapping[Path, str] = MappingProxyType({})
 
 
 class LabHost:
-    def __init__(self, flavour: Flavour, name: str, base_dir: Path) -> None:
+    def __init__(
+        self,
+        flavour: Flavour,
+        name: str,
+        base_dir: Path,
+        binds: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         self.flavour = flavour
         self.name = name
+        self.binds = binds
         self.folder = base_dir.absolute() / name
         self.root = self.folder / "root"
         self.console = self.folder / "console.log"
@@ -59,20 +68,30 @@ class LabHost:
     # --- life ---------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, flavour: Flavour, name: str, base_dir: Path) -> Self:
-        """A fresh host, not booted. One of the same name that is not running is replaced."""
+    def create(
+        cls,
+        flavour: Flavour,
+        name: str,
+        base_dir: Path,
+        binds: Mapping[Path, str] = NO_BINDS,
+    ) -> Self:
+        """A fresh host, not booted. One of the same name that is not running is replaced.
+
+        `binds`: folders of the machine, and where the host shall see them, read-only.
+        """
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
             raise LabError(f"cannot name a host {name!r}: letters, digits and hyphens only")
         if flavour is Flavour.LEGACY and not has_v1_controllers():
             raise MachineUnfit("legacy hosts need a machine with its controllers on cgroup v1")
-        host = cls(flavour, name, base_dir)
+        mounts = tuple((str(here), inside) for here, inside in binds.items())
+        host = cls(flavour, name, base_dir, mounts)
         if host.is_running():
             raise LabError(f"cannot create {name}: it runs already (stop it first)")
         if host.folder.exists() and read_state(host.folder) is None:
             raise LabError(f"cannot create {name}: {host.folder} is there and is no lab host")
         host.destroy()
         host.folder.mkdir(parents=True)
-        write_state(host.folder, State(flavour, None))
+        write_state(host.folder, State(flavour, None, mounts))
         copy_root(flavour, host.root)
         (host.root / "etc/hostname").write_text(f"{name}\n")
         (host.root / "etc/machine-id").write_text(f"{secrets.token_hex(16)}\n")
@@ -84,7 +103,7 @@ class LabHost:
         state = read_state(base_dir.absolute() / name)
         if state is None:
             raise LabError(f"cannot find host {name} in {base_dir}")
-        return cls(state.flavour, name, base_dir)
+        return cls(state.flavour, name, base_dir, state.binds)
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +118,7 @@ class LabHost:
         groups = create_groups(f"deepseek-lab-{self.name}-{build_key(str(self.folder))}")
         with self.console.open("ab") as console:
             self._launcher = subprocess.Popen(
-                joining(groups, build_command(self.flavour, self.root, self.name)),
+                joining(groups, build_command(self.flavour, self.root, self.name, self.binds)),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
@@ -111,7 +130,7 @@ class LabHost:
         if not detached:
             self._guard = start_guard(pid, groups)
         running = Running(pid, read_start_time(pid) or 0, tuple(groups))
-        write_state(self.folder, State(self.flavour, running))
+        write_state(self.folder, State(self.flavour, running, self.binds))
 
     def wait_booted(self, timeout_s: float = BOOT_LIMIT_S) -> None:
         """Until multi-user.target is reached; jobs that need longer (a model loads) may be left."""
@@ -278,4 +297,4 @@ class LabHost:
             self._launcher.wait(KILL_LIMIT_S)
             self._launcher = None
         if state is not None:
-            write_state(self.folder, State(state.flavour, None))
+            write_state(self.folder, State(state.flavour, None, state.binds))

@@ -45,4 +45,6 @@ def tag_engine_image(host: LabHost) -> None:
 
 
 def remove_image(host: LabHost, name: str = ENGINE_IMAGE) -> None:
-    host.run(["podman", "rmi", "--force", name])
+    """With all its names, by its id; what runs of it ends."""
+    inspect = ["podman", "image", "inspect", "--format", "{{.Id}}", name]
+    host.run(["podman", "rmi", "--force", host.run(inspect).stdout.strip()])

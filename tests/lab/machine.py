@@ -23,6 +23,8 @@ TOOLS = {
     "rpmbuild": "rpm",
     "createrepo_c": "createrepo-c",
     "cc": "gcc",
+    "mkfs.ext4": "e2fsprogs",
+    "debugfs": "e2fsprogs",
 }
 C_HEADER = Path("/usr/include/stdlib.h")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -12,6 +12,8 @@ from .host import LabHost
 
 MODEL_8B = "DeepSeek-R1-Distill-Llama-8B"
 MODELS_DIRECTORY = "/var/lib/deepseek/models"
+HIDDEN = f"{MODELS_DIRECTORY}/hidden-{MODEL_8B}"
+SHOW_MODEL = f"[ ! -e {HIDDEN} ] || mv {HIDDEN} {MODELS_DIRECTORY}/{MODEL_8B}"
 CONFIG_8B: dict[str, object] = {
     "architectures": ["LlamaForCausalLM"],
     "attention_bias": False,
@@ -90,3 +92,13 @@ def add_model(host: LabHost, name: str = MODEL_8B, directory: str = MODELS_DIREC
     weights = ["install", "-D", "-m", "644", "/dev/stdin", f"{target}/model.safetensors"]
     host.run(weights, input=build_safetensors())
     return target
+
+
+def hide_model(host: LabHost) -> None:
+    """Not found any more; what runs of it runs on."""
+    host.run(["mv", f"{MODELS_DIRECTORY}/{MODEL_8B}", HIDDEN])
+
+
+def show_model(host: LabHost) -> None:
+    """Where it is hidden."""
+    host.run(["sh", "-c", SHOW_MODEL])

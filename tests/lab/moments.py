@@ -160,7 +160,8 @@ def _writing_state(host: LabHost) -> None:
     agent = _pid_outside(host, int(product.show(host, AGENT, "MainPID")["MainPID"]))
     for _ in range(TRIES):
         host.write(SETTINGS, f"[limits]\nstart_wait_s = {1800 + next(_turns)}\n")
-        host.run(["systemctl", "reload", AGENT])
+        # Without waiting for it, as `systemctl reload` would.
+        host.run(["systemctl", "kill", "--kill-whom=main", "--signal=HUP", AGENT])
         if _frozen_while_writing(host.root / STATE, agent):
             return
     raise LabError(f"the agent was never seen writing its state in {TRIES} reloads")

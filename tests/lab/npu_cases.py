@@ -3,6 +3,7 @@
 come of it (docs/npu-health.md).
 """
 
+from agent.npud.left_memory import LASTS_S
 from agent.policy.npu.reset import TRIES
 from tests.fakes.dcmi.control import CRITICAL, MINOR
 
@@ -15,6 +16,7 @@ from .npu_scripts import (
     NOT_HANDLE,
     NPUD_BACK_S,
     POLL_S,
+    READ_EVERY_S,
     RESTART_BUSINESS,
     RESTART_NPU,
     RESTART_REQUEST,
@@ -32,6 +34,7 @@ from .npu_scripts import (
     fault,
     flapping,
     list_hangs,
+    memory_left,
     mended_by_restart,
     node_gone,
     npud_killed,
@@ -46,6 +49,7 @@ from .npu_scripts import (
 FAULT, LOST, ASIDE = ("npu-fault", 1), ("npu-lost", 1), ("npu-set-aside", 1)
 RESET = (("npu-reset", 1), ("npu-reset-ended", 1))
 GOES_ON, MOVED, BACK, ANEW = Ends
+LEFT_S = LASTS_S + READ_EVERY_S + SLACK_S
 EARLY = RESTART_AFTER_S + SLACK_S
 
 CASES = (
@@ -184,6 +188,21 @@ CASES = (
             ("npu-released", CARDS // 2),
         ),
         free=True,
+    ),
+    Case(
+        "engine killed, its memory is left",
+        memory_left,
+        MOVED,
+        (FAULT, *RESET),
+        detected_within_s=LEFT_S,
+    ),
+    Case(
+        "engine killed, its memory is left, no other NPU may serve",
+        memory_left,
+        BACK,
+        (FAULT, *RESET),
+        name_of=BOUND,
+        detected_within_s=LEFT_S,
     ),
     Case("Separate, free NPU", fault(SEPARATE), GOES_ON, (FAULT, ASIDE), free=True),
     Case(

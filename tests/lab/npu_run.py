@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from agent.model import container_name
+
 from .npu_scene import CHOOSER, LOOK_EVERY_S, NAMES, Engine, Event, Scene
 from .process import LabError
 
@@ -66,6 +68,7 @@ class Run:
     detected_s: float | None = None
     stop_told_s: float | None = None  # the agent's event
     stopped_s: float | None = None  # by systemd's account
+    ended_s: float | None = None  # the script has ended the engine itself
     answered_s: float | None = None
     events: list[Event] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -83,6 +86,12 @@ class Run:
             if time.monotonic() > deadline:
                 raise LabError(f"not within {limit_s:.0f} s: {count} x {kind}")
             time.sleep(LOOK_EVERY_S)
+
+    def kill_engine(self) -> None:
+        """Of the instance that the case is about: all of its processes, by the kernel."""
+        name = container_name(self.case.name_of)
+        self.scene.host.run(["podman", "kill", "--signal=KILL", name])
+        self.ended_s = time.monotonic() - self.began
 
     def wait_npud(self, words: str, limit_s: float = LIMIT_S) -> None:
         deadline = time.monotonic() + limit_s
@@ -102,10 +111,13 @@ class Run:
         if self.after[name].container == self.before[name].container:
             return
         stops = scene.stops(name, self.began_at)
-        if not stops:
+        if self.ended_s is not None:
+            gone_at = self.ended_s
+        elif stops:
+            self.stopped_s = stops[0][0] - self.began_at
+            gone_at = stops[-1][1] - self.began_at
+        else:
             return
-        self.stopped_s = stops[0][0] - self.began_at
-        gone_at = stops[-1][1] - self.began_at
         again = [at - self.began for at, ok in answers.given if ok]
         self.answered_s = min((at for at in again if at > gone_at), default=None)
 

@@ -70,6 +70,7 @@ class Event:
     kind: str
     message: str
     npu: int | None
+    file: str  # of evidence
 
 
 class Scene:
@@ -111,7 +112,7 @@ class Scene:
 
     def events(self, since: float, told: dict[str, Any] | None = None) -> list[Event]:
         found = (told if told is not None else self.told()).get("events", [])
-        keys = ("at", "instance", "kind", "message", "npu")
+        keys = ("at", "instance", "kind", "message", "npu", "file")
         return [Event(*(one[key] for key in keys)) for one in found if one["at"] >= since]
 
     def engine(self, name: str) -> Engine:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from agent.npud.dcmi.agenda import STATES_EVERY_S
+from agent.npud.left_memory import LASTS_S
 from agent.policy.npu.reset import SETTLE_S, TRIES
 from tests.fakes.dcmi.control import MAJOR, MINOR
 
@@ -31,6 +32,8 @@ HCCS_BOARD = "0x30"  # not of those that are known to be without
 LINK_UP_S, LINK_DOWN_S, FLAPS = 3.0, 3.0, 3
 DRIVER_AWAY_S = 5.0
 RESETS_LIMIT_S = 60.0 * TRIES
+LEFT_MB = 40_000
+READ_EVERY_S = 60.0  # by npud, when nobody asks for more
 
 Script = Callable[[Run], None]
 
@@ -134,6 +137,14 @@ def reset_fails(run: Run) -> None:
     run.scene.libdcmi.set_reset(run.npu, 0, "fails")
     fault(RESTART_NPU)(run)
     run.wait("npu-set-aside", limit_s=RESETS_LIMIT_S)
+
+
+def memory_left(run: Run) -> None:
+    """The engine is killed, and the driver keeps its memory, until a reset."""
+    run.scene.libdcmi.leave_memory(run.npu, 0, LEFT_MB)
+    run.kill_engine()
+    run.wait("npu-fault", limit_s=LASTS_S + READ_EVERY_S + SLACK_S)
+    run.wait("npu-reset-ended")
 
 
 def all_at_once(run: Run) -> None:

@@ -31,7 +31,7 @@ HEAD = ("what happens", "detected", "decided", "stopping", "answers", "NPUs", ""
 
 def row(run: Run) -> str:
     """Seconds since the injection: noticed; the agent's event that the instance is stopped; when
-    systemd began to stop it; first answer of the next engine."""
+    systemd began to stop it; first answer of the next engine, of which "always" is the old one."""
     name = run.case.name_of
     before, after = run.before.get(name), run.after.get(name)
     npus = [",".join(map(str, one.npus)) if one else "?" for one in (before, after)]
@@ -44,7 +44,7 @@ def row(run: Run) -> str:
         seconds(run.detected_s),
         seconds(run.stop_told_s),
         seconds(run.stopped_s),
-        seconds(run.answered_s) if run.stopped_s else "always",
+        "always" if run.stopped_s is None and run.ended_s is None else seconds(run.answered_s),
         where,
         "MISSED" if run.problems else "good",
     )

@@ -3,7 +3,7 @@
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .process import CONTAINED
@@ -22,11 +22,14 @@ OPTIONS = (
 LEGACY_KERNEL_LINE = "systemd.unified_cgroup_hierarchy=0"
 
 
-def build_command(flavour: Flavour, root: Path, name: str) -> list[str]:
+def build_command(
+    flavour: Flavour, root: Path, name: str, binds: Sequence[tuple[str, str]] = ()
+) -> list[str]:
     # SIGKILL to systemd-nspawn alone would leave alive all that runs inside (seen with systemd
     # 252); as PID 1 of a namespace of its own it takes everything with it.
     nspawn = ["systemd-nspawn", *OPTIONS, f"--directory={root}", f"--hostname={name}"]
-    command = [*CONTAINED, *nspawn]
+    mounts = [f"--bind-ro={here}:{inside}" for here, inside in binds]
+    command = [*CONTAINED, *nspawn, *mounts]
     match flavour:
         case Flavour.MODERN:
             return [*command, "--boot"]

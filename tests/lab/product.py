@@ -9,13 +9,13 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from .build import build_rpm, prepare_sources
 from .cache import build_key, ensure_built
-from .host import LabHost
+from .host import NO_BINDS, LabHost
 from .images import ENGINE_IMAGE, add_engine_image
 from .machine import prepare_machine
 from .models import add_model
@@ -39,14 +39,24 @@ TUTORIAL_CURL = (
 # The profile asks for 32 cores and 32 GiB, as the tutorial does; the machine of the lab is smaller,
 # and its engine is a double. Nothing else is changed.
 SMALLER_NEEDS = "[needs]\ncpu_cores = 1\nram_gib = 2\ndisk_gib = 1\n"
+# Nothing is within reach of it: what is missing is not to be looked for again and again.
+OFFLINE_FILE = "/etc/deepseek-agent/agent.toml.d/lab-offline.toml"
+OFFLINE = "[supply]\nfetch = false\n"
 ANSWER_EVERY_S = 0.05
 # The engine double answers within 0.2 s; see ask().
 POLL_LIMIT_S = 1.0
 
 
-def create_host(flavour: Flavour, name: str, folder: Path, *, detached: bool = False) -> LabHost:
+def create_host(
+    flavour: Flavour,
+    name: str,
+    folder: Path,
+    *,
+    detached: bool = False,
+    binds: Mapping[Path, str] = NO_BINDS,
+) -> LabHost:
     """A booted host without anything of ours."""
-    host = LabHost.create(flavour, name, folder)
+    host = LabHost.create(flavour, name, folder, binds)
     if flavour is Flavour.LEGACY:
         # In a namespace no release agent tells systemd that a cgroup v1 scope is empty, so at
         # shutdown it waits for a container's scope until this is over (90 s by default). On a real
@@ -68,16 +78,27 @@ def supply(host: LabHost, npus: int = 8, *, libdcmi: bool = True) -> None:
 
 
 @contextmanager
-def supplied_host(flavour: Flavour, name: str) -> Iterator[LabHost]:
+def supplied_host(
+    flavour: Flavour, name: str, binds: Mapping[Path, str] = NO_BINDS
+) -> Iterator[LabHost]:
     """A host with all that, and a repository that has the package; gone at the end."""
+    with empty_host(flavour, name, binds) as host:
+        supply(host)
+        add_repository(host)
+        yield host
+
+
+@contextmanager
+def empty_host(
+    flavour: Flavour, name: str, binds: Mapping[Path, str] = NO_BINDS
+) -> Iterator[LabHost]:
+    """Booted, nothing else; gone at the end."""
     prepare_machine()
     # Not below /tmp: Podman's storage needs a real file system, and half a gigabyte of it.
     with (
         tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder,
-        create_host(flavour, name, Path(folder)) as host,
+        create_host(flavour, name, Path(folder), binds=binds) as host,
     ):
-        supply(host)
-        add_repository(host)
         yield host
 
 
@@ -106,8 +127,9 @@ def add_repository(host: LabHost) -> None:
 
 
 def install(host: LabHost) -> Completed:
-    """`dnf install`, and the one setting that the lab needs."""
+    """`dnf install`, and the settings that the lab needs."""
     host.write("/etc/deepseek-agent/models.d/8b.toml", SMALLER_NEEDS)
+    host.write(OFFLINE_FILE, OFFLINE)
     return install_packages(host, "deepseek-agent")
 
 

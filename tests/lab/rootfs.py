@@ -25,6 +25,8 @@ COMMON_PACKAGES = (
     *("podman", "crun", "conmon", "netavark", "aardvark-dns", "catatonit", "nftables", "iptables"),
     *("dnf", "rpm", "createrepo-c", "cpio", "file", "patch"),
     *("python3", "ca-certificates", "curl"),
+    # Image registries, archives, signatures (registry.py, test_images.py, test_bundles.py).
+    *("docker-registry", "openssl", "zstd", "xz-utils", "openssh-client"),
 )
 # The image that stands for vLLM's: a small system with Python, and curl for a look around inside.
 IMAGE_PACKAGES = ("python3",)
@@ -57,7 +59,7 @@ printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' > "$root/etc/hosts"
 printf '# the lab is offline\n' > "$root/etc/resolv.conf"
 for unit in podman.socket podman.service podman-auto-update.timer podman-auto-update.service \
     podman-restart.service podman-clean-transient.service netavark-dhcp-proxy.socket \
-    netavark-dhcp-proxy.service netavark-firewalld-reload.service; do
+    netavark-dhcp-proxy.service netavark-firewalld-reload.service docker-registry.service; do
     in_root systemctl disable "$unit" 2>/dev/null || :
 done
 in_root systemctl mask console-getty.service getty.target apt-daily.timer apt-daily-upgrade.timer \

@@ -39,6 +39,8 @@ class Running:
 class State:
     flavour: Flavour
     running: Running | None
+    # Folders of the machine that the host sees read-only, under another name: (here, inside).
+    binds: tuple[tuple[str, str], ...] = ()
 
 
 def read_state(folder: Path) -> State | None:
@@ -51,7 +53,8 @@ def read_state(folder: Path) -> State | None:
     if stored["pid"] is not None:
         groups = tuple(Path(group) for group in stored["groups"])
         running = Running(stored["pid"], stored["started"], groups)
-    return State(Flavour(stored["flavour"]), running)
+    binds = tuple((here, inside) for here, inside in stored.get("binds", ()))
+    return State(Flavour(stored["flavour"]), running, binds)
 
 
 def write_state(folder: Path, state: State) -> None:
@@ -61,6 +64,7 @@ def write_state(folder: Path, state: State) -> None:
         "pid": running.pid if running else None,
         "started": running.started if running else None,
         "groups": [str(group) for group in running.groups] if running else [],
+        "binds": state.binds,
     }
     part = folder / f"{STATE_FILE}.part"
     part.write_text(json.dumps(stored, indent=1) + "\n")

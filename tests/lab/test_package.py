@@ -13,7 +13,7 @@ from . import product
 from .faults import read_status, wait_held
 from .file_triggers import file_triggers
 from .host import LabHost
-from .images import tag_engine_image, untag_engine_image
+from .models import hide_model, show_model
 from .next_version import next_packages, next_version
 from .process import Completed
 from .product import ENGINE, FRONT
@@ -136,7 +136,7 @@ def test_attach_of_the_other_version_goes_on(
     before_restart = product.container_started_at(host)
     product.set_engine(host, stall_loading=True)
     host.run(["deepseekctl", "restart", "8b"])
-    product.wait_status(host, FRONT, "loading the model, ", limit_s=60)
+    product.wait_status(host, FRONT, "loading the model", limit_s=60)
     product.set_engine(host)
     product.wait_serving(host, other_than=before_restart)
     product.wait_status(host, FRONT, "serving")
@@ -167,7 +167,7 @@ def test_loading_goes_on(host: LabHost) -> None:
             wait_loading(host)
             same = running(host)
             transact(host, "upgrade")
-            product.wait_status(host, FRONT, "loading the model, ")
+            product.wait_status(host, FRONT, "loading the model")
             assert running(host) == same
             assert not start.done()
         finally:
@@ -183,17 +183,17 @@ def test_loading_goes_on(host: LabHost) -> None:
 def test_held_stays_held_until_the_cause_is_gone(host: LabHost) -> None:
     have(host, __version__)
     withdraw(host)
-    untag_engine_image(host)
+    hide_model(host)
     try:
         product.start(host, "enable", "--now")
-        wait_held(host, "image-missing")
+        wait_held(host, "model-missing")
         front = invocation(host, FRONT)
         transact(host, "upgrade")
-        wait_held(host, "image-missing")
+        wait_held(host, "model-missing")
         assert invocation(host, FRONT) == front
         assert host.run(["systemctl", "is-enabled", FRONT]).stdout.strip() == "enabled"
     finally:
-        tag_engine_image(host)
+        show_model(host)
     product.wait_state(host, FRONT, "active", limit_s=60)
     product.wait_serving(host)
     assert read_status(host).snapshot["version"] == NEXT

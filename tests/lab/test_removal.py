@@ -12,8 +12,7 @@ from . import product
 from .faults import wait_held
 from .file_triggers import file_triggers
 from .host import LabHost
-from .images import tag_engine_image, untag_engine_image
-from .models import MODEL_8B, MODELS_DIRECTORY
+from .models import MODEL_8B, MODELS_DIRECTORY, hide_model, show_model
 from .product import SMALLER_NEEDS
 from .transactions import (
     AGENT,
@@ -79,13 +78,13 @@ def stopped(host: LabHost) -> Iterator[None]:
 def held(host: LabHost) -> Iterator[None]:
     """Enabled, so that the agent would start it again."""
     withdraw(host)
-    untag_engine_image(host)
+    hide_model(host)
     try:
         product.start(host, "enable", "--now")
-        wait_held(host, "image-missing")
+        wait_held(host, "model-missing")
         yield
     finally:
-        tag_engine_image(host)
+        show_model(host)
 
 
 @contextmanager

@@ -43,9 +43,7 @@ def configure(host: LabHost, text: str) -> None:
 
 
 def reload(host: LabHost) -> None:
-    """systemd calls the reload done when the signal is sent; a second one waits for the first."""
     host.run(["systemctl", "reload", "deepseek-agent"])
-    host.run(["sleep", "1.5"])
 
 
 def words(host: LabHost, unit: str = FRONT) -> str:

@@ -17,7 +17,7 @@ from agent.model import container_name, engine_unit, front_unit
 from . import ending, product
 from .ending import PORTS, TWINS, Ending, ends
 from .host import LabHost
-from .images import ENGINE_IMAGE
+from .models import SHOW_MODEL, hide_model, show_model
 from .npus import remove_npus, restore_npus
 from .process import CommandTimedOut, Completed
 from .product import CONTAINER, ENGINE, FRONT
@@ -25,12 +25,11 @@ from .product import CONTAINER, ENGINE, FRONT
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
 HELD, SERVING = Ending.HELD, Ending.SERVING
-KEPT_IMAGE = "localhost/kept:latest"
 AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
 RESET = f"""
 systemctl unmask --quiet {FRONT} {ENGINE}
 systemctl unmask --quiet --runtime {engine_unit(TWINS[0])}
-podman tag {KEPT_IMAGE} {ENGINE_IMAGE}
+{SHOW_MODEL}
 systemctl start deepseek-npud {" ".join(AGENT)}
 systemctl disable --quiet {" ".join(map(front_unit, PORTS))}
 systemctl stop 'deepseek@*' 'deepseek-vllm-*'
@@ -44,7 +43,6 @@ def _instances(host: LabHost) -> None:
     # The smallest that is allowed.
     host.write("/etc/deepseek-agent/agent.toml.d/users.toml", "[limits]\nrecheck_held_s = 10\n")
     host.run(["systemctl", "restart", "deepseek-agent"])
-    host.run(["podman", "tag", ENGINE_IMAGE, KEPT_IMAGE])
 
 
 @pytest.fixture(autouse=True)
@@ -161,7 +159,7 @@ def test_the_last_of_a_burst_counts(host: LabHost) -> None:
 def test_disabled_while_loading_and_enabled_again(host: LabHost) -> None:
     product.set_engine(host, load_s=30)
     assert systemctl(host, "enable", "--now", "--no-block", FRONT) == 0
-    product.wait_status(host, FRONT, "loading the model, ")
+    product.wait_status(host, FRONT, "loading the model")
     assert systemctl(host, "disable", "--now", FRONT) == 0
     product.set_engine(host, load_s=0.3)
     assert systemctl(host, "enable", "--now", FRONT) == 0
@@ -206,7 +204,7 @@ def test_a_stop_beside_something_else_is_a_stop(host: LabHost) -> None:
 
 def test_a_held_one_starts_by_itself_only_when_it_is_wished(host: LabHost) -> None:
     enabled, once, reset, disabled = "8b", *TWINS[:3]
-    host.run(["podman", "untag", ENGINE_IMAGE, ENGINE_IMAGE])
+    hide_model(host)
     assert systemctl(host, "enable", *map(front_unit, (enabled, reset, disabled))) == 0
     for name in (enabled, once, reset, disabled):
         start_is_held(host, name)
@@ -215,14 +213,14 @@ def test_a_held_one_starts_by_itself_only_when_it_is_wished(host: LabHost) -> No
     assert systemctl(host, "disable", front_unit(disabled)) == 0
     not_wished = dict.fromkeys((once, disabled), Ending.HELD_ONCE)
     ends(host, {enabled: HELD, **not_wished}, stays_s=0)
-    host.run(["podman", "tag", KEPT_IMAGE, ENGINE_IMAGE])
+    show_model(host)
     ends(host, {enabled: SERVING, **not_wished})
     serve(host, once, reset)
     ends(host, {enabled: SERVING, once: SERVING, reset: SERVING, disabled: Ending.HELD_ONCE})
 
 
 def test_stop_of_a_held_one_withdraws_the_wish(host: LabHost) -> None:
-    host.run(["podman", "untag", ENGINE_IMAGE, ENGINE_IMAGE])
+    hide_model(host)
     assert systemctl(host, "enable", FRONT) == 0
     start_is_held(host, "8b")
     ends(host, {"8b": HELD}, stays_s=0)

@@ -130,6 +130,6 @@ def invocation(host: LabHost, unit: str) -> str:
 
 def wait_loading(host: LabHost) -> None:
     """Until the container runs and does not answer yet."""
-    product.wait_status(host, FRONT, "loading the model, ", limit_s=60)
+    product.wait_status(host, FRONT, "loading the model", limit_s=60)
     if not host.run(["podman", "ps", "--quiet", f"--filter=name={CONTAINER}"]).stdout:
         raise LabError(f"no container while loading\n{product.describe(host)}")

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""The engine's port: closed while it loads, then /health and one completion answer."""
+"""The engine's port: closed while it loads, then /health, /metrics and one completion answer."""
 
 import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass, field
+
+NAMES = (
+    "num_requests_running",
+    "num_requests_waiting",
+    "prompt_tokens_total",
+    "generation_tokens_total",
+)
+ONE_TOKEN = '{"choices": [{"text": "1"}]}'
 
 
 @dataclass
@@ -13,11 +21,17 @@ class Endpoint:
 
     asked: list[str] = field(default_factory=list)
     completes: bool = True
+    hangs: bool = False  # no completion is answered, all else is
+    ill: bool = False  # /health says 503
+    flows: bool = False  # users' tokens do: the counters move
+    tokens: int = 0
+    port: int = 0
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self._server: asyncio.Server | None = None
-        self._socket = self._bind(0)
-        self.port: int = self._socket.getsockname()[1]
+        self._socket = self._bind(self.port)
+        self.port = self._socket.getsockname()[1]
 
     async def open(self) -> None:
         if self._server is None:
@@ -34,21 +48,32 @@ class Endpoint:
         self.close()
         self._socket.close()
 
-    @staticmethod
-    def _bind(port: int) -> socket.socket:
+    def _bind(self, port: int) -> socket.socket:
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(("127.0.0.1", port))
+        bound.bind((self.address, port))
         bound.setblocking(False)
         return bound
 
+    def _metrics(self) -> str:
+        return "".join(f'vllm:{name}{{engine="0"}} {self.tokens}.0\n' for name in NAMES)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            target = head.split()[1]
-            self.asked.append(target)
-            fine = target == "/health" or self.completes
-            status = "200 OK" if fine else "500 Internal Server Error"
-            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
-            await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                target = head.split()[1]
+                self.asked.append(target)
+                self.tokens += self.flows
+                body = {"/health": "", "/metrics": self._metrics()}.get(target, ONE_TOKEN)
+                fine = (
+                    not self.ill if target == "/health" else target == "/metrics" or self.completes
+                )
+                if self.hangs and body is ONE_TOKEN:
+                    await reader.read()  # until the client has had enough
+                status = "200 OK" if fine else "500 Internal Server Error"
+                head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n"
+                writer.write((head + body).encode())
+                await writer.drain()
+        finally:
+            writer.close()

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from agent.config.values import BrokenProfile, Mode
-from agent.errors import AgentError, Code
+from agent.control.memory import decode_memory, encode_memory
+from agent.errors import AgentError, Code, Failure
 from agent.model import Phase, engine_unit, front_unit
 from tests.build import build_inventory
 from tests.fakes.systemd import Job
@@ -201,6 +202,66 @@ def test_a_restart_is_stop_then_start(world: World) -> None:
         assert world.acted()[before:] == [STOP, ("ResetFailedUnit", ENGINE), START]
         assert world.front() == "active"
         assert agent.view().failures == 0
+
+    play(world, scenario)
+
+
+def test_on_hold_it_does_not_serve_whoever_wishes_it(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        await agent.requests.hold("8b", "root", "a new\nfan")
+        await agent.reach(Phase.HELD)
+        await until(lambda: world.front() == "failed")
+        assert agent.view().failure == Failure(
+            Code.ON_HOLD,
+            "cannot start 8b: root has put it on hold (a new fan)",
+            "when that is over: deepseekctl release 8b",
+        )
+        for again in (agent.requests.restart, agent.requests.start):
+            with pytest.raises(AgentError) as raised:
+                await again("8b")
+            assert raised.value.failure.code is Code.ON_HOLD
+        world.start()  # by hand
+        await until(lambda: world.front() == "failed")
+        assert world.acted().count(START) == 1
+        await agent.requests.release("8b")
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        with pytest.raises(AgentError, match="not on hold"):
+            await agent.requests.release("8b")
+        assert [one for one in agent.kinds() if one in ("on-hold", "released")] == [
+            "on-hold",
+            "released",
+        ]
+
+    play(world, scenario)
+
+
+def test_a_hold_outlives_the_agent_and_a_boot(world: World) -> None:
+    async def first(world: World, agent: Agent) -> None:
+        await agent.requests.hold("8b", "root", "")
+        await until(lambda: world.memory.of("8b").hold is not None)
+
+    async def second(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        assert agent.view().hold is not None
+        assert world.acted().count(START) == 0
+
+    play(world, first)
+    world.memory = replace(decode_memory(encode_memory(world.memory)), boot_id="another")
+    play(world, second)
+
+
+def test_started_and_stopped_over_the_socket(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await agent.requests.start("8b")
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        await agent.requests.stop("8b")
+        await until(lambda: ("StopUnit", FRONT) in world.acted())
 
     play(world, scenario)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config.values import Mode
-from agent.control import npu_desk
+from agent.control.events import OBSERVED
 from agent.control.thinning import TOLD
 from agent.errors import AgentError, Code
 from agent.model import (
@@ -128,6 +128,7 @@ def test_without_a_spare_it_waits_for_the_reset(npus: World) -> None:
             return ResetReport(ResetOutcome.OK, "boot status 16")
 
         world.npud.on_reset = reset
+        world.npud.before_reset = lambda: agent.reach(Phase.WAITING)
         await serve(world, agent)
         agent.see(ill(0, RESTART_NPU, 1))
         await until(lambda: "npu-reset-ended" in npu_kinds(agent))
@@ -241,7 +242,7 @@ def test_in_observe_mode_it_is_only_said(npus: World) -> None:
         assert world.acted() == []
         assert world.npud.resets == []
         events = agent.controller.board.snapshot.events
-        assert any(npu_desk.OBSERVED in one.message for one in events)
+        assert any(OBSERVED in one.message for one in events)
 
     play_adopting(npus, scenario)
 
@@ -283,6 +284,7 @@ def test_an_agent_that_is_new_does_nothing_before_it_knows_who_has_what(npus: Wo
             return ResetReport(ResetOutcome.OK, "boot status 16")
 
         world.npud.on_reset = reset
+        world.npud.before_reset = lambda: until(lambda: agent.view().npus == (1,))
         await until(lambda: agent.view().npus == (1,))
         await until(lambda: world.npud.resets)
         await agent.reach(Phase.SERVING)

@@ -247,9 +247,66 @@ def test_a_crowd_of_connections_stops_nothing(tmp_path: Path, bus: PrivateBus) -
             await asyncio.sleep(0.7)
             for client in crowd:
                 client.close()
-            deadline = time.monotonic() + 2.5
+            deadline = time.monotonic() + 6.0
             while (await one.phase()) in (Phase.IDLE, Phase.STARTING):
                 assert time.monotonic() < deadline, await one.phase()
                 await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+def write_listen(folder: Path, listen: str) -> None:
+    (folder / "etc" / "agent.toml").write_text(f'[metrics]\nlisten = "{listen}"\n')
+
+
+def scrape(port: int) -> str:
+    """Empty when nobody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        with client.makefile() as answer:
+            return answer.read()
+    return ""
+
+
+async def scraped(port: int, wanted: bool) -> None:
+    deadline = time.monotonic() + 6
+    while bool(await asyncio.to_thread(scrape, port)) is not wanted:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+def test_a_port_for_metrics(tmp_path: Path, bus: PrivateBus) -> None:
+    """Taken at first, then another one by a reload, then none."""
+    write_config(tmp_path)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            write_listen(tmp_path, f"127.0.0.1:{taken}")
+            async with daemon(tmp_path, bus) as one:
+                seen = await one.reach(lambda seen: "metrics-not-served" in kinds(seen))
+                (why,) = (one.message for one in seen.events if one.kind == "metrics-not-served")
+                assert "Address already in use" in why
+                with socket.create_server(("127.0.0.1", 0)) as free:
+                    port = free.getsockname()[1]
+                write_listen(tmp_path, f"127.0.0.1:{port}")
+                one.child.send_signal(signal.SIGHUP)
+                await scraped(port, wanted=True)
+                text = await asyncio.to_thread(scrape, port)
+                assert 'deepseek_agent_instance_wished{name="8b"} 0\n' in text
+                assert "deepseek_agent_process_resident_memory_bytes " in text
+                await one.reach(lambda seen: "metrics-served" in kinds(seen))
+                write_listen(tmp_path, "")
+                one.child.send_signal(signal.SIGHUP)
+                await scraped(port, wanted=False)
+                one.child.send_signal(signal.SIGTERM)
+                assert await ended(one) == 0
+
+    asyncio.run(scenario())
+
+
+def kinds(seen: Snapshot) -> list[str]:
+    return [event.kind for event in seen.events]

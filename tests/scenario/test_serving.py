@@ -39,7 +39,7 @@ def test_from_start_to_serving(world: World) -> None:
         world.load()
         await agent.reach(Phase.SERVING)
         await until(lambda: world.front() == "active")
-        assert world.endpoints["8b"].asked == ["/health", "/v1/completions"]
+        assert world.endpoints["8b"].asked[:2] == ["/health", "/v1/completions"]
         assert agent.kinds() == ["starting", "loading", "serving"]
         assert [line["ready"] for line in world.lines["8b"]][-1] is True
 
@@ -137,7 +137,8 @@ def test_the_engine_dies_and_is_started_again(world: World) -> None:
         world.kill_engine()
         await until(lambda: world.acted().count(START) == 2)
         await agent.reach(Phase.SERVING)
-        assert agent.kinds()[2:] == ["serving", "backoff", "starting", "loading", "serving"]
+        wanted = ["serving", "backoff", "evidence", "starting", "loading", "serving"]
+        assert agent.kinds()[2:] == wanted
         assert agent.view().failures == 1
         assert world.front() == "active"  # READY stays READY
         assert world.acted().count(("ResetFailedUnit", ENGINE)) == 2
@@ -283,7 +284,7 @@ def test_an_image_that_is_missing_is_held_and_asked_again(world: World) -> None:
         world.start()
         await until(lambda: world.front() == "failed")
         assert world.lines["8b"][-1]["exit"] == 69
-        assert "podman pull" in str(agent.view().failure)
+        assert world.supplier.orders != []
         assert world.systemd.units[FRONT].exit_status == 69
         assert agent.view().phase is Phase.HELD
         assert agent.view().wished  # it is enabled

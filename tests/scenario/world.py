@@ -17,26 +17,51 @@ from pathlib import Path
 from agent import exits
 from agent.action.start import Actions
 from agent.config.faults import NO_FAULTS, FaultCatalogue
-from agent.config.values import Config, Mode, Profile
+from agent.config.values import Config, Mode, Profile, SupplySettings
 from agent.control.controller import Controller
+from agent.control.events import EVENTS_KEPT
 from agent.control.memory import Memory
 from agent.control.messages import InventorySeen
+from agent.control.observers import Measured, Observers, Told, Where
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.control.watcher import UnitWatcher
+from agent.errors import Failure
 from agent.health.endpoint import wait_until_healthy
+from agent.health.guard import Guard
+from agent.health.log_watch import LogWatch
 from agent.host.http import LocalHttp
 from agent.host.systemd import Systemd
 from agent.model import Health, Inventory, Phase, container_name, engine_unit, front_unit
 from agent.render.choose import other_paths
-from agent.status.peer import SocketServer
-from agent.status.server import build_app
+from agent.render.workload import ENGINE_PORT
+from agent.status.api.app import build_app
+from agent.status.api.metrics import MetricsText
+from agent.status.api.peer import SocketServer
 from agent.status.snapshot import InstanceView
-from tests.build import LIMITS, build_config, build_container, build_inventory, build_profile
+from tests.build import (
+    LIMITS,
+    SUPPLY,
+    build_config,
+    build_container,
+    build_inventory,
+    build_profile,
+)
 from tests.fakes.bus import PrivateBus
+from tests.fakes.events import FakeEventKeeper
 from tests.fakes.systemd import FakeSystemd, Job
 from tests.scenario.endpoint import Endpoint
-from tests.scenario.ports import FakeMachine, FakeNpuDriver, FakePayloads, FakePodman, RootedFiles
+from tests.scenario.ports import (
+    FakeDisks,
+    FakeEngineLog,
+    FakeEvidence,
+    FakeMachine,
+    FakeNpuDriver,
+    FakePayloads,
+    FakePodman,
+    FakeSupplier,
+    RootedFiles,
+)
 
 ACTING = ("StartUnit", "StopUnit", "ResetFailedUnit", "Reload")
 BOOT = "0d7e5a52-7b1a-4f0e-8a3c-3b1f3f6f2a11"
@@ -55,11 +80,20 @@ class World:
     machine: FakeMachine = field(default_factory=FakeMachine)
     payloads: FakePayloads = field(default_factory=FakePayloads)
     memory: Memory = field(default_factory=Memory)
+    events: FakeEventKeeper = field(default_factory=FakeEventKeeper)
     inventory: Inventory = field(default_factory=build_inventory)
     npud: FakeNpuDriver = field(default_factory=FakeNpuDriver)
+    evidence: FakeEvidence = field(default_factory=FakeEvidence)
+    supplier: FakeSupplier = field(default_factory=FakeSupplier)
+    disks: FakeDisks = field(default_factory=FakeDisks)
+    logs: FakeEngineLog = field(default_factory=FakeEngineLog)
     loads: bool = True  # an engine's port opens when its container has started
+    address: str = ""  # of containers, as this host reaches them
     mode: Mode = Mode.ACT
     faults: FaultCatalogue = NO_FAULTS
+    start_budget_s: float = 0.0
+    supply: SupplySettings = SUPPLY
+    refused: Failure | None = None  # why the configuration cannot be used
 
     def __post_init__(self) -> None:
         self.files = RootedFiles(self.folder / "root")
@@ -85,11 +119,18 @@ class World:
 
     def config(self, **changes: object) -> Config:
         profiles = tuple(self.profile(name) for name in self.profiles)
-        config = build_config(*profiles, mode=self.mode, limits=QUICK, faults=self.faults)
+        config = build_config(
+            *profiles, mode=self.mode, limits=QUICK, faults=self.faults, supply=self.supply
+        )
         return replace(config, **changes)  # type: ignore[arg-type]
 
     def profile(self, name: str) -> Profile:
-        return build_profile(name=name, served_name=name, port=self.endpoints[name].port)
+        return build_profile(
+            name=name,
+            served_name=name,
+            port=self.endpoints[name].port,
+            start_budget_s=self.start_budget_s,
+        )
 
     def keep(self, memory: Memory) -> None:
         """What an agent leaves for the next one."""
@@ -197,7 +238,7 @@ class World:
             if unit == engine_unit(name):
                 text = self.files.read(Path(self.systemd.units[unit].fragment)) or ""  # type: ignore[arg-type]
                 devices = sorted(set(re.findall(r"/dev/davinci\d+", text)))
-                container = build_container(container_name(name), *devices)
+                container = build_container(container_name(name), *devices, address=self.address)
                 self.podman.containers[container.name] = container
                 if self.loads:
                     self.load(name)
@@ -246,22 +287,39 @@ class Agent:
             key = actions.running_key(profile.name)
             return await wait_until_healthy(http, server_of(profile), profile.served_name, key)
 
-        actions = Actions(units, world.podman, world.files, world.machine, world.payloads)
+        async def guard(profile: Profile, where: Where, told: Told, measured: Measured) -> None:
+            key = actions.running_key(profile.name)
+            await engines.watch(profile, server_of(profile), key, where, told, measured)
+
+        engines = Guard(http, world.payloads, ENGINE_PORT)
+        actions = Actions(
+            units, world.podman, world.files, world.machine, world.payloads, world.evidence
+        )
         controller = Controller(
             world.config(),
             actions,
             world.npud,
             units,
-            probe,
+            Observers(probe, guard, LogWatch(world.logs)),
+            world.supplier,
+            world.disks,
             lambda snapshot: None,
             world.keep,
             world.memory,
             BOOT,
+            world.events,
+            world.events.kept[-EVENTS_KEPT:],
         )
         watcher = UnitWatcher(units, controller.put, controller.roster.names)
         units.on_job = watcher.on_job
-        requests = Requests(controller, watcher.look)
-        server = SocketServer(build_app(controller.board, requests))
+
+        async def reload() -> Failure | None:
+            await requests.take_config(world.config())
+            return world.refused
+
+        requests = Requests(controller, watcher.look, reload, units)
+        metrics = MetricsText(controller.board, lambda: None)
+        server = SocketServer(build_app(controller.board, requests, metrics))
         world.socket.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(world.socket))
@@ -294,8 +352,9 @@ class Agent:
         return found
 
     def kinds(self, name: str = "8b") -> list[str]:
-        """What happened to an instance, in order."""
-        events = self.controller.board.snapshot.events
+        """What happened to an instance while this agent ran, in order."""
+        before = {one.id for one in self.controller.told_before}
+        events = [one for one in self.controller.board.snapshot.events if one.id not in before]
         return [str(event.kind) for event in events if event.instance == name]
 
     def see(self, inventory: Inventory) -> None:

@@ -49,7 +49,16 @@ class Connection:
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._socket.settimeout(DEADLINE_S)
-        self.request = self._read_head().partition("\r\n")[0]
+        self._head, _, self._rest = self._read_head().partition("\r\n\r\n")
+        self.request = self._head.partition("\r\n")[0]
+
+    def body(self) -> bytes:
+        """What came with the request."""
+        length = int(self._head.lower().partition("content-length: ")[2].split()[0])
+        body = self._rest.encode()
+        while len(body) < length and (more := self._socket.recv(65536)):
+            body += more
+        return body
 
     def _read_head(self) -> str:
         head = b""
@@ -70,9 +79,10 @@ class Connection:
         self.send(json.dumps(value, ensure_ascii=False).encode() + b"\n")
 
     def answer(self, status: int, body: bytes) -> None:
-        """A whole answer, with its length."""
-        self.send(f"HTTP/1.1 {status} Whatever\r\ncontent-length: {len(body)}\r\n\r\n".encode())
-        self.send(body)
+        """A whole answer, with its length. Nothing may follow on this connection, and HTTP/1.1 has
+        that said: a client that was quick sent its next request into the one that was closing."""
+        head = f"HTTP/1.1 {status} Whatever\r\ncontent-length: {len(body)}\r\nconnection: close"
+        self.send(f"{head}\r\n\r\n".encode() + body)
         self.close()
 
     def close(self) -> None:

@@ -12,14 +12,24 @@ import pytest
 from agent.action.facts import read_facts
 from agent.action.prepare import Request
 from agent.action.running import FOLDER, Running, load_running
-from agent.action.start import START_JOB_DEADLINE_S, STOP_JOB_DEADLINE_S, Actions, Started, Turn
+from agent.action.start import STOP_JOB_DEADLINE_S, Actions, Started, Turn
+from agent.action.tried import Tried
 from agent.config.values import RendererChoice
 from agent.control.record import server
 from agent.errors import Code, Failure, HostError, HostUnavailable, Remedy
 from agent.facts import Listener, ModelFacts, Neighbor, PayloadFacts
-from agent.model import DriverState, Inventory, JobResult, UnitActive, UnitStatus, engine_unit
+from agent.model import (
+    DriverState,
+    Inventory,
+    JobResult,
+    Unfit,
+    UnitActive,
+    UnitStatus,
+    engine_unit,
+)
+from agent.plan.supply import Lacking
 from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
-from agent.render.workload import UNIT_START_TIMEOUT_S, UNIT_STOP_TIMEOUT_S
+from agent.render.workload import STOP_LIMIT_S, UNIT_START_TIMEOUT_S
 from tests.build import (
     build_container,
     build_front,
@@ -28,7 +38,7 @@ from tests.build import (
     build_profile,
     build_survey,
 )
-from tests.scenario.ports import FakeMachine, FakePayloads, FakePodman, RootedFiles
+from tests.scenario.ports import FakeEvidence, FakeMachine, FakePayloads, FakePodman, RootedFiles
 
 UNIT = "deepseek-vllm-8b.service"
 NAME = "deepseek-vllm-8b"
@@ -36,6 +46,9 @@ QUADLET = RUN_QUADLET / f"{NAME}.container"
 PLAIN = RUN_UNIT / UNIT
 RUNNING = str(FOLDER / "8b.json")
 UNAVAILABLE = HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot call x: no reply")
+
+
+DAMAGED = Failure(Code.MODEL_INVALID, "cannot start 8b: a file of the model is damaged")
 
 
 @dataclass
@@ -77,7 +90,7 @@ class FakeUnits:
 
     async def stop(self, unit: str, deadline_s: float) -> JobResult:
         self._take("stop")
-        assert deadline_s > 2 * UNIT_STOP_TIMEOUT_S
+        assert deadline_s > STOP_LIMIT_S
         self.active = self.after_stop
         return self.stop_result
 
@@ -109,14 +122,29 @@ class World:
     payloads: FakePayloads
     request: Request
     claimed: list[tuple[int, ...]] = field(default_factory=list)
+    tried: Tried | None = None
+    attempted: list[str] = field(default_factory=list)
+
+    async def known(self) -> Tried | None:
+        return self.tried
 
     def actions(self) -> Actions:
-        return Actions(self.units, self.podman, self.files, self.machine, self.payloads)
+        evidence = FakeEvidence()
+        return Actions(self.units, self.podman, self.files, self.machine, self.payloads, evidence)
 
-    def start(self, front_is_up: Callable[[], Awaitable[bool]] | None = None) -> Started | Failure:
-        async def whole() -> Started | Failure:
+    def start(
+        self, front_is_up: Callable[[], Awaitable[bool]] | None = None
+    ) -> Started | Lacking | Failure:
+        async def whole() -> Started | Lacking | Failure:
             lock, up = asyncio.Lock(), front_is_up or _yes
-            turn = Turn(lock, lambda: self.request, self.claimed.append, up)
+            turn = Turn(
+                lock,
+                lambda: self.request,
+                self.claimed.append,
+                up,
+                self.known,
+                self.attempted.append,
+            )
             return await self.actions().start(self.request.profile.name, turn)
 
         return asyncio.run(whole())
@@ -157,6 +185,61 @@ def test_a_first_start(world: World) -> None:
     assert running.text == world.files.read(QUADLET)
     assert world.claimed == [(0,)]
     assert load_running(world.files, "8b") == running
+
+
+def test_what_was_tried_in_vain_is_not_started_again(world: World) -> None:
+    world.start()
+    (mark,) = world.attempted
+    world.units.active = UnitActive.FAILED
+    world.units.calls.clear()
+    world.tried = Tried(mark, DAMAGED)
+    assert world.start() == DAMAGED
+    assert world.units.acts() == []
+
+
+def test_another_npu_mends_no_model(world: World) -> None:
+    world.start()
+    world.units.active = UnitActive.FAILED
+    world.tried = Tried(world.attempted[0], DAMAGED)
+    world.request = replace(world.request, unfit=(Unfit(0, "it is set aside", False),))
+    assert world.start() == DAMAGED
+    assert world.claimed == [(0,), (1,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: setattr(world.machine, "identity", "a file was mended"),
+        lambda world: world.podman.images.update({image_of(world): "f" * 64}),
+        lambda world: setattr(
+            world,
+            "request",
+            replace(world.request, profile=build_profile(vllm={"max_model_len": 2048})),
+        ),
+        lambda world: setattr(
+            world, "request", replace(world.request, inventory=build_inventory(driver_version="9"))
+        ),
+        lambda world: setattr(world, "tried", None),
+    ],
+    ids=["files", "image", "profile", "driver", "a person"],
+)
+def test_but_it_is_when_something_has_changed(
+    world: World, change: Callable[[World], None]
+) -> None:
+    world.start()
+    world.units.active = UnitActive.FAILED
+    world.tried = Tried(world.attempted[0], DAMAGED)
+    change(world)
+    assert isinstance(world.start(), Started)
+
+
+def image_of(world: World) -> str:
+    return world.request.profile.image_for(world.request.inventory)
+
+
+def test_the_size_of_the_model_is_kept_with_it(world: World) -> None:
+    world.machine.weights_mib = 15_000
+    assert world.running().weights_mib == 15_000
 
 
 def test_the_same_again_writes_and_reloads_nothing(world: World) -> None:
@@ -355,8 +438,12 @@ def test_without_npus_podman_is_not_even_asked(
 
 
 def test_what_holds(world: World) -> None:
-    world.podman.images[world.request.profile.images.a2] = ""
-    assert world.failure().code is Code.IMAGE_MISSING
+    world.podman.images[image_of(world)] = ""
+    lacking = world.start()
+    assert isinstance(lacking, Lacking)
+    assert lacking.failure.code is Code.IMAGE_MISSING
+    assert lacking.order.image is not None
+    assert lacking.order.model is None
     world.machine.problem = "config.json is damaged"
     assert world.failure().code is Code.MODEL_INVALID
     world.machine.host = build_host(ram_mib=1024)
@@ -480,7 +567,7 @@ def test_stop(world: World) -> None:
     world.units.active = UnitActive.ACTIVE
     assert asyncio.run(world.actions().stop("8b")) is None
     assert world.units.acts() == ["stop"]
-    assert STOP_JOB_DEADLINE_S < START_JOB_DEADLINE_S
+    assert STOP_JOB_DEADLINE_S > STOP_LIMIT_S
 
 
 @pytest.mark.parametrize("left", [UnitActive.DEACTIVATING, UnitActive.ACTIVE, UnitActive.UNKNOWN])

@@ -16,8 +16,10 @@ import pytest
 from agent.errors import Code, Failure
 from agent.model import Phase
 from agent.notify import notify, watchdog_interval_s
-from agent.status.peer import SocketServer
-from agent.status.server import AttachLine, build_app
+from agent.status.api.app import build_app
+from agent.status.api.attach import AttachLine
+from agent.status.api.metrics import MetricsText
+from agent.status.api.peer import SocketServer
 from agent.status.snapshot import Board
 from tests.build import build_snapshot, build_view
 from tests.fakes.control import FakeControl
@@ -495,14 +497,14 @@ def test_with_the_real_server(tmp_path: Path, systemd: Systemd, code: Code, stat
     async def serve() -> None:
         view = build_view(Phase.LOADING, status="loading the model, 1 s")
         board, control = Board(build_snapshot(view)), FakeControl()
-        server = SocketServer(build_app(board, control))
+        server = SocketServer(build_app(board, control, MetricsText(board, lambda: None)))
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(agent.path))
         await server.start(listener)
         running = Attach(agent, systemd)
         try:
             assert await asyncio.to_thread(systemd.next) == "STATUS=loading the model, 1 s"
-            assert control.asked == [("attach", "8b")]
+            assert control.calls == [("attach", "8b")]
             board.put(build_snapshot(build_view(Phase.SERVING, status="serving")))
             assert await asyncio.to_thread(systemd.next) == "READY=1"
             failure = Failure(code, "cannot run it")
@@ -559,7 +561,7 @@ def test_notify_without_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     ("usec", "pid", "interval"),
     [
         ("30000000", None, 30.0),
-        ("30000000", os.getpid(), 30.0),
+        pytest.param("30000000", os.getpid(), 30.0, id="own"),
         ("30000000", 1, None),
         ("", None, None),
         ("0", None, None),

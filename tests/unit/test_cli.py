@@ -7,15 +7,28 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from agent import __version__
+from agent import __version__, exits
+from agent.disks import Kind, PruneReport, Removal
 from agent.errors import Code, Failure
 from agent.model import Phase
-from agent.status.snapshot import Snapshot, npus_answer
+from agent.status.changes import Change, Outcome, Verb
+from agent.status.history import EventPage
+from agent.status.snapshot import (
+    EventView,
+    FetchEnd,
+    FetchView,
+    Snapshot,
+    UndoneView,
+    UpdateView,
+    npus_answer,
+)
+from agent.supplies import Item, Progress, Stage, Supply
 from tests.build import build_snapshot, build_view
 from tests.unit.conftest import DEADLINE_S, FakeAgent
 
@@ -108,7 +121,10 @@ def test_status_tells_by_its_exit_status(ctl: Ctl, snapshot: Snapshot, status: i
     request, ended, output, errors = ctl.ask(["status"], encode(snapshot))
     assert request == "GET /v1/status HTTP/1.1"
     assert (ended, errors) == (status, "")
-    assert output.startswith("deepseek-agent 0.1.0, mode act")
+    # The first line and the exit status tell the same.
+    assert output.startswith(("all well: ", "idle: ")) is (status == 0)
+    assert "\ndeepseek-agent 0.1.0, mode act" in output
+    assert "\033" not in output  # no terminal
 
 
 def test_status_as_json_is_what_the_agent_wrote(ctl: Ctl) -> None:
@@ -220,11 +236,118 @@ def test_a_status_that_nobody_understands(ctl: Ctl, body: bytes) -> None:
 # --- the other verbs -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("verb", ["start", "stop", "restart", "replan", "release"])
+def test_what_is_done_with_an_instance(ctl: Ctl, verb: str) -> None:
+    request, ended, output, _ = ctl.ask([verb, "8b"], b'{"change": 7}', 202)
+    assert request == f"POST /v1/instances/8b/{verb} HTTP/1.1"
+    assert ended == 0
+    assert output.startswith("8b is ")
+
+
+def test_a_hold_has_a_reason(ctl: Ctl) -> None:
+    process = ctl.start("hold", "8b", "--reason", "a new fan")
+    asked = ctl.agent.accept()
+    assert asked.body() == b'{"reason":"a new fan"}'
+    asked.answer(202, b'{"change": 7}')
+    assert finish(process)[0] == 0
+
+
+def change(outcome: Outcome, failure: Failure | None = None) -> bytes:
+    told = Change(7, Verb.RESTART, "8b", "root", 1.0, outcome, failure=failure)
+    return msgspec.json.encode(told)
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "word"),
+    [
+        (change(Outcome.DONE), 0, "8b: done"),
+        (change(Outcome.FAILED, BAD), exits.PERSON, "cannot use the file"),
+    ],
+)
+def test_the_end_of_it_is_waited_for(ctl: Ctl, end: bytes, status: int, word: str) -> None:
+    process = ctl.start("restart", "8b", "--wait")
+    ctl.agent.accept().answer(202, b'{"change": 7}')
+    for body in (change(Outcome.RUNNING), end):
+        asked = ctl.agent.accept()
+        assert asked.request == "GET /v1/changes/7 HTTP/1.1"
+        asked.answer(200, body)
+    ended, output, errors = finish(process)
+    assert ended == status
+    assert word in output + errors
+
+
 def test_restart(ctl: Ctl) -> None:
     request, ended, output, errors = ctl.ask(["restart", "8b"], b'{"accepted": true}', 202)
     assert request == "POST /v1/instances/8b/restart HTTP/1.1"
     assert (ended, errors) == (0, "")
     assert output.startswith("8b is being restarted")
+
+
+GONE = Failure(Code.SOURCE_NOT_FOUND, "cannot fetch m: there is none", "see the repo")
+HALF = Progress(Item.MODEL, Stage.FETCHING, "hub.example", 5_000_000, 10_000_000, 1e6)
+PULLED = [
+    (None, 0, "8b: image and model are there\n", ""),
+    (GONE, REFUSED, "", "deepseekctl: cannot fetch m: there is none [source-not-found]\n"),
+]
+
+
+@pytest.mark.parametrize(("failure", "status", "last", "errors"), PULLED)
+def test_pull_follows_it_to_its_end(
+    ctl: Ctl,
+    agent_socket: FakeAgent,
+    failure: Failure | None,
+    status: int,
+    last: str,
+    errors: str,
+) -> None:
+    process = ctl.start("pull", "8b")
+    connection = agent_socket.accept()
+    assert connection.request == "POST /v1/instances/8b/pull HTTP/1.1"
+    connection.answer(202, b'{"accepted": true}')
+    for changes in (
+        {"fetch": FetchView(1.0, None, None)},
+        {"fetch": FetchView(1.0, HALF, 5)},
+        {"fetch_end": FetchEnd(2.0, failure)},
+    ):
+        view = build_view(Phase.IDLE, **changes)
+        agent_socket.accept().answer(200, encode(build_snapshot(view)))
+    ended, output, told = finish(process)
+    half = "fetching the model from hub.example: 50 % (5.0 MB of 10.0 MB), 1.0 MB/s, 5 s left\n"
+    assert (ended, output) == (status, half + last)
+    assert told.startswith(errors)
+
+
+NEW = Supply("quay.io/a/b:1", "ab" * 32, "", "/m", "c0ffee", 0.0)
+NO_UPDATE = UpdateView(False, None, None, None, None, None, 0.0)
+DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: it died")
+UPDATED = [
+    ({"fetch_end": FetchEnd(2.0, GONE)}, REFUSED, "[source-not-found]"),
+    ({"update": replace(NO_UPDATE, checked_at=2.0)}, 0, "8b is up to date"),
+    ({"update": replace(NO_UPDATE, trial=NEW)}, 0, "image abababababab, model revision c0ffee is"),
+    ({"update": replace(NO_UPDATE, undone=UndoneView(2.0, NEW, DIED))}, REFUSED, "it died"),
+]
+
+
+@pytest.mark.parametrize(("changes", "status", "told"), UPDATED)
+def test_an_update_is_followed_until_it_is_there(
+    ctl: Ctl, agent_socket: FakeAgent, changes: dict[str, object], status: int, told: str
+) -> None:
+    process = ctl.start("update", "8b", "--revision", "v2")
+    connection = agent_socket.accept()
+    assert connection.request == "POST /v1/instances/8b/update HTTP/1.1"
+    connection.answer(202, b'{"accepted": true}')
+    for one in ({"fetch": FetchView(1.0, None, None)}, changes):
+        agent_socket.accept().answer(200, encode(build_snapshot(build_view(**one))))
+    ended, output, errors = finish(process)
+    assert ended == status
+    assert told in output + errors
+
+
+def test_rollback(ctl: Ctl) -> None:
+    request, ended, output, errors = ctl.ask(["rollback", "8b"], b'{"accepted": true}', 202)
+    assert request == "POST /v1/instances/8b/rollback HTTP/1.1"
+    assert (ended, errors) == (0, "")
+    assert output.startswith("8b goes back")
 
 
 def test_chat_with_an_unknown_instance(ctl: Ctl) -> None:
@@ -303,8 +426,29 @@ def test_logs_shows_both_units(ctl: Ctl, tmp_path: Path) -> None:
     journalctl.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     ended, output, _ = finish(ctl.start("logs", "8b", "-f", "-n", "5", PATH=path))
-    units = "--unit=deepseek-vllm-8b.service --unit=deepseek@8b.service"
-    assert (ended, output) == (7, f"--lines=5 {units} --follow\n")
+    units = " + ".join(
+        f"_SYSTEMD_UNIT={unit} + UNIT={unit} _PID=1 + OBJECT_SYSTEMD_UNIT={unit} _UID=0"
+        for unit in ("deepseek-vllm-8b.service", "deepseek@8b.service")
+    )
+    agent = "_SYSTEMD_UNIT=deepseek-agent.service DEEPSEEK_INSTANCE=8b"
+    assert (ended, output) == (7, f"--lines=5 --follow {units} + {agent}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--lines=50 "),
+        (["--since=-1h"], "--since=-1h _"),
+        (["--since=-1h", "-n", "9"], "--since=-1h --lines=9 "),
+    ],
+)
+def test_how_much_of_the_logs(ctl: Ctl, tmp_path: Path, arguments: list[str], said: str) -> None:
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text('#!/bin/sh\necho "$@"\n', encoding="ascii")
+    journalctl.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    _, output, errors = finish(ctl.start("logs", "8b", *arguments, PATH=path))
+    assert (output[: len(said)], errors) == (said, "")
 
 
 # --- NPUs ----------------------------------------------------------------------------------------
@@ -325,6 +469,53 @@ def test_npus_as_json_are_what_the_agent_wrote(ctl: Ctl) -> None:
     _, ended, output, _ = ctl.ask(["npus", "--json"], json.dumps(answer).encode())
     assert ended == 0
     assert json.loads(output) == answer
+
+
+OLD = Removal(Kind.MODEL, "/m/.store/8b/abc", "/m/8b abc", "nobody needs it", 16 * 10**9)
+BUSY = Failure(Code.FILE_NOT_WRITTEN, "cannot prune /m/7b: another process is at it")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "report", "query", "text"),
+    [
+        (
+            ("--dry-run",),
+            PruneReport("1", (OLD,), dry_run=True),
+            "?dry_run=1",
+            "model       16.0 GB  /m/8b abc: nobody needs it\n"
+            "16.0 GB would be free; to remove it: deepseekctl prune\n",
+        ),
+        (
+            (),
+            PruneReport("1", (OLD,), failures=(BUSY,)),
+            "",
+            "model       16.0 GB  /m/8b abc: nobody needs it\n"
+            "left                 cannot prune /m/7b: another process is at it"
+            " [file-not-written]\n"
+            "16.0 GB are free now\n",
+        ),
+        (
+            (),
+            PruneReport("1", ()),
+            "",
+            "nothing to prune: all that is there is used, or not the agent's\n",
+        ),
+    ],
+)
+def test_prune(
+    ctl: Ctl,
+    agent_socket: FakeAgent,
+    arguments: tuple[str, ...],
+    report: PruneReport,
+    query: str,
+    text: str,
+) -> None:
+    for more, shown in (((), text), (("--json",), msgspec.json.encode(report).decode() + "\n")):
+        process = ctl.start("prune", *arguments, *more)
+        connection = agent_socket.accept()
+        assert connection.request == f"POST /v1/prune{query} HTTP/1.1"
+        connection.answer(200, msgspec.json.encode(report))
+        assert finish(process)[:2] == (0, shown)
 
 
 def test_quarantine_add_tells_who_stays(ctl: Ctl, agent_socket: FakeAgent) -> None:
@@ -371,3 +562,80 @@ def test_a_refusal_about_npus(ctl: Ctl) -> None:
 @pytest.mark.parametrize("word", ["-1", "all", "0x3", ""])
 def test_what_is_no_npu(ctl: Ctl, word: str) -> None:
     assert ctl.run("quarantine", "clear", word)[0] == USAGE
+
+
+# --- events --------------------------------------------------------------------------------------
+
+HANG = EventView(
+    1_700_000_000.0, "8b", "evidence", "what was seen of it is kept", file="/var/lib/x/8b-1.txt"
+)
+OTHERS = (
+    EventView(1_700_000_001.0, "7b", "serving", ""),
+    EventView(1_700_000_002.0, "", "npus", ""),
+)
+
+
+def page(*events: EventView) -> bytes:
+    return msgspec.json.encode(EventPage(events, 9, False, False))
+
+
+def frame(event: EventView) -> bytes:
+    return b"id: %d\nevent: event\ndata: %b\n\n" % (event.id, msgspec.json.encode(event))
+
+
+def test_events_with_what_was_done_and_where_it_is_kept(ctl: Ctl) -> None:
+    request, status, output, _ = ctl.ask(["events"], page(HANG, *OTHERS))
+    assert request == "GET /v1/events?since=0&limit=50&newest=1 HTTP/1.1"
+    assert status == 0
+    first, place, *others = output.splitlines()
+    assert first.endswith("  8b evidence: what was seen of it is kept")
+    assert place.strip() == HANG.file
+    assert [line.split("  ")[1] for line in others] == ["7b serving", "npus"]
+
+
+def test_events_of_one_instance_as_json(ctl: Ctl) -> None:
+    request, status, output, _ = ctl.ask(["events", "8b", "--json", "-n", "7"], page(HANG))
+    assert request == "GET /v1/events?since=0&limit=7&instance=8b&newest=1 HTTP/1.1"
+    assert status == 0
+    assert [msgspec.json.decode(line, type=EventView) for line in output.splitlines()] == [HANG]
+
+
+def test_events_of_an_instance_that_is_none(ctl: Ctl) -> None:
+    process = ctl.start("events", "9b")
+    ctl.agent.accept().answer(200, page())
+    asked = ctl.agent.accept()
+    assert asked.request == "GET /v1/status HTTP/1.1"
+    asked.answer(200, encode(build_snapshot(build_view())))
+    status, _, errors = finish(process)
+    assert status == REFUSED
+    assert "9b" in errors
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "1001", "many"])
+def test_what_is_no_number_of_lines(ctl: Ctl, word: str) -> None:
+    assert ctl.run("events", "-n", word)[0] == USAGE
+
+
+def test_events_are_followed_over_a_restart_of_the_agent(ctl: Ctl) -> None:
+    process = ctl.start("events", "8b", "-f", "--json")
+    ctl.agent.accept().answer(200, page(HANG))
+    news = [replace(HANG, id=number, message=f"{number}") for number in (10, 11)]
+    watch = ctl.agent.accept()
+    assert watch.request == "GET /v1/watch?since=9 HTTP/1.1"
+    other = replace(OTHERS[0], id=12)
+    watch.answer(200, b": nothing new\n\n" + b"".join(map(frame, [*news, other])))
+    again = ctl.agent.accept()
+    assert again.request == "GET /v1/watch?since=12 HTTP/1.1"
+    process.send_signal(signal.SIGINT)
+    _, output, errors = finish(process)
+    lines = [msgspec.json.decode(line, type=EventView).message for line in output.splitlines()]
+    assert lines == [HANG.message, "10", "11"]
+    assert "Traceback" not in errors
+
+
+def test_serving_with_trouble_is_not_serving_well(ctl: Ctl) -> None:
+    trouble = Failure(Code.PORT_CUT, "cannot be reached: flushed", "wait")
+    view = replace(build_view(), wished=True, phase=Phase.SERVING, trouble=trouble)
+    _, status, output, _ = ctl.ask(["status"], msgspec.json.encode(build_snapshot(view)))
+    assert status == NOT_SERVING
+    assert "trouble   cannot be reached: flushed [port-cut]" in output

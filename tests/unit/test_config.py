@@ -20,19 +20,32 @@ from pydantic import BaseModel
 
 from agent.config.faults import FaultCatalogue
 from agent.config.load import Paths, load
-from agent.config.schema import ImagesModel, MountModel, ProfileModel, SettingsModel
+from agent.config.schema import (
+    ImagesModel,
+    MountModel,
+    ProfileModel,
+    RegistryModel,
+    SettingsModel,
+    SourceModel,
+)
 from agent.config.values import (
     NO_CONFIG,
     BrokenProfile,
     Config,
     ExtraMount,
+    HubSettings,
     Images,
     Mode,
+    ModelRepo,
     Profile,
+    Registry,
     RendererChoice,
+    SupplySettings,
 )
 from agent.errors import Code, ConfigError
+from agent.host.references import parse_reference
 from agent.model import ProductLine
+from agent.supplies import Hub
 from tests.build import IMAGES, LIMITS, NPU_SETTINGS, build_profile
 
 TREE = Path(__file__).resolve().parents[2]
@@ -100,12 +113,21 @@ def test_agent_toml_as_shipped_changes_nothing(paths: Paths) -> None:
     assert read(paths) == bare
 
 
+def test_agent_toml_names_the_image_of_the_deployment_guide() -> None:
+    """With what an operator copies: a whole name of an image."""
+    text = (TREE / "etc/agent.toml").read_text("utf-8")
+    (guide,) = re.findall(r"^#   (hub\.oepkgs\.net/\S+)$", text, re.MULTILINE)
+    parsed = parse_reference(guide)
+    assert parsed is not None
+    assert parsed.tag == "cann.8.0.rc3.beta1-910b-openeuler22.03-py3.10"
+
+
 def test_agent_toml_names_every_key_with_its_default(paths: Paths) -> None:
     bare = read(paths)
     text = uncommented((TREE / "etc/agent.toml").read_text("utf-8"))
     write(paths.etc / "agent.toml", text)
     assert read(paths) == bare
-    assert leaves(tomllib.loads(text)) == keys_of(SettingsModel)
+    assert leaves(tomllib.loads(text)) == keys_of(SettingsModel) - {"registries"}
     assert tomllib.loads(text)["images"] == ImagesModel().model_dump()
     assert (bare.mode, bare.renderer, bare.limits) == (Mode.ACT, RendererChoice.AUTO, LIMITS)
     assert bare.npu == NPU_SETTINGS
@@ -121,8 +143,9 @@ def test_without_any_file_there_are_defaults_and_no_instance(tmp_path: Path) -> 
     config = read(Paths(tmp_path / "etc", tmp_path / "share"))
     (lost,) = config.faults.broken
     assert lost.message == f"cannot read {tmp_path}/share/faults.toml: No such file or directory"
+    assert config.supply.fetch
     bare = dataclasses.replace(config, mode=Mode.OBSERVE, faults=NO_CONFIG.faults)
-    assert bare == NO_CONFIG
+    assert dataclasses.replace(bare, supply=NO_CONFIG.supply) == NO_CONFIG
 
 
 def leaves(table: Mapping[str, Any], prefix: str = "") -> set[str]:
@@ -160,8 +183,14 @@ def test_schema_and_values_have_the_same_fields() -> None:
     assert keys_of(ProfileModel) - {"image"} | {"name", *images} == fields_of(Profile)
     beside = {"models_dir", *images}
     faults = {f"faults.{one.name}" for one in dataclasses.fields(FaultCatalogue)}
-    assert keys_of(SettingsModel) - beside == fields_of(Config) - {"profiles", "broken", *faults}
+    registries = {"registries"}
+    assert keys_of(SettingsModel) - beside - registries == fields_of(Config) - {
+        *("profiles", "broken", "supply.registries"),
+        *faults,
+    }
     assert keys_of(MountModel) == fields_of(ExtraMount)
+    assert keys_of(SourceModel) == fields_of(ModelRepo)
+    assert keys_of(RegistryModel) | {"name"} == fields_of(Registry)
 
 
 def test_schema_and_values_agree_on_lists() -> None:
@@ -188,10 +217,15 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         tls_key = "/etc/k"
         npus = [0, 7]
         shm_size = "512m"
+        drain_s = 0
         mounts = [
             {source = "/a b", target = "/data"},
             {source = "/c", target = "/d", read_only = false},
         ]
+        [[sources]]
+        hub = "huggingface"
+        repo = "a/b"
+        revision = "refs/pr/1"
         [environment]
         A = "1"
         _b2 = "x y"
@@ -225,7 +259,9 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         mounts=(ExtraMount("/a b", "/data", True), ExtraMount("/c", "/d", False)),
         npus=(0, 7),
         shm_size="512m",
+        drain_s=0,
         environment={"A": "1", "_b2": "x y"},
+        sources=(ModelRepo(Hub.HUGGINGFACE, "a/b", "refs/pr/1"),),
         needs={"npu_memory_gib": 1, "cpu_cores": 2, "ram_gib": 3, "disk_gib": 4},
         vllm={
             "max_model_len": 5,
@@ -370,7 +406,7 @@ def test_a_variable_that_cannot_be_parsed(paths: Paths, monkeypatch: pytest.Monk
     [
         ("[limits]\nbackof_max_s = 1", 'did you mean "backoff_max_s"?'),
         ("[limits]\nx = 1", "allowed: backoff_first_s, backoff_max_s, healthy_reset_s, "),
-        ("zzz = 1", "allowed: images, limits, mode, models_dir, npu, renderer"),
+        ("zzz = 1", "allowed: images, limits, metrics, mode, models_dir, npu, registries, "),
     ],
 )
 def test_an_unknown_key_is_told_what_there_is(paths: Paths, text: str, words: str) -> None:
@@ -529,6 +565,10 @@ def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
         ("listen = 'localhost'", "listen: "),
         ("listen = '1.2.3.4.5'", "listen: "),
         ("shm_size = '64'", "shm_size: "),
+        ("drain_s = 121", "drain_s: "),
+        ("drain_s = -1", "drain_s: "),
+        ("drain_s = 1.5", "drain_s: "),
+        ("drain_s = true", "drain_s: "),
         ("shm_size = '0g'", "shm_size: "),
         ("needs = 3", "needs: "),
         ("[needs]\nram_gib = 0", "needs.ram_gib: "),
@@ -733,3 +773,107 @@ def test_text_of_any_language_goes_through(paths: Paths) -> None:
     write(paths.etc / "models.d/own.toml", MINIMAL.replace('"m"', '"模型"'))
     config = msgspec.convert(json.loads(run(paths).stdout)["config"], Config)
     assert usable(config, "own").served_name == "模型"
+
+
+def test_every_key_about_supply_reaches_the_values(paths: Paths) -> None:
+    write(
+        paths.etc / "agent.toml",
+        """
+        [supply]
+        fetch = false
+        parallel = 8
+        keep_free_gib = 0
+        [supply.modelscope]
+        token_file = "credential:hub"
+        [supply.huggingface]
+        endpoints = ["http://[::1]:8080/hub", "https://mirror.example"]
+        token_file = "/etc/t"
+        ca_file = "/etc/ca"
+        tls_verify = false
+        [registries."quay.io"]
+        mirrors = ["registry.example:5000/quay"]
+        [registries."registry.example:5000"]
+        tls_verify = false
+        ca_file = "/etc/r"
+        auth_file = "/etc/auth.json"
+        """,
+    )
+    assert read(paths).supply == SupplySettings(
+        fetch=False,
+        parallel=8,
+        keep_free_gib=0,
+        modelscope=HubSettings(("https://modelscope.cn",), "credential:hub", "", True),
+        huggingface=HubSettings(
+            ("http://[::1]:8080/hub", "https://mirror.example"), "/etc/t", "/etc/ca", False
+        ),
+        registries=(
+            Registry("quay.io", ("registry.example:5000/quay",), True, "", ""),
+            Registry("registry.example:5000", (), False, "/etc/r", "/etc/auth.json"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[supply.modelscope]\nendpoints = ["hub.example"]', "https://hub.example"),
+        ('[supply.modelscope]\nendpoints = ["https://hub.example/"]', "without"),
+        ('[supply.modelscope]\nendpoints = ["https://me:pw@hub.example"]', "address"),
+        ("[supply.modelscope]\nendpoints = []", "endpoints"),
+        ('[supply.modelscope]\ntoken_file = "token"', "absolute"),
+        ('[supply.modelscope]\ntoken_file = "credential:../x"', "credential:NAME"),
+        ("[supply]\nparallel = 0", "parallel"),
+        ('[registries."https://quay.io"]\ntls_verify = false', "registry.example:5000"),
+        ('[registries."quay.io"]\nmirrors = ["a/../b"]', "mirror"),
+    ],
+)
+def test_settings_of_supply_that_cannot_be_used(paths: Paths, text: str, words: str) -> None:
+    write(paths.etc / "agent.toml", text)
+    assert words in refusal(paths)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'hub = "github"\nrepo = "a/b"\nrevision = "main"',
+        'hub = "modelscope"\nrepo = "b"\nrevision = "main"',
+        'hub = "modelscope"\nrepo = "../b"\nrevision = "main"',
+        'hub = "modelscope"\nrepo = "a/b"\nrevision = "a b"',
+        'hub = "modelscope"\nrepo = "a/b"\nrevision = "../x"',
+    ],
+)
+def test_sources_that_cannot_be_used(paths: Paths, line: str) -> None:
+    write(paths.etc / "models.d/own.toml", f"{MINIMAL}[[sources]]\n{line}\n")
+    (broken,) = read(paths).broken
+    assert "sources" in broken.message
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "127.0.0.1:9834", "0.0.0.0:1024", "[::1]:65535", "[::]:9834"]
+)
+def test_where_metrics_may_listen(paths: Paths, listen: str) -> None:
+    write(paths.etc / "agent.toml", f'[metrics]\nlisten = "{listen}"')
+    assert read(paths).metrics.listen == listen
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        *("9834", ":9834", "127.0.0.1", "127.0.0.1:", "localhost:9834", "example:9834"),
+        *("127.0.0.1:80", "127.0.0.1:1023", "127.0.0.1:65536", "127.0.0.1:09834"),
+        *("::1:9834", "[127.0.0.1]:9834", "[::1:9834", "[fe80::1%eth0]:9834", "127.0.0.1:９８３４"),
+        "127.0.0.1:9834 ",
+    ],
+)
+def test_where_metrics_may_not_listen(paths: Paths, listen: str) -> None:
+    write(paths.etc / "agent.toml", f'[metrics]\nlisten = "{listen}"')
+    message = refusal(paths)
+    assert "metrics.listen" in message
+    assert '"127.0.0.1:9834"' in message
+
+
+def test_metrics_listen_nowhere_unless_somebody_says_so(paths: Paths) -> None:
+    assert read(paths).metrics.listen == ""

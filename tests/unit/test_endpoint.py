@@ -19,6 +19,7 @@ from agent.status.chat import chat
 from tests.build import build_view
 from tests.fakes.engine.certificate import make_certificate
 from tests.fakes.engine.runner import RunningEngine
+from tests.scenario.endpoint import Endpoint
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -117,6 +118,26 @@ def test_health_200_without_a_token_is_not_healthy(tmp_path: Path) -> None:
 
         with pytest.raises(TimeoutError):
             asyncio.run(wait())
+
+
+@pytest.mark.parametrize("flows", [True, False])
+def test_tokens_for_others_are_a_proof_too(flows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long queue, at whose end our own request waits."""
+    monkeypatch.setattr("agent.health.endpoint.WORK_EVERY_S", 0.05)
+    engine = Endpoint(hangs=True, flows=flows)
+
+    async def wait() -> Health:
+        await engine.open()
+        waiting = wait_until_healthy(LocalHttp(), Server("127.0.0.1", engine.port), "m")
+        try:
+            return await asyncio.wait_for(waiting, 2.0 if flows else 0.5)
+        except TimeoutError:
+            return Health.UNKNOWN
+        finally:
+            engine.end()
+            await asyncio.sleep(0.05)
+
+    assert asyncio.run(wait()) is (Health.HEALTHY if flows else Health.UNKNOWN)
 
 
 def test_a_canary_for_an_unknown_model_is_unhealthy(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.engine import contract
+from tests.fakes.engine import contract, contract_faults, contract_start
 from tests.fakes.engine.contract import Target, ask, chat, completion, read_metrics
 from tests.fakes.engine.runner import VLLM, RunningEngine, run_vllm, wait_until
 
@@ -33,6 +33,53 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 @pytest.mark.parametrize("check", [*contract.CHECKS, contract.check_api_key])
 def test_the_double_passes_the_contract(served: Target, check: Callable[[Target], None]) -> None:
     check(served)
+
+
+@pytest.mark.parametrize("check", [*contract_faults.FAULT_CHECKS, *contract_faults.FATAL_CHECKS])
+def test_the_double_fails_as_the_contract_says(
+    tmp_path: Path, check: contract_faults.Check
+) -> None:
+    with RunningEngine(tmp_path) as engine:
+        target = engine.wait_ready()
+        check(target, contract_faults.find_processes(engine.process.pid))
+
+
+def test_the_double_says_what_a_start_says(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path) as engine:
+        engine.wait_ready()
+        wait_until(lambda: not contract_start.missing_start_lines(engine.log), "the lines")
+
+
+@pytest.mark.parametrize("failure", contract_start.START_FAILURES, ids=lambda one: one.flag)
+def test_the_double_refuses_what_vllm_refuses(
+    model: Path, failure: contract_start.StartFailure
+) -> None:
+    result = run_vllm("serve", str(model), "--host=127.0.0.1", "--port=0", failure.flag)
+    assert result.returncode == failure.status
+    assert failure.words in result.stderr
+
+
+def test_a_stop_may_wait_for_the_clients(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path, stop_waits=1) as engine:
+        target = engine.wait_ready()
+        contract_faults.check_sigterm_while_busy(
+            target, contract_faults.find_processes(engine.process.pid)
+        )
+        assert "Waiting for connections to close" in engine.log
+
+
+def test_a_shutdown_timeout_lets_requests_finish(tmp_path: Path) -> None:
+    flags = ("--shutdown-timeout=20",)
+    with RunningEngine(tmp_path, *flags, tokens_per_s=50) as engine, ThreadPoolExecutor(1) as pool:
+        target = engine.wait_ready()
+        under_way = pool.submit(ask, target, "/v1/completions", completion(target, 50))
+        wait_until(lambda: read_metrics(target)["vllm:num_requests_running"] == 1, "a request")
+        engine.process.terminate()
+        time.sleep(0.1)
+        assert ask(target, "/v1/completions", completion(target)).status == 500
+        assert ask(target, "/health").status == 200
+        assert under_way.result(5).status == 200
+        assert engine.wait_exit() == 0
 
 
 def answer_to(target: Target, question: str) -> dict[str, str]:
@@ -192,7 +239,7 @@ def test_a_wrong_control_file_changes_nothing(tmp_path: Path) -> None:
     [
         ("npu-out-of-memory", 1, "NPU out of memory"),
         ("npu-memory-in-use", 1, "is less than desired GPU memory utilization"),
-        ("bad-dtype", 1, "Unknown dtype"),
+        ("bad-dtype", 2, "argument --dtype: invalid choice"),
         ("damaged-model", 1, "SafetensorError"),
         ("unknown-flag", 2, "unrecognized arguments"),
         ("port-in-use", 1, "Address already in use"),
@@ -249,7 +296,7 @@ def test_engine_core_opens_and_holds_all_devices(tmp_path: Path, devices: Path) 
         assert {str(path) for path in devices.iterdir()} <= held
         assert all(path.stat().st_size == 1 for path in devices.iterdir())
         comm = Path(f"/proc/{engine.core_pid}/comm").read_text().strip()
-        assert comm == "VLLMEngineCore"
+        assert comm == contract_faults.CORE_NAME
 
 
 def test_too_few_devices(tmp_path: Path, devices: Path) -> None:
@@ -304,8 +351,8 @@ def test_sigkill_of_engine_core_gives_503_and_then_the_end(tmp_path: Path) -> No
         assert ask(target, "/health").status == 200
         wait_until(lambda: ask(target, "/health").status == 503, "503", timeout_s=0.5)
         assert ask(target, "/v1/completions", completion(target)).status == 500
-        assert engine.wait_exit() == 1
-        assert 1.0 < time.monotonic() - killed_at < 2.5
+        assert engine.wait_exit() == contract_faults.STATUS_AFTER_CORE_DEATH
+        assert 0.5 < time.monotonic() - killed_at < 2.5
         assert not contract.is_port_open(target)
         assert "EngineCore_DP0 died unexpectedly" in engine.log
 
@@ -371,6 +418,15 @@ def test_slow_down_and_slow_first_request(tmp_path: Path) -> None:
         slowed = timed(target, completion(target, 2))
         assert first > 0.5 > second
         assert slowed > 0.4  # 2 tokens of 2 ms, 100 times slower
+
+
+def test_slow_metrics(tmp_path: Path) -> None:
+    with RunningEngine(tmp_path, metrics_s=0.5) as engine:
+        target = engine.wait_ready()
+        started = time.monotonic()
+        contract.check_metrics(target)
+        assert time.monotonic() - started > 0.5
+        assert timed(target, completion(target)) < 0.5
 
 
 def timed(target: Target, body: object) -> float:
@@ -439,7 +495,7 @@ def test_crash_of_engine_core_by_order(tmp_path: Path) -> None:
         target = engine.wait_ready()
         engine.set_options(crash_who="engine", crash_after_s=0)
         wait_until(lambda: ask(target, "/health").status == 503, "503")
-        assert engine.wait_exit() == 1
+        assert engine.wait_exit() == 0
 
 
 def test_sigterm_ends_it_cleanly_within_a_second(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ LEVELS = {
     "NotHandle": "80E01809 80E18401 80E00209 8C2FA009",
     "RestartRequest": "80C98008 80C98000 80C9800A",
     "RestartBusiness": "80E01801 8C204E00",
-    "FreeRestart": "8C084E00 8C0A4E00 8C0C4E00 8C0E4E00 8C104E00 8C124E00",
+    "FreeRestart": "0D5E0001 8C084E00 8C0A4E00 8C0C4E00 8C0E4E00 8C104E00 8C124E00",
     "RestartNPU": "40F84E00 80FA4E00 80C98001 80E18005 80DE1801 80E3A203",
     "Separate": "80E18402 80E0020B 80DF8402 80E3A201 80818C00 80818C05",
     "PreSeparate": "81078603",
@@ -79,6 +79,7 @@ def test_every_code_says_what_it_is_and_what_to_do_in_both_languages() -> None:
 def test_counts_that_differ() -> None:
     rules = shipped_catalogue().rules
     assert {code: rule.times for code, rule in rules.items() if rule.times != 2} == {
+        "0D5E0001": 5,
         "80E18005": 3,
         "81078603": 5,
     }

@@ -2,11 +2,13 @@
 """What outlives the agent: counters over a boot, a backoff over a restart of the agent."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.action.tried import Tried
 from agent.control.memory import (
     InstanceMemory,
     Memory,
@@ -16,6 +18,7 @@ from agent.control.memory import (
     remember,
 )
 from agent.control.record import Record
+from agent.control.roster import Roster
 from agent.errors import Code, Failure
 from agent.model import Phase, ResetOutcome
 from agent.policy.npu.kept import FleetMemory, NpuMemory, recall_fleet, remember_fleet
@@ -31,6 +34,7 @@ from agent.policy.npu.state import (
 from agent.policy.state import InstanceState
 from tests.build import LIMITS, build_profile
 from tests.npus import Host
+from tests.scenario.ports import RootedFiles
 
 DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: the engine ended", "look")
 WALL, NOW = 1_700_000_000.0, 5_000.0
@@ -65,6 +69,40 @@ def test_what_serves_keeps_its_count_of_failures() -> None:
     serving = InstanceState(Phase.SERVING, True, NOW, 3)
     memory = remember([record(serving)], "boot", NOW, WALL).of("8b")
     assert recall(memory, True, LIMITS, 1.0, WALL) == InstanceState(since=1.0, failures=3)
+
+
+def test_how_long_it_took_and_what_was_in_vain(tmp_path: Path) -> None:
+    known = record(InstanceState())
+    tried = Tried("mark", Failure(Code.MODEL_INVALID, "cannot start 8b: damaged", "fetch it"))
+    known.start.last_s, known.start.tried = 93.4, tried
+    memory = decode_memory(encode_memory(remember([known], "boot", NOW, WALL)))
+    for boot, in_vain in (("boot", tried), ("another", None)):
+        roster = Roster(RootedFiles(tmp_path), memory, boot)
+        roster.add(build_profile(), LIMITS)
+        again = roster.get("8b")
+        assert again is not None
+        assert again.start.last_s == 93.4
+        assert again.start.tried == in_vain  # a boot is a new chance
+
+
+def test_a_memory_of_an_older_version_is_read() -> None:
+    text = '{"schema":1,"boot_id":"b","instances":[{"name":"8b","restarts":3}]}'
+    assert decode_memory(text).of("8b") == InstanceMemory("8b", 3)
+
+
+def test_a_memory_of_a_newer_version_is_read() -> None:
+    text = '{"schema":1,"boot_id":"b","instances":[{"name":"8b","start_s":5,"later":[1]}]}'
+    assert decode_memory(text).of("8b").start_s == 5
+
+
+def test_a_code_of_a_newer_version_costs_nothing_beside_it() -> None:
+    text = (
+        '{"instances": [{"name": "8b", "restarts": 3, "retry_at": 1.0, '
+        '"failure": {"code": "from-the-future", "message": "cannot: new", "hint": ""}}]}'
+    )
+    memory = decode_memory(text).of("8b")
+    assert memory.restarts == 3
+    assert memory.failure == Failure(Code.INTERNAL, "cannot: new")
 
 
 def test_nothing_to_remember_is_not_written() -> None:

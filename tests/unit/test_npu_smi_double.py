@@ -295,6 +295,16 @@ def test_reset_heals_one_chip_and_counts(host: Host) -> None:
     assert (chips["2"]["health"], chips["2"]["resets"]) == ("Critical", 0)
 
 
+def test_reset_gives_back_memory_that_no_process_has(host: Host) -> None:
+    host.set_state(chips={"1": {"left_mb": 20000}})
+    assert host.values("info", "-t", "usages", "-i", "1")["HBM Usage Rate(%)"] == "35"
+    rows = [line for line in host.lines("info") if "/ 65536" in line]
+    assert ["23445/ 65536" in row for row in rows] == [False, True, False, False]
+    assert "No running processes found in NPU 1" in "\n".join(host.lines("info"))
+    assert host.run(*RESET, answers="Y\n").returncode == 0
+    assert host.values("info", "-t", "usages", "-i", "1")["HBM Usage Rate(%)"] == "5"
+
+
 def test_reset_without_an_answer_is_aborted(host: Host) -> None:
     host.set_state(chips={"1": SICK})
     result = host.run(*RESET)

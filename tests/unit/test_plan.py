@@ -328,6 +328,74 @@ def test_its_own_engine_and_the_dead_hold_nothing(
     assert chosen(answer) == [0]
 
 
+LEFT = {"memory_used_mib": 20 * 1024, "processes_told": True}
+
+
+def test_memory_that_no_process_holds_holds_the_npu() -> None:
+    facts = build_facts(inventory=build_inventory([build_npu(0, **LEFT), build_npu(1)]))
+    who = "memory that no process is known to hold (20 of 64 GiB)"
+    assert find_holders("8b", facts) == {0: Holder(who, Code.NPU_LEFTOVER, "is in use")}
+    assert chosen(build_plan(build_profile(), facts)) == [1]
+    refused(build_plan(build_profile(npus=(0,)), facts), Code.NPU_LEFTOVER, f"NPU 0: {who} is in")
+    only = replace(facts, inventory=build_inventory([build_npu(0, **LEFT)]))
+    refused(build_plan(build_profile(), only), Code.NPU_LEFTOVER, f"0: {who}")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"memory_used_mib": 19 * 1024},
+        {"processes_told": False},  # nobody knows who has it; the engine will say
+        {"memory_mib": 0},
+    ],
+)
+def test_what_is_not_known_to_be_left_holds_nothing(changes: dict[str, Any]) -> None:
+    npu = build_npu(0, **{**LEFT, **changes})
+    assert find_holders("8b", build_facts(inventory=build_inventory([npu]))) == {}
+
+
+@pytest.mark.parametrize("memory_used_mib", [20 * 1024, 3445])
+def test_the_memory_of_a_process_that_ended(memory_used_mib: int) -> None:
+    """A zombie, or one that is gone: the driver lists it, and holds its memory or has given it
+    back."""
+    process = NpuProcess(4711, "VLLMEngineCore", 17_000)
+    changes = {**LEFT, "memory_used_mib": memory_used_mib}
+    npu = build_npu(0, processes=(process,), **changes)
+    found = find_holders("8b", build_facts(inventory=build_inventory([npu])))
+    words = "memory of process 4711 (VLLMEngineCore) that ended and did not give it back"
+    wanted = {0: Holder(f"{words} (20 of 64 GiB)", Code.NPU_LEFTOVER, "is in use")}
+    assert found == (wanted if memory_used_mib > 3445 else {})
+
+
+def test_whoever_is_known_to_have_it_is_named_first() -> None:
+    npus = [build_npu(one, **LEFT) for one in range(4)]
+    busy = replace(npus[2], processes=(NpuProcess(4711, "python", 17_000), NpuProcess(4712, "", 1)))
+    facts = build_facts(
+        inventory=build_inventory([*npus[:2], busy, npus[3]]),
+        processes=(ProcessFacts(4711, "0::/user.slice"),),
+        containers=(build_container("x", "/dev/davinci1"),),
+        neighbors=(neighbor(0),),
+    )
+    found = find_holders("8b", facts)
+    assert [found[one].why for one in range(3)] == [
+        "deepseek@7b holds it",
+        "container x holds it",
+        "process 4711 (python) holds it",
+    ]
+    assert found[3].code is Code.NPU_LEFTOVER
+
+
+def test_an_npu_of_its_own_container_is_its_own() -> None:
+    """Not every driver lists the processes of containers; and without Podman's word nobody knows
+    whose it is."""
+    own = build_container("deepseek-vllm-8b", "/dev/davinci0")
+    inventory = build_inventory([build_npu(0, **LEFT)])
+    assert find_holders("8b", build_facts(inventory=inventory, containers=(own,))) == {}
+    gone = replace(own, running=False)
+    assert find_holders("8b", build_facts(inventory=inventory, containers=(gone,))) != {}
+    assert find_holders("8b", build_facts(inventory=inventory, podman_seen=False)) == {}
+
+
 def test_without_podmans_word_a_process_of_ours_is_not_judged() -> None:
     npu = build_npu(0, processes=(NpuProcess(4711, "VLLMEngineCore", 30_000),))
     answer = plan(

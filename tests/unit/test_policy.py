@@ -14,12 +14,18 @@ from agent.config.values import Limits
 from agent.errors import Code, Failure, Remedy
 from agent.model import Health, Phase, UnitActive
 from agent.policy.backoff import backoff_s
-from agent.policy.instance import SOON_TRIES, decide
+from agent.policy.instance import decide
+from agent.policy.moves import SOON_TRIES
 from agent.policy.state import (
+    NOTHING,
     CauseChanged,
     Decision,
+    Diagnosed,
+    EngineIll,
     EngineObserved,
     Event,
+    Fetch,
+    FetchEnded,
     InstanceState,
     Nothing,
     NpuLost,
@@ -38,8 +44,14 @@ RETRY = Failure(Code.ENGINE_DIED, "cannot: it died")
 EVENT = Failure(Code.DRIVER_ABSENT, "cannot: no driver")
 SOON = Failure(Code.PORT_IN_USE, "cannot: somebody listens")
 CHANGE = Failure(Code.IMAGE_MISSING, "cannot: no image")
+UNREACHABLE = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch: nobody answers")
 LOST = Failure(Code.NPU_LOST, "cannot keep serving: NPU 3")
+HUNG = Failure(Code.ENGINE_HUNG, "cannot keep serving: no token")
 PERSON = Failure(Code.CONFIG_INVALID, "cannot: bad key")
+SLOW = Failure(Code.START_TOO_SLOW, "cannot start: it does not answer")
+FAULTED = Failure(Code.NPU_FAULTED, "cannot start: its NPU failed")
+DAMAGED = Failure(Code.MODEL_INVALID, "cannot start: a file is damaged")
+OCCUPIED = Failure(Code.NPU_BUSY, "cannot start: its NPU is held")
 FAILURES = (RETRY, SOON, EVENT, CHANGE, PERSON)
 
 EVENTS: tuple[Event, ...] = (
@@ -48,12 +60,18 @@ EVENTS: tuple[Event, ...] = (
     WishChanged(True, again=True),
     *(EngineObserved(active) for active in UnitActive),
     StartEnded(None),
+    StartEnded(CHANGE, lacking=True),
+    FetchEnded(None),
+    *(FetchEnded(failure) for failure in (UNREACHABLE, CHANGE)),
     StopEnded(None),
     *(StartEnded(failure) for failure in FAILURES),
     *(StopEnded(failure) for failure in FAILURES),
     *(Probed(health) for health in Health),
     CauseChanged(),
     NpuLost(LOST),
+    EngineIll(HUNG),
+    EngineIll(SLOW),
+    *(Diagnosed(failure) for failure in (FAULTED, DAMAGED, OCCUPIED)),
     RestartRequested(),
     Tick(),
 )
@@ -91,8 +109,9 @@ def kind(decision: Decision) -> str:
 
 # --- the table -----------------------------------------------------------------------------------
 
-S, L, V, B, W, H, I, P = (  # noqa: E741
+S, F, L, V, B, W, H, I, P = (  # noqa: E741
     Phase.STARTING,
+    Phase.FETCHING,
     Phase.LOADING,
     Phase.SERVING,
     Phase.BACKOFF,
@@ -101,18 +120,19 @@ S, L, V, B, W, H, I, P = (  # noqa: E741
     Phase.IDLE,
     Phase.STOPPING,
 )
-# Event -> for each phase where it leads; "+" starts, "-" stops. What is not named stays as it is.
-# The engine is active in LOADING and SERVING and inactive elsewhere; `not_before` has come.
+# Event -> for each phase where it leads; "+" starts, "-" stops, "<" fetches. What is not named
+# stays as it is. The engine is active in LOADING and SERVING and inactive elsewhere; `not_before`
+# has come.
 TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
-    (WishChanged(False), {L: (P, ""), V: (P, ""), B: (I, ""), W: (I, ""), H: (I, "")}),
+    (WishChanged(False), {L: (P, ""), V: (P, "")} | dict.fromkeys((F, B, W, H), (I, ""))),
     (WishChanged(True), {I: (S, "+")}),
     (
         WishChanged(True, again=True),
         {I: (S, "+"), B: (S, "+"), W: (S, "+"), H: (S, "+"), P: (S, "+")},
     ),
-    (EngineObserved(UnitActive.ACTIVE), {B: (L, ""), W: (L, "")}),
-    (EngineObserved(UnitActive.ACTIVATING), {B: (L, ""), W: (L, "")}),
-    (EngineObserved(UnitActive.RELOADING), {B: (L, ""), W: (L, "")}),
+    (EngineObserved(UnitActive.ACTIVE), dict.fromkeys((B, W, F), (L, ""))),
+    (EngineObserved(UnitActive.ACTIVATING), dict.fromkeys((B, W, F), (L, ""))),
+    (EngineObserved(UnitActive.RELOADING), dict.fromkeys((B, W, F), (L, ""))),
     (EngineObserved(UnitActive.DEACTIVATING), {}),
     (EngineObserved(UnitActive.UNKNOWN), {}),
     (EngineObserved(UnitActive.INACTIVE), {L: (B, ""), V: (B, ""), P: (I, "")}),
@@ -122,17 +142,30 @@ TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
     (StartEnded(EVENT), {S: (W, "")}),
     (StartEnded(CHANGE), {S: (H, "")}),
     (StartEnded(PERSON), {S: (H, "")}),
+    (StartEnded(CHANGE, lacking=True), {S: (F, "<")}),
+    (FetchEnded(None), {F: (S, "+")}),
+    (FetchEnded(UNREACHABLE), {F: (B, "")}),
+    (FetchEnded(CHANGE), {F: (H, "")}),
     (StopEnded(None), {P: (I, "")}),
     (StopEnded(RETRY), {P: (I, "")}),
     (Probed(Health.HEALTHY), {L: (V, "")}),
     (Probed(Health.UNHEALTHY), {}),
     (Probed(Health.UNKNOWN), {}),
-    (CauseChanged(), {W: (S, "+"), H: (S, "+")}),
+    (EngineIll(SLOW), {L: (P, "-")}),
+    (Diagnosed(FAULTED), {}),
+    (Diagnosed(OCCUPIED), {}),
+    (Diagnosed(DAMAGED), {B: (H, "")}),
+    (Diagnosed(DAMAGED, mendable=True), {B: (F, "<")}),
+    (CauseChanged(), dict.fromkeys((F, W, H), (S, "+"))),
     (NpuLost(LOST), {L: (P, "-"), V: (P, "-")}),
-    (RestartRequested(), {L: (P, "-"), V: (P, "-"), B: (S, "+"), W: (S, "+"), H: (S, "+")}),
+    (EngineIll(HUNG), {V: (P, "-")}),
+    (
+        RestartRequested(),
+        {L: (P, "-"), V: (P, "-")} | dict.fromkeys((F, B, W, H), (S, "+")),
+    ),
     (Tick(), {B: (S, "+"), W: (S, "+"), H: (S, "+")}),
 )
-DECISIONS = {"": "Nothing", "+": "Start", "-": "Stop"}
+DECISIONS = {"": "Nothing", "+": "Start", "-": "Stop", "<": "Fetch"}
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -152,11 +185,34 @@ def test_no_pair_fails(phase: Phase, event: Event) -> None:
         before = in_phase(phase, wished=wished, acting=acting, outdated=outdated, engine=engine)
         state, decision = step(before, event)
         assert state.phase in Phase
-        assert isinstance(decision, Nothing | Start | Stop)
-        assert not (isinstance(decision, Start) and not state.wished)
+        assert isinstance(decision, Nothing | Start | Fetch | Stop)
+        assert not (isinstance(decision, Start | Fetch) and not state.wished)
 
 
 # --- single rules --------------------------------------------------------------------------------
+
+
+def test_what_is_lacking_after_a_fetch_is_not_fetched_again_at_once() -> None:
+    """It would go on for ever: the hold looks again after its time."""
+    state, _ = step(in_phase(S), StartEnded(CHANGE, lacking=True))
+    state, _ = step(state, FetchEnded(None))
+    state, decision = step(state, StartEnded(CHANGE, lacking=True))
+    assert (state.phase, kind(decision), state.failure) == (H, "Nothing", CHANGE)
+    assert state.not_before == 200.0 + LIMITS.recheck_held_s
+    state, _ = step(state, Tick(), now=state.not_before)
+    state, decision = step(state, StartEnded(CHANGE, lacking=True))
+    assert (state.phase, kind(decision)) == (F, "Fetch")
+
+
+def test_what_was_fetched_is_a_new_beginning() -> None:
+    """The failures before it were those of the network; an engine has not failed."""
+    state, _ = step(in_phase(F, failures=5, failure=UNREACHABLE), FetchEnded(None))
+    assert (state.failures, state.failure) == (0, None)
+
+
+def test_a_fetch_that_ends_while_a_new_plan_is_made_is_left_to_the_plan() -> None:
+    before = in_phase(S)
+    assert step(before, FetchEnded(CHANGE)) == (before, NOTHING)
 
 
 @pytest.mark.parametrize("active", [UnitActive.ACTIVE, UnitActive.ACTIVATING, UnitActive.RELOADING])
@@ -190,6 +246,24 @@ def test_a_restart_stops_and_starts() -> None:
     assert (state.phase, kind(decision)) == (P, "Nothing")
     state, decision = step(state, StopEnded(None))
     assert (state.phase, kind(decision)) == (S, "Start")
+
+
+def test_an_engine_that_does_not_work_is_replaced_with_backoff() -> None:
+    state, decision = step(in_phase(V), EngineIll(HUNG))
+    assert decision == Stop(HUNG)
+    assert (state.phase, state.failure) == (P, HUNG)
+    state, decision = step(state, EngineObserved(UnitActive.INACTIVE))
+    assert (state.phase, kind(decision)) == (P, "Nothing")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision), state.failure, state.failures) == (B, "Nothing", HUNG, 3)
+    assert state.not_before > 200.0
+
+
+def test_a_stop_of_an_engine_that_does_not_work_is_a_stop() -> None:
+    state, _ = step(in_phase(V), EngineIll(HUNG))
+    state, _ = step(state, WishChanged(False))
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
 
 
 def test_a_stop_during_a_restart_wins() -> None:
@@ -302,6 +376,57 @@ def test_failures_are_forgotten_after_a_healthy_stretch() -> None:
 def test_loading_is_no_healthy_stretch() -> None:
     state = in_phase(L, failures=5, since=0.0)
     assert step(state, Tick(), 100_000.0)[0].failures == 5
+
+
+def test_a_start_that_is_too_slow_is_stopped_and_backs_off() -> None:
+    state, decision = step(in_phase(Phase.LOADING), EngineIll(SLOW))
+    assert isinstance(decision, Stop)
+    assert (state.phase, state.failure) == (Phase.STOPPING, SLOW)
+    state, _ = step(state, EngineObserved(UnitActive.INACTIVE))
+    state, decision = step(state, StopEnded(None), 203.0)
+    assert isinstance(decision, Nothing)
+    assert (state.phase, state.failure, state.failures) == (Phase.BACKOFF, SLOW, 3)
+    assert state.not_before == 207.0
+    state, decision = step(state, Tick(), 207.0)
+    assert isinstance(decision, Start)
+
+
+def test_a_restart_after_a_slow_start_is_at_once() -> None:
+    state, _ = step(in_phase(Phase.LOADING), EngineIll(SLOW))
+    state, _ = step(state, WishChanged(False))
+    state, _ = step(state, StopEnded(None))
+    state, _ = step(state, WishChanged(True))
+    state, _ = step(state, StartEnded(None))
+    state, _ = step(state, RestartRequested())
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (Phase.STARTING, "Start")
+
+
+@pytest.mark.parametrize("code", [Code.ENGINE_DIED, Code.UNIT_START_FAILED])
+def test_a_death_gets_its_reason(code: Code) -> None:
+    before = in_phase(Phase.BACKOFF, failure=Failure(code, "cannot: it died"))
+    state, _ = step(before, Diagnosed(FAULTED))
+    assert state == replace(before, failure=FAULTED)  # the wait goes on
+    state, _ = step(before, Diagnosed(DAMAGED))
+    assert (state.phase, state.failure) == (Phase.HELD, DAMAGED)
+    assert state.not_before == 200.0 + LIMITS.recheck_held_s
+
+
+def test_what_may_pass_soon_is_held_by_its_reason_too() -> None:
+    before = in_phase(Phase.BACKOFF, failures=SOON_TRIES)
+    assert step(before, Diagnosed(OCCUPIED))[0].phase is Phase.BACKOFF
+    before = in_phase(Phase.BACKOFF, failures=SOON_TRIES + 1)
+    assert step(before, Diagnosed(OCCUPIED))[0].phase is Phase.HELD
+
+
+def test_a_reason_that_comes_late_changes_nothing() -> None:
+    for state in (
+        in_phase(Phase.STARTING, failure=RETRY),
+        in_phase(Phase.LOADING, failure=RETRY),
+        in_phase(Phase.BACKOFF, failure=LOST),
+        in_phase(Phase.HELD),
+    ):
+        assert step(state, Diagnosed(DAMAGED)) == (state, NOTHING)
 
 
 def test_an_npu_is_left_at_once_and_without_backoff() -> None:

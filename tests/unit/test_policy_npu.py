@@ -8,7 +8,15 @@ import pytest
 
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope, SubHealth
-from agent.model import DriverState, FaultSeverity, NpuFault, NpuHealth, Phase, ResetOutcome
+from agent.model import (
+    MEMORY_LEFT,
+    DriverState,
+    FaultSeverity,
+    NpuFault,
+    NpuHealth,
+    Phase,
+    ResetOutcome,
+)
 from agent.policy.npu.decide import gathered_at, level_of
 from agent.policy.npu.reset import BUSY_AGAIN_MAX_S, COOL_DOWN_S, LOST_S, TRIES
 from agent.policy.npu.state import (
@@ -38,6 +46,7 @@ NPU = "80FA4E00"
 LINK = "81078603"  # PreSeparate, and flaps
 SEPARATE = "80E18402"
 DROP = "40F84E00"
+LEFT = MEMORY_LEFT  # FreeRestart, five times
 PARITY = "80E18005"  # RestartNPU, three times
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
@@ -865,6 +874,60 @@ def test_one_card_is_not_the_host(number: int) -> None:
         host.break_(logic_id, SEPARATE)
     assert host.fleet.suspect == ""
     assert all(host.is_aside(one) for one in range(number))
+
+
+def test_memory_that_no_reset_frees_is_waited_for() -> None:
+    """Until it is free, by a reboot most likely; not for a week."""
+    host = Host.of(2)
+    host.break_(0, LEFT)
+    for _ in range(TRIES):
+        host.reset_ends(ResetOutcome.FAILED)
+        host.later(COOL_DOWN_S)
+    assert aside(host) == [0]
+    host.later(WEEK_S)
+    assert host.is_aside(0)
+    host.mend(0)
+    host.later(60)
+    assert not host.is_aside(0)
+
+
+def test_memory_that_is_left_again_and_again() -> None:
+    host = Host.of(2)
+    for _ in range(4):
+        host.break_(0, LEFT)
+        assert not host.is_aside(0)
+        host.reset_ends()
+        host.mend(0)
+        host.later(3600)
+    host.break_(0, LEFT)
+    assert (host.is_aside(0), host.fleet.reset) == (True, None)
+    host.mend(0)
+    host.later(60)
+    assert not host.is_aside(0)
+
+
+def test_memory_that_one_engine_left_on_all_its_npus_is_not_the_host() -> None:
+    host = Host.of(4)
+    for npu in range(4):
+        host.break_(npu, LEFT)
+    assert host.fleet.suspect == ""
+    assert host.fleet.reset is not None
+    assert host.fleet.reset.npus == (0,)  # one after the other
+    for npu in range(1, 4):
+        host.break_(npu, SEPARATE)
+    assert host.fleet.suspect
+
+
+def test_memory_that_is_left_does_not_keep_the_host_suspected() -> None:
+    host = Host.of(4)
+    for npu in range(4):
+        host.break_(npu, SEPARATE)
+    assert host.fleet.suspect
+    for npu in range(3):
+        host.mend(npu)
+        host.break_(npu, LEFT)
+    host.later(301)
+    assert host.fleet.suspect == ""
 
 
 def test_two_of_two_are_the_host() -> None:

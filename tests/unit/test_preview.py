@@ -12,10 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.control.memory import InstanceMemory, Memory, encode_memory
 from agent.facts import Facts, ModelFacts, Neighbor
 from agent.model import DriverState, Inventory, NpuHealth, Phase, Unfit
-from agent.preview import neighbors_in, with_model
+from agent.policy.update_state import UpdateState
+from agent.preview import neighbors_in, pin_of, with_model
 from agent.status.facts import show_facts
+from agent.status.snapshot import UpdateView
+from agent.supplies import Supply
 from tests.build import (
     build_config,
     build_facts,
@@ -234,6 +238,32 @@ def test_neighbors_are_those_that_are_up() -> None:
         build_view(Phase.LOADING, name="up", npus=(4, 5)), build_view(Phase.HELD, name="down")
     )
     assert neighbors_in(snapshot, config) == (Neighbor("up", (4, 5), "::1", 1),)
+
+
+CURRENT = Supply("quay.io/a:1", "a" * 64, "", "/models/m", "r1", 1.0)
+TRIAL = replace(CURRENT, image_id="b" * 64)
+
+
+def test_what_the_next_start_runs_on_is_told_by_the_agent(tmp_path: Path) -> None:
+    nothing = UpdateView(False, CURRENT, None, None, None, None, 0.0)
+    for update, pin in (
+        (None, None),
+        (nothing, CURRENT),
+        (replace(nothing, trial=TRIAL), TRIAL),
+    ):
+        snapshot = build_snapshot(build_view(Phase.SERVING, name="8b", update=update))
+        assert pin_of("8b", snapshot, tmp_path / "never looked at") == pin
+
+
+def test_without_an_agent_it_is_what_was_kept(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    assert pin_of("8b", None, state) is None
+    kept = InstanceMemory("8b", update=UpdateState(current=CURRENT))
+    state.write_text(encode_memory(Memory(instances=(kept,))), encoding="utf-8")
+    assert pin_of("8b", None, state) == CURRENT
+    assert pin_of("7b", None, state) is None
+    state.write_text("{", encoding="utf-8")
+    assert pin_of("8b", None, state) is None
 
 
 def test_a_broken_configuration_is_told_first(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Rendering: whole files against tests/golden, and keys against Podman's versions."""
 
+import itertools
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
-from agent.config.values import RendererChoice
+from agent.config.values import MAX_DRAIN_S, RendererChoice
 from agent.model import front_unit
 from agent.plan.needs import MANAGER_DEVICES
 from agent.render.choose import other_paths
@@ -53,7 +55,7 @@ def test_golden(case: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_no_golden_directory_is_left_over() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == {*CASES, "two-instances"}
+    assert {path.name for path in GOLDEN.iterdir()} == {*CASES, "two-instances", "metrics"}
 
 
 def _read(folder: Path) -> dict[str, str]:
@@ -178,7 +180,7 @@ def test_every_option_is_there_as_key_or_argument(podman: str) -> None:
 def test_podman_3_knows_how_to_stop() -> None:
     sections = read_unit(render(make_plan(host=build_host("3.4.4", cgroup=1)), AUTO).text)
     for key in ("ExecStop", "ExecStopPost"):
-        (command,) = (value for name, value in sections["Service"] if name == key)
+        *_, command = (value for name, value in sections["Service"] if name == key)
         assert not {"-t", "--time"} & set(command.split())
 
 
@@ -194,7 +196,7 @@ def test_rules_of_the_design(case: str) -> None:
     assert "Requisite" not in dict(unit)  # see units/front-is-up
     assert not [value for key, value in unit if key == "After" and "deepseek@" in value]
     assert [value for key, value in service if key == "Restart"] == ["no"]
-    assert ("SuccessExitStatus", "137 143") in service
+    assert ("SuccessExitStatus", "130 137 143") in service
     assert ("Slice", "deepseek.slice") in service
     assert "--privileged" not in text
     assert "--restart" not in text
@@ -213,15 +215,32 @@ def test_the_operators_file_systems_are_waited_for() -> None:
 
 
 def test_stop_times_are_a_ladder() -> None:
-    """podman's < the rendered unit's; twice that (ExecStop=, ExecStopPost=) < the front unit's."""
+    """podman's and drain's < the rendered unit's; drain and twice that (Podman's ExecStop= and
+    ExecStopPost=) < the front unit's."""
     front = (TREE / "units/deepseek@.service").read_text(encoding="utf-8")
     (front_s,) = (int(value) for value in re.findall(r"^TimeoutStopSec=(\d+)$", front, re.M))
-    for plan in (CASES["8b-auto"], CASES["podman-4.3.1-cgroup1"]):
+    for drain_s, cgroup in itertools.product((0, 30, 75, 90, MAX_DRAIN_S), (1, 2)):
+        plan = make_plan(build_profile(drain_s=drain_s), host=build_host(cgroup=cgroup))
         text = render(plan, AUTO).text
         (unit_s,) = (int(value) for value in re.findall(r"^TimeoutStopSec=(\d+)$", text, re.M))
         (podman_s,) = (int(s) for s in re.findall(r"(?:StopTimeout|--stop-timeout)=(\d+)", text))
         assert podman_s < unit_s
-        assert 2 * unit_s < front_s
+        assert drain_s + 10 < unit_s
+        assert drain_s + 2 * unit_s < front_s
+
+
+@pytest.mark.parametrize("renderer", [QUADLET, UNIT])
+def test_requests_are_drained_before_podman_stops(renderer: RendererChoice) -> None:
+    def stops(**changes: Any) -> list[str]:
+        text = render(make_plan(build_profile(**changes)), renderer).text
+        return [value for key, value in read_unit(text)["Service"] if key == "ExecStop"]
+
+    program = "-/usr/libexec/deepseek-agent/drain 8b"
+    own = [] if renderer is QUADLET else ["-/usr/bin/podman rm -f -i deepseek-vllm-8b"]
+    tls = {"tls_certificate": "/etc/a.pem", "tls_key": "/etc/b.pem"}
+    assert stops() == [f"{program} --seconds=30 --port=8000", *own]
+    assert stops(drain_s=120, **tls) == [f"{program} --seconds=120 --port=8000 --tls", *own]
+    assert stops(drain_s=0) == own
 
 
 def test_only_the_chosen_npus_are_given() -> None:

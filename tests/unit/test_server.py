@@ -3,86 +3,37 @@
 
 import asyncio
 import contextlib
+import functools
 import grp
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.errors import AgentError, Code, Failure
-from agent.model import NpuProcess, Phase
+from agent.model import NpuProcess, Phase, Step
+from agent.status.api.__main__ import document
+from agent.status.api.access import GROUP
+from agent.status.api.operation import BODY_LIMIT_BYTES
 from agent.status.client import AgentClient
-from agent.status.peer import SocketServer
-from agent.status.server import BODY_LIMIT_BYTES, GROUP, build_app
-from agent.status.snapshot import Board, EventView, npus_answer
+from agent.status.snapshot import Board, EventView, StartView, npus_answer
 from tests.build import build_inventory, build_npu, build_snapshot, build_view
 from tests.fakes.control import FakeControl
 from tests.scenario.clock import run, skip
 from tests.scenario.settled import settled
+from tests.unit.api import Serving, serving
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, as root")
 NOBODY = 65534
 HELD = Failure(Code.IMAGE_MISSING, "cannot run x: the image is not there", "podman pull x")
 BROKEN = Failure(Code.CONFIG_INVALID, "cannot use 8b.toml: port: too big", "correct it")
-
-
-@dataclass
-class Serving:
-    """A server that answers at `path`."""
-
-    path: Path
-    board: Board
-    control: FakeControl
-
-    def show(self, phase: Phase, failure: Failure | None = None, **changes: Any) -> None:
-        view = build_view(phase, failure=failure, **changes)
-        self.board.put(build_snapshot(view, events=(EventView(1.0, "8b", "held", "x"),)))
-
-    async def ask(self, raw: str) -> bytes:
-        """Sends `raw` and reads to the end."""
-        reader, writer = await asyncio.open_unix_connection(self.path)
-        writer.write(raw.encode(errors="surrogateescape"))
-        try:
-            async with asyncio.timeout(5):
-                return await reader.read()
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-    async def get(self, path: str, *headers: str, method: str = "GET") -> tuple[int, Any]:
-        head = "".join(f"{header}\r\n" for header in ("Connection: close", *headers))
-        answer = await self.ask(f"{method} {path} HTTP/1.1\r\nHost: a\r\n{head}\r\n")
-        top, _, body = answer.partition(b"\r\n\r\n")
-        return int(top.split()[1]), json.loads(body) if body[:1] == b"{" else body.decode()
-
-
-@contextlib.asynccontextmanager
-async def serving(folder: Path, mode: int = 0o666) -> AsyncIterator[Serving]:
-    board, control = Board(build_snapshot(build_view())), FakeControl()
-    one = Serving(folder / "agent.sock", board, control)
-    server = SocketServer(build_app(board, control))
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(one.path))
-        listener.listen()
-        one.path.chmod(mode)
-        listener.setblocking(False)
-        await server.start(listener)
-        try:
-            yield one
-        finally:
-            board.close()
-            await server.close()
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +119,17 @@ def test_the_names_in_the_status_are_schema_1(tmp_path: Path) -> None:
 
 def test_words_in_the_status_are_stable() -> None:
     assert [phase.value for phase in Phase] == [
-        *("idle", "waiting", "starting", "loading", "serving", "backoff", "held", "stopping")
+        *(
+            "idle",
+            "waiting",
+            "fetching",
+            "starting",
+            "loading",
+            "serving",
+            "backoff",
+            "held",
+            "stopping",
+        )
     ]
 
 
@@ -195,7 +156,7 @@ connection.sendall(request.encode())
 answer = b""
 while more := connection.recv(65536):
     answer += more
-    if b"attach" in target.encode() and b"\\n{" in answer:
+    if (b"attach" in target.encode() or b"watch" in target.encode()) and b"\\r\\n\\r\\n" in answer:
         break
 print(answer.split()[1].decode())
 """
@@ -215,14 +176,35 @@ async def ask_as(
 ROUTES = [
     ("GET", "/v1/status", 200, 200, 200),
     ("GET", "/v1/health", 200, 200, 200),
+    ("GET", "/v1/metrics", 200, 200, 200),
+    ("GET", "/metrics", 200, 200, 200),
     ("GET", "/v1/npus", 200, 200, 200),
+    ("GET", "/v1/openapi.json", 500, 500, 500),  # there is no file
+    ("GET", "/v1/events", 200, 200, 200),
+    ("GET", "/v1/watch", 200, 200, 200),
+    ("GET", "/v1/watch/status", 200, 200, 200),
+    ("GET", "/v1/instances", 200, 200, 200),
+    ("GET", "/v1/instances/8b", 200, 200, 200),
+    ("GET", "/v1/changes", 200, 200, 200),
+    ("GET", "/v1/changes/7", 404, 404, 404),  # nobody has asked for it
+    ("POST", "/v1/instances/8b/start", 202, 202, 403),
+    ("POST", "/v1/instances/8b/stop", 202, 202, 403),
+    ("POST", "/v1/instances/8b/hold", 202, 202, 403),
+    ("POST", "/v1/instances/8b/release", 202, 202, 403),
     ("POST", "/v1/instances/8b/restart", 202, 202, 403),
+    ("POST", "/v1/instances/8b/pull", 202, 202, 403),
+    ("POST", "/v1/config/reload", 200, 200, 403),
+    ("POST", "/v1/instances/8b/update", 202, 202, 403),
+    ("POST", "/v1/instances/8b/rollback", 202, 202, 403),
     ("POST", "/v1/instances/8b/replan", 202, 202, 403),
     ("POST", "/v1/npus/3/quarantine", 200, 200, 403),
     ("POST", "/v1/npus/3/clear", 200, 200, 403),
     ("POST", "/v1/host/trust", 200, 200, 403),
+    ("POST", "/v1/prune", 200, 200, 403),
+    ("POST", "/v1/prune?dry_run=1", 200, 200, 200),
     ("GET", "/v1/instances/8b/attach", 200, 403, 403),
 ]
+HARMLESS = (("refresh", ""), ("prune", "dry"))
 
 
 @pytest.fixture
@@ -263,10 +245,21 @@ def test_who_may(
             )
             assert list(answers) == [root, member, member, anyone, anyone]
             allowed = sum(answer in (200, 202) for answer in answers)
-            done = [what for what in one.control.asked if what != ("refresh", "")]
-            assert len(done) == (0 if anyone == 200 else allowed)
+            done = [what for what in one.control.calls if what not in HARMLESS]
+            assert len(done) == (0 if anyone != 403 else allowed)
 
     asyncio.run(scenario())
+
+
+def test_every_route_is_in_the_table() -> None:
+    tried = {(method, target.partition("?")[0]) for method, target, *_ in ROUTES}
+    names = {"{name}": "8b", "{npu}": "3", "{change}": "7"}
+    known = set()
+    for path, by_method in json.loads(document())["paths"].items():
+        for placeholder, value in names.items():
+            path = path.replace(placeholder, value)
+        known |= {(method.upper(), path) for method in by_method}
+    assert tried == known
 
 
 @AS_ROOT
@@ -307,7 +300,7 @@ def test_web_pages_are_refused(tmp_path: Path, header: str, method: str, target:
             status, body = await one.get(target, header, method=method)
             assert status == 403
             assert body["error"]["code"] == "not-permitted"
-            assert one.control.asked == []
+            assert one.control.calls == []
 
     asyncio.run(scenario())
 
@@ -330,6 +323,22 @@ def test_nonsense_is_refused_and_the_next_is_answered(
         async with serving(tmp_path) as one:
             assert (await one.ask(raw)).split()[1] == status
             assert (await one.get("/v1/health"))[0] == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_path_has_its_methods(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            head = (await one.ask("HEAD /v1/health HTTP/1.0\r\n\r\n")).lower()
+            assert head.split()[1] == b"200"
+            assert head.partition(b"\r\n\r\n")[2] == b""
+            assert b"content-length: 26" in head
+            refusal = await one.ask("GET /v1/instances/8b/restart HTTP/1.0\r\n\r\n")
+            assert b"allow: post" in refusal.lower()
+            for path in ("/v1/npus/x/clear", "/v1/npus/-1/clear", "/v1/instances/8b/../x/restart"):
+                assert (await one.get(path, method="POST"))[0] == 404
+            assert one.control.calls == []
 
     asyncio.run(scenario())
 
@@ -369,6 +378,39 @@ def test_attach_stream(tmp_path: Path) -> None:
                 second = await read_line(reader)
                 assert second["ready"] is True
                 assert second["progress"] > first["progress"]
+
+    asyncio.run(scenario())
+
+
+def test_progress_grows_with_the_start(tmp_path: Path) -> None:
+    """start_wait is measured by it. A loop of dying and starting gets no further."""
+
+    def start(step: Step, percent: int | None = None) -> StartView:
+        return StartView(step, percent, None, None, moved_at=1.0, gives_up_at=2.0, budget_s=600.0)
+
+    shown: list[tuple[Phase, StartView | None]] = [
+        (Phase.WAITING, None),
+        (Phase.STARTING, None),
+        (Phase.LOADING, start(Step.CONTAINER)),
+        (Phase.LOADING, start(Step.ENGINE)),
+        (Phase.LOADING, start(Step.WEIGHTS, 0)),
+        (Phase.LOADING, start(Step.WEIGHTS, 45)),
+        (Phase.LOADING, start(Step.WEIGHTS, 100)),
+        (Phase.LOADING, start(Step.COMPILING)),
+        (Phase.LOADING, start(Step.LISTENING)),
+        (Phase.SERVING, None),
+    ]
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.BACKOFF)
+            async with attached(one) as reader:
+                await read_head(reader)
+                told = [(await read_line(reader))["progress"]]
+                for phase, view in shown:
+                    one.show(phase, start=view)
+                    told.append((await read_line(reader))["progress"])
+        assert told == sorted(set(told))
 
     asyncio.run(scenario())
 
@@ -425,6 +467,21 @@ def test_attach_ends_when_the_agent_does(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_nothing_is_kept_of_an_attach_that_left(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            before = len(asyncio.all_tasks())
+            for _ in range(3):
+                async with attached(one) as reader:
+                    await read_head(reader)
+                    await read_line(reader)
+                    assert len(asyncio.all_tasks()) > before
+            await asyncio.sleep(0.1)
+            assert len(asyncio.all_tasks()) == before
+
+    asyncio.run(scenario())
+
+
 def test_a_slow_reader_blocks_nobody(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as one:
@@ -471,6 +528,23 @@ def test_a_connection_that_never_asks_is_closed(tmp_path: Path, said: bytes) -> 
     run(scenario())
 
 
+def test_a_request_that_breaks_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            reader, writer = await asyncio.open_unix_connection(one.path)
+            head = "POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: 100"
+            writer.write(f"{head}\r\n\r\n{{".encode())
+            await asyncio.sleep(0.05)
+            writer.close()
+            await asyncio.sleep(0.05)
+            assert one.control.calls == []
+            assert (await one.get("/v1/health"))[0] == 200
+            del reader
+
+    asyncio.run(scenario())
+    assert caplog.text == ""
+
+
 # --- the client ----------------------------------------------------------------------------------
 
 
@@ -490,10 +564,10 @@ def test_client(tmp_path: Path) -> None:
         async with serving(tmp_path) as one:
             one.show(Phase.HELD, HELD)
             assert await with_client(one, lambda client: client.status()) == one.board.snapshot
-            await with_client(one, lambda client: client.restart("8b"))
-            assert one.control.asked == [("restart", "8b")]
+            await with_client(one, lambda client: client.act("8b", "restart"))
+            assert one.control.calls == [("restart", "8b")]
             with pytest.raises(AgentError) as raised:
-                await with_client(one, lambda client: client.restart("9z"))
+                await with_client(one, lambda client: client.act("9z", "restart"))
             assert raised.value.failure.code is Code.INSTANCE_UNKNOWN
             assert raised.value.failure.hint == "write it"
 
@@ -509,8 +583,8 @@ def test_client_and_npus(tmp_path: Path) -> None:
             await with_client(one, lambda client: client.quarantine(3, "smoke"))
             await with_client(one, lambda client: client.clear(3))
             await with_client(one, lambda client: client.trust_host())
-            await with_client(one, lambda client: client.replan("8b"))
-            assert one.control.asked == [
+            await with_client(one, lambda client: client.act("8b", "replan"))
+            assert one.control.calls == [
                 ("refresh", ""),
                 ("quarantine by root: smoke", "3"),
                 ("clear by root", "3"),
@@ -537,7 +611,7 @@ def test_a_body_that_is_not_understood(tmp_path: Path, body: str) -> None:
             answer = await one.ask(ask + raw.decode(errors="surrogateescape"))
             assert b" 400 " in answer.splitlines()[0]
             assert b"request-invalid" in answer
-            assert one.control.asked == []
+            assert one.control.calls == []
 
     asyncio.run(scenario())
 
@@ -549,7 +623,7 @@ def test_a_body_without_end(tmp_path: Path) -> None:
             head = f"POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: {size}"
             answer = await one.ask(f"{head}\r\nConnection: close\r\n\r\n{' ' * size}")
             assert b"request-invalid" in answer
-            assert one.control.asked == []
+            assert one.control.calls == []
 
     asyncio.run(scenario())
 
@@ -619,5 +693,28 @@ def test_client_and_a_refusal_that_it_does_not_know(
         assert raised.value.failure.message
         server.close()
         await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+
+
+def test_client_and_updates(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            await with_client(one, lambda client: client.update("8b", "", ""))
+            image = "mirror.example:5000/ascend/vllm:v1@sha256:00"
+            await with_client(one, lambda client: client.update("8b", image, "v1.2"))
+            await with_client(one, lambda client: client.rollback("8b"))
+            assert one.control.calls == [
+                ("update to its own its own", "8b"),
+                (f"update to {image} v1.2", "8b"),
+                ("rollback", "8b"),
+            ]
+            for image, revision in (("--help", ""), ("a b", ""), ("", "../x"), ("x" * 600, "")):
+                ask = functools.partial(AgentClient.update, instance="8b")
+                with pytest.raises(AgentError) as raised:
+                    await with_client(one, functools.partial(ask, image=image, revision=revision))
+                assert raised.value.failure.code is Code.REQUEST_INVALID
+                what = "that is no name of an image" if image else "that is no revision"
+                assert what in raised.value.failure.message
 
     asyncio.run(scenario())

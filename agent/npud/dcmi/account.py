@@ -47,8 +47,9 @@ def npu_of(chip: Chip, faults: tuple[NpuFault, ...], left_out: str) -> Npu:
         bus_id=chip.details.bus_id,
         memory_mib=chip.details.memory_mib,
         memory_used_mib=chip.details.memory_used_mib,
-        processes=chip.details.processes,
-        # Numbers of a chip that does not answer any more would be taken for today's.
+        processes=chip.details.processes or (),
+        # Those of a chip that does not answer any more are not those of today.
+        processes_told=chip.details.processes is not None and not reason,
         readings=NpuReadings() if reason else chip.details.readings,
     )
 

@@ -60,6 +60,7 @@ def decode_request(data: bytes) -> Request | ResetOrder:
     line = json.loads(data)
     if line.pop("type") == ResetOrder.__name__:
         line["ring"] = tuple(_chip(key) for key in line["ring"])
+        line["logic_ids"] = tuple(line["logic_ids"])
         line["through"], line["codes"] = _chip(line["through"]), tuple(line["codes"])
         return ResetOrder(**{**line, "chip": _chip(line["chip"])})
     leave_out = tuple(_chip(key) for key in line["leave_out"])
@@ -160,6 +161,7 @@ def _state(line: Line) -> State:
 
 
 def _details(line: Line) -> Details:
+    processes = line["processes"]
     return Details(
         chip=_chip(line["chip"]),
         product=_text(line["product"]),
@@ -167,7 +169,7 @@ def _details(line: Line) -> Details:
         memory_used_mib=_int(line["memory_used_mib"]),
         bus_id=_text(line["bus_id"]),
         board_id=_optional_int(line["board_id"]),
-        processes=tuple(_process(process) for process in _list(line["processes"])),
+        processes=None if processes is None else tuple(map(_process, _list(processes))),
         readings=_readings(line["readings"]),
     )
 

@@ -31,6 +31,8 @@ class ResetOrder:
     chip: ChipKey  # whose faults `codes` are
     through: ChipKey  # the chip that libdcmi wants to be named
     ring: tuple[ChipKey, ...]  # all that go with it, `chip` and `through` among them
+    logic_ids: tuple[int, ...]  # of `ring`
+    folder: str  # of the device nodes
     codes: tuple[str, ...]  # one of them has to be there; none: not looked at
     boot_s: float  # how long to wait for the boot
     look_s: float  # between two looks at it
@@ -91,7 +93,7 @@ class Details:
     memory_used_mib: int
     bus_id: str
     board_id: int | None
-    processes: tuple[NpuProcess, ...]
+    processes: tuple[NpuProcess, ...] | None  # None: not told
     readings: NpuReadings
 
 

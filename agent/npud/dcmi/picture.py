@@ -81,6 +81,9 @@ class Picture:
     def key_of(self, logic_id: int) -> ChipKey | None:
         return next((key for key, one in self._chips.items() if one.logic_id == logic_id), None)
 
+    def logic_id_of(self, key: ChipKey) -> int:
+        return self._chips[key].logic_id
+
     def on_card(self, card: int) -> tuple[ChipKey, ...]:
         return tuple(key for key in self._chips if key[0] == card)
 
@@ -114,7 +117,9 @@ class Picture:
         """They are others now; nobody has looked yet."""
         for key in keys:
             if key in self._chips:
-                self._chips[key] = replace(self._chips[key], state=None)
+                chip = self._chips[key]
+                details = chip.details and replace(chip.details, processes=None)
+                self._chips[key] = replace(chip, state=None, details=details)
 
     def forget(self) -> None:
         """The driver went away: what comes back begins anew."""

@@ -132,7 +132,7 @@ class Reader:
     def read_details(self, key: ChipKey) -> Details:
         temperature = self._int("get_device_temperature", key)
         power = self._int("get_device_power_info", key)
-        size, used, hbm_temperature = self._memory(key)
+        size, used, hbm_temperature = self.read_memory(key)
         ecc = self._ecc(key)
         return Details(
             chip=key,
@@ -141,7 +141,7 @@ class Reader:
             memory_used_mib=used,
             bus_id=self._bus_id(key),
             board_id=self._board_id(key),
-            processes=self.read_processes(key) or (),
+            processes=self.read_processes(key),
             readings=NpuReadings(
                 temperature_c=_plausible(temperature, -100, 300),
                 power_w=power / 10 if power is not None and 0 <= power < 100_000 else None,
@@ -210,7 +210,7 @@ class Reader:
             self._boards[key] = info.board_id
         return self._boards[key]
 
-    def _memory(self, key: ChipKey) -> tuple[int, int, int | None]:
+    def read_memory(self, key: ChipKey) -> tuple[int, int, int | None]:
         """Size and use in MiB, and the HBM's temperature; a 310P has no HBM."""
         hbm = abi.HbmInfo()
         if self._on("get_device_hbm_info", *key, byref(hbm)) == abi.OK and hbm.memory_size:

@@ -9,9 +9,9 @@ from agent.npud.source import ResetLimits
 
 
 def plan_reset(
-    request: Reset, picture: Picture, left_out: LeftOut, limits: ResetLimits
+    request: Reset, picture: Picture, left_out: LeftOut, limits: ResetLimits, folder: str
 ) -> ResetOrder | str:
-    """The order, or why it cannot be given now."""
+    """The order, or why it cannot be given now. The chips' nodes are in `folder`."""
     asked: list[ChipKey] = []
     for logic_id in request.ring:
         key = picture.key_of(logic_id)
@@ -28,6 +28,8 @@ def plan_reset(
         chip=chip,
         through=_through(chip, ring, picture),
         ring=ring,
+        logic_ids=tuple(picture.logic_id_of(key) for key in ring),
+        folder=folder,
         codes=request.codes,
         boot_s=limits.boot_s,
         look_s=limits.look_s,

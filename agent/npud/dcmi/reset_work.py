@@ -4,13 +4,15 @@
 Everything that could forbid it is asked for now: what npud knows may be a minute old.
 """
 
+import os
 import time
 
-from agent.model import ResetOutcome
+from agent.model import MEMORY_LEFT, ResetOutcome, is_filled
 from agent.npud.dcmi import abi
 from agent.npud.dcmi.faults import CARD_DROP, name_of_fault
 from agent.npud.dcmi.messages import ChipKey, ResetEnded, ResetOrder, State
 from agent.npud.dcmi.reader import Reader
+from agent.npud.open_nodes import who_has_open
 from agent.npud.source import FAULT_GONE
 
 NEVER = (abi.NOT_PERMITTED, abi.NOT_SUPPORTED, abi.MISSING)
@@ -19,7 +21,11 @@ NEVER = (abi.NOT_PERMITTED, abi.NOT_SUPPORTED, abi.MISSING)
 def reset(reader: Reader, order: ResetOrder) -> ResetEnded:
     """Returns when all chips have booted, or one did not in time, or nothing was done."""
     states = {key: reader.read_state(key) for key in order.ring}
-    why_not = _who_uses_them(reader, states) or _is_it_gone(reader, order, states[order.chip])
+    why_not = (
+        _who_uses_them(reader, states)
+        or _is_it_gone(reader, order, states[order.chip])
+        or _who_has_them_open(order, states)
+    )
     if why_not:
         return ResetEnded(ResetOutcome.BUSY, why_not)
     code = reader.reset(order.through)
@@ -43,18 +49,36 @@ def _who_uses_them(reader: Reader, states: dict[ChipKey, State]) -> str:
     return ""
 
 
+def _who_has_them_open(order: ResetOrder, states: dict[ChipKey, State]) -> str:
+    """ "" when nobody has, as far as the driver can be asked about them. npud is the parent."""
+    chips = zip(order.ring, order.logic_ids, strict=True)
+    asked = frozenset(one for key, one in chips if states[key].code != abi.DROPPED)
+    return who_has_open(order.folder, asked, os.getppid())
+
+
 def _is_it_gone(reader: Reader, order: ResetOrder, state: State) -> str:
     """ "" when one of the faults that it is for is there, or when nobody can tell."""
     if not order.codes:
         return ""
     if state.code == abi.DROPPED:
         return "" if CARD_DROP in order.codes else FAULT_GONE
+    if MEMORY_LEFT in order.codes and _is_memory_left(reader, order.chip):
+        return ""
+    codes = set(order.codes) - {MEMORY_LEFT}
+    if not codes:
+        return FAULT_GONE
     if not reader.tells_codes():
         return ""
     if state.faults is None:
         return "the driver does not say which faults are there"
     there = {name_of_fault(code) for code, _text in state.faults}
-    return "" if there & set(order.codes) else FAULT_GONE
+    return "" if there & codes else FAULT_GONE
+
+
+def _is_memory_left(reader: Reader, key: ChipKey) -> bool:
+    """That no process uses the chip is known by now."""
+    size_mib, used_mib, _temperature = reader.read_memory(key)
+    return is_filled(used_mib, size_mib)
 
 
 def _wait_for_boot(reader: Reader, order: ResetOrder) -> ResetEnded:

@@ -165,7 +165,7 @@ def _why_not_mended(
     over = deed.fleet.reset is None and not is_settling(deed.fleet, state.logic_id, deed.at)
     if state.tries >= RESET_TRIES and over:
         words = f"{_name(faults[0], deed)} is still there after {RESET_TRIES} resets"
-        return words, settings.release_after_s
+        return words, _release_after_s(_rule(faults[0], deed), deed)
     return None
 
 

@@ -7,6 +7,7 @@ after the other would end all serving, and help nothing.
 
 from dataclasses import replace
 
+from agent.model import MEMORY_LEFT
 from agent.policy.npu.state import AGENT, Fleet, NpuState, Release, Rules, SuspectHost, TrustHost
 
 
@@ -24,7 +25,11 @@ def watch_host(
     # not have seen most of them yet.
     most = 2 * len(seen) > len(fleet.npus)
     if fleet.suspect and not many and most and fleet.ready:
-        ill = [state for state in seen if rules.in_force(state)]
+        ill = [
+            state
+            for state in seen
+            if any(fault.code != MEMORY_LEFT for fault in rules.in_force(state))
+        ]
         if _cards(ill) <= 1:
             reason = "the faults are gone" if not ill else "the other NPUs are well again"
             return replace(fleet, suspect=""), [TrustHost(reason)]

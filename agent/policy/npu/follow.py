@@ -7,7 +7,7 @@ listed, and a driver that is not READY says nothing at all. What is known then s
 
 from dataclasses import replace
 
-from agent.model import FaultSeverity, Npu, NpuFault, NpuHealth
+from agent.model import MEMORY_LEFT, FaultSeverity, Npu, NpuFault, NpuHealth
 from agent.policy.npu.reset import SETTLE_S
 from agent.policy.npu.state import CARD_DROP, Fleet, Followed, Note, NpuState, Rules
 
@@ -130,8 +130,9 @@ def _again(
 
 
 def _has_come(before: Followed | None, after: Followed, rules: Rules) -> bool:
-    """Whether it counts from now on."""
-    counts = after.raised and not (after.pardoned or after.one_off)
+    """Whether it counts from now on, as one that may be the host's: what one engine leaves on all
+    of its NPUs is not."""
+    counts = after.raised and not (after.pardoned or after.one_off or after.code == MEMORY_LEFT)
     new = before is None or not before.raised or before.one_off
     return counts and new and rules.acts_on(rules.level(after))
 

@@ -147,6 +147,27 @@ class DcmiDouble:
         added = [f"{prefix} {pid} {mb}" for pid, mb in processes.items()]
         self._change(lambda lines: [*_without(lines, prefix), *added])
 
+    def leave_memory(self, card: int, chip: int, mb: int) -> None:
+        """In use, and by no process; a reset that works gives it back. 0: it is given back now."""
+        key = f"chip {card}.{chip} left"
+        if mb:
+            self._set(key, f"{mb}")
+        else:
+            self._drop(key)
+
+    def end_process(self, card: int, chip: int, pid: int) -> None:
+        """It is not listed any more, and its memory stays in use."""
+        prefix = f"chip {card}.{chip}"
+
+        def turn(lines: Lines) -> Lines:
+            fields = [line.split() for line in lines if line.startswith(f"{prefix} process {pid} ")]
+            left = [line.split() for line in lines if line.startswith(f"{prefix} left ")]
+            mb = sum(int(words[-1]) for words in (*fields, *left))
+            kept = _without(_without(lines, f"{prefix} process {pid}"), f"{prefix} left")
+            return [*kept, f"{prefix} left {mb}"]
+
+        self._change(turn)
+
     def set_reset(self, card: int, chip: int, outcome: str, seconds: float = 0) -> None:
         """works, keeps (the codes), fails (-8015), stuck (boot status 2); after `seconds`."""
         self._set(f"reset {card}.{chip}", f"{outcome} {seconds}")

@@ -135,6 +135,7 @@ static unsigned int used_mb(const struct chip *chip)
         if (sscanf(line, "%u %u", &pid, &mb) == 2)
             used += mb;
     }
+    used += (unsigned int)state_chip_number(chip, "left", 0);
     return (unsigned int)state_chip_number(chip, "used", used);
 }
 

@@ -40,7 +40,7 @@ static bool is_cured(const char *rest)
     struct fault fault;
     if (starts_with(rest, "code "))
         return parse_fault(rest + strlen("code "), &fault) && fault.curable;
-    return starts_with(rest, "health ") || strcmp(rest, "dropped curable") == 0;
+    return starts_with(rest, "health ") || starts_with(rest, "left ") || strcmp(rest, "dropped curable") == 0;
 }
 
 static bool keep(const char *line, const void *context)

@@ -113,7 +113,7 @@ def is_port_open(target: Target) -> bool:
     try:
         with target.connect_bare():
             return True
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset by one that is just being closed
         return False
 
 

@@ -107,7 +107,7 @@ class RunningEngine:
         return Target(str(self._url()), "m", self._key, certificate=trusted)
 
     def _url(self) -> str | None:
-        found = re.search(r"Starting vLLM API server 0 on (https?://127\.0\.0\.1:\d+)\n", self.log)
+        found = re.search(r"engine double has the port of (https?://127\.0\.0\.1:\d+)\n", self.log)
         return found[1] if found else None
 
     def wait_ready(self) -> Target:

@@ -122,6 +122,29 @@ def test_processes_use_memory(host: Host) -> None:
     assert client.call("get_device_resource_info", 3, 0, "process 32", "int")[2] == 0
 
 
+def test_memory_that_a_process_left(host: Host) -> None:
+    client = host.client()
+    host.double.set_processes(3, 0, {4711: 56630, 4712: 12})
+    host.double.end_process(3, 0, 4711)
+    assert client.call("get_device_resource_info", 3, 0, "process 32", "int")[2] == 1
+    assert client.call("get_device_hbm_info", 3, 0, "hbm")[1]["used"] == 3445 + 56642
+    host.double.end_process(3, 0, 4712)
+    assert client.call("get_device_resource_info", 3, 0, "process 32", "int")[::2] == (OK, 0)
+    assert client.call("get_device_hbm_info", 3, 0, "hbm")[1]["used"] == 3445 + 56642
+    assert client.call("get_device_hbm_info", 2, 0, "hbm")[1]["used"] == 3445
+    host.double.leave_memory(3, 0, 0)
+    assert client.call("get_device_hbm_info", 3, 0, "hbm")[1]["used"] == 3445
+
+
+def test_memory_that_is_left_on_a_duo_is_ddr(host: Host) -> None:
+    host.double.start("310P3")
+    client = host.client()
+    before = client.call("get_device_memory_info_v3", 1, 1, "memory")[1]["available"]
+    host.double.leave_memory(1, 1, 20_000)
+    after = client.call("get_device_memory_info_v3", 1, 1, "memory")[1]["available"]
+    assert before - after == 20_000
+
+
 @pytest.mark.parametrize("numbers", [7, 9])
 def test_ecc_fills_as_many_numbers_as_its_layout_has(
     host: Host, tmp_path: Path, numbers: int

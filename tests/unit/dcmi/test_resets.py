@@ -79,6 +79,24 @@ def test_a_reset_after_which_the_fault_is_still_there(host: Host) -> None:
     assert codes(client, 3) == [AICORE]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "left_mb"), [("works", 0), ("stuck", 0), ("keeps", 20_000), ("fails", 20_000)]
+)
+def test_a_reset_gives_back_memory_that_was_left(host: Host, outcome: str, left_mb: int) -> None:
+    client = host.client()
+    host.double.set_option("boot-time", "0.05")
+    host.double.leave_memory(3, 0, 20_000)
+    host.double.leave_memory(2, 0, 20_000)
+    host.double.set_reset(3, 0, outcome)
+    assert reset(client, 3) == (RESET_FAILED if outcome == "fails" else OK)
+    host.double.set_value(3, 0, "boot", 16)
+    assert wait_for_boot(client, 3)[-1] == 16
+    assert client.call("get_device_hbm_info", 3, 0, "hbm")[1]["used"] == 3445 + left_mb
+    assert client.call("get_device_hbm_info", 2, 0, "hbm")[1]["used"] == 3445 + 20_000
+    (call,) = host.double.calls("set_device_reset")
+    assert call.busy == 0
+
+
 def test_a_reset_after_which_it_does_not_boot(host: Host) -> None:
     client = host.client()
     host.double.set_reset(3, 0, "stuck")

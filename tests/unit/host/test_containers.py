@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agent.errors import Code, HostError, HostUnavailable, Remedy
-from agent.facts import ImageFacts
+from agent.facts import ImageFacts, PodmanStore, StoredImage
 from agent.host.containers import SURVEY_DEADLINE_S, Podman
 from tests.fakes.podman_api import FakeContainer, FakePodmanApi, Mode
 from tests.scenario.clock import run, skip
@@ -59,6 +59,12 @@ def test_survey(api: FakePodmanApi) -> None:
     assert f"GET /containers/{stopped.container_id}/json" not in api.requests  # not looked at
 
 
+def test_where_things_are_kept_and_for_which_machine(api: FakePodmanApi) -> None:
+    api.architecture = "amd64"
+    kept = asked(api, podman(api).store([IMAGE, "quay.io/not/there:1"]))
+    assert kept == PodmanStore("overlay", api.storage, api.storage, (StoredImage(IMAGE, "amd64"),))
+
+
 @pytest.mark.parametrize(
     ("version", "parsed"),
     [("4.9.4-rhel", (4, 9, 4)), ("5.0", (5, 0, 0)), ("3.4.4", (3, 4, 4)), ("5.6.0-dev", (5, 6, 0))],
@@ -76,6 +82,17 @@ def test_devices_with_the_numbers_of_others_go_by_their_names(api: FakePodmanApi
     one, two = asked(api, podman(api).survey([])).containers
     assert one.devices == ("/dev/davinci3", "/dev/null")
     assert two.devices == ("/dev/davinci5",)  # renamed inside
+
+
+def test_the_address_is_that_of_the_first_network(api: FakePodmanApi) -> None:
+    api.containers = [
+        FakeContainer("two", addresses={"podman": ("10.88.0.2", ""), "other": ("10.89.0.2", "")}),
+        FakeContainer("six", addresses={"none": ("", ""), "podman": ("", "fd00::2")}),
+        FakeContainer("host"),
+        FakeContainer("stopped", running=False, addresses={"podman": ("10.88.0.3", "")}),
+    ]
+    seen = asked(api, podman(api).survey([]))
+    assert [one.address for one in seen.containers] == ["10.88.0.2", "fd00::2", "", ""]
 
 
 def test_several_images_and_none(api: FakePodmanApi) -> None:

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from agent.errors import Code, HostError
-from agent.host.files import RenderedFiles, write_atomically
+from agent.host.atomic import write_atomically
+from agent.host.files import RenderedFiles
 
 FILE = "deepseek-vllm-8b.container"
 SERVICE = "deepseek-vllm-8b.service"
@@ -122,7 +122,7 @@ except HostError as error:
 WRITER = """
 import itertools, sys
 from pathlib import Path
-from agent.host.files import write_atomically
+from agent.host.atomic import write_atomically
 print("ready", flush=True)
 for number in itertools.count():
     text = chr(ord("a") + number % 26)
@@ -175,8 +175,11 @@ def test_generator(tmp_path: Path, kind: str) -> None:
     generator = tmp_path / "generator"
     generator.write_text(f'#!/bin/sh\n[ "$1" = --dryrun ] || exit 9\n{script}\n')
     generator.chmod(0o755)
-    files = RenderedFiles(generators=(str(tmp_path / "missing"), str(generator)))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    files = RenderedFiles((str(tmp_path / "missing"), str(generator)), str(scratch))
     answer = asyncio.run(files.generator_refusal(FILE, "[Container]\nImage=x\n"))
+    assert list(scratch.iterdir()) == []
     if refusal is None:
         assert answer is None
     else:
@@ -198,14 +201,11 @@ def test_a_generator_that_is_no_program(tmp_path: Path) -> None:
     assert asyncio.run(RenderedFiles(generators=(str(broken),)).generator_refusal(FILE, "x"))
 
 
-def test_no_room_for_the_generator_s_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_room_for_the_generator_s_folder(tmp_path: Path) -> None:
     """/tmp is full, or gone: trouble that passes, as a HostError, not an OSError."""
     generator = tmp_path / "generator"
     generator.write_text("#!/bin/sh\n")
     generator.chmod(0o755)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    files = RenderedFiles(generators=(str(generator),))
+    files = RenderedFiles(generators=(str(generator),), scratch=str(tmp_path / "gone"))
     with pytest.raises(HostError):
         asyncio.run(files.generator_refusal(FILE, "x"))

@@ -178,5 +178,5 @@ def test_another_certificate_is_not(tmp_path: Path) -> None:
     tls = make_certificate(tmp_path / "a", "engine")
     make_certificate(tmp_path / "b", "other")
     assert asyncio.run(echoed(tls, str(tmp_path / "b/other.pem"))) is NoAnswer.BROKEN
-    assert asyncio.run(echoed(tls, "/nonexistent.pem")) is NoAnswer.BROKEN
+    assert asyncio.run(echoed(tls, "/nonexistent.pem")) is NoAnswer.UNABLE
     assert asyncio.run(echoed(tls)) is NoAnswer.BROKEN

@@ -12,7 +12,7 @@ import pytest
 
 from agent.errors import Code, Failure
 from agent.host import kept as kept_module
-from agent.host.files import write_atomically
+from agent.host.atomic import write_atomically
 from agent.host.kept import KeptFile
 from tests.scenario.world import until
 

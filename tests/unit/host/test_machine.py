@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,28 @@ def test_key_value_heads_and_the_disk(tmp_path: Path) -> None:
     assert facts.disk_mib == there.f_blocks * there.f_frsize // 2**20
     missing = LocalMachine().model(str(tmp_path / "not/yet"))
     assert (missing.present, missing.disk_mib) == (False, facts.disk_mib)
+
+
+def test_size_and_identity_of_a_model(tmp_path: Path) -> None:
+    folder = build_model(tmp_path, CONFIG, "a.safetensors", "b.safetensors")
+    weights = Path(folder, "a.safetensors")
+    with weights.open("wb") as file:
+        file.truncate(3 * 2**20)
+    before = LocalMachine().model(folder)
+    assert before.weights_mib == 3
+    assert LocalMachine().model(folder) == before
+    status = weights.stat()
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns + 1)),
+        lambda: Path(folder, "README.md").touch(),
+        lambda: Path(folder, "b.safetensors").unlink(),
+        lambda: Path(folder, "c.safetensors").symlink_to("gone"),
+    )
+    for change in changes:
+        change()
+        after = LocalMachine().model(folder)
+        assert after.identity != before.identity
+        before = after
 
 
 def test_weights_of_the_older_kind(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.facts import PayloadFacts
-from agent.host.payloads import ProcPayloads
+from agent.host.payloads import ProcPayloads, find_processes
 
 ID = "0123456789abcdef" * 4
 # As seen in the lab: Podman 4.3.1 on cgroup v1, Podman 5.4.2 with --cgroups=split on cgroup v2.
@@ -75,3 +75,18 @@ def test_killing_ends_that_very_process() -> None:
         assert child.wait() == -9
         assert not payloads.is_alive(payload)
         payloads.kill(payload)  # gone already
+
+
+def test_the_container_of_an_instance_by_its_unit_or_its_cid_file(tmp_path: Path) -> None:
+    proc, run = tmp_path / "proc", tmp_path / "run"
+    run.mkdir()
+    other = ID[::-1]
+    add(proc, 7, V2)
+    add(proc, 8, V1)
+    add(proc, 9, f"0::/deepseek.slice/libpod-{other}.scope\n")
+    add(proc, 10, V2.replace("vllm-8b", "vllm-8b-x"))
+    assert find_processes("8b", proc, run) == [7]
+    assert find_processes("8b-x", proc, run) == [10]
+    assert find_processes("7b", proc, run) == []
+    (run / "deepseek-vllm-7b.cid").write_text(other)
+    assert find_processes("7b", proc, run) == [9]

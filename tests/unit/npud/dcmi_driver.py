@@ -23,6 +23,7 @@ from agent.npud.source import ResetLimits
 from tests.fakes.dcmi import build
 from tests.fakes.dcmi.control import DcmiDouble
 from tests.unit.npud.fake_smi import answering, write_script
+from tests.unit.npud.nodes import UNUSED_MINORS, make_node
 
 DEADLINE_S = 0.3  # of a vendor call; 5 s in real life
 WAIT_S = 8.0
@@ -49,6 +50,10 @@ class Reading:
         self.news: list[Inventory] = []
         self.log: list[str] = []
         self.smi = folder / "npu-smi"
+        self.dev = folder / "dev"
+        self.dev.mkdir()
+        for number in range(16):
+            make_node(self.dev, number, UNUSED_MINORS + number)
         self.source = self.make()
 
     def make(
@@ -71,6 +76,7 @@ class Reading:
             DEADLINE_S,
             kill,
             limits,
+            str(self.dev),
         )
         return self.source
 

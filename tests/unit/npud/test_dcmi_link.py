@@ -46,6 +46,7 @@ MESSAGES: tuple[Told, ...] = (
     replace(STATE, health=None, code=-8012, faults=None),
     DETAILS,
     replace(DETAILS, board_id=None, processes=(), readings=NpuReadings()),
+    replace(DETAILS, processes=None),
     EVENT,
     Done(),
     ResetEnded(ResetOutcome.BUSY, "in use by process 3"),
@@ -53,7 +54,7 @@ MESSAGES: tuple[Told, ...] = (
 REQUESTS = (
     Request(Look.ALL, leave_out=((1, -1), (2, 1))),
     Request(Look.CHIP, (3, 0)),
-    ResetOrder((1, 1), (1, 0), ((1, 0), (1, 1)), ("80FA4E00",), 150.0, 1.0),
+    ResetOrder((1, 1), (1, 0), ((1, 0), (1, 1)), (2, 3), "/dev", ("80FA4E00",), 150.0, 1.0),
 )
 
 

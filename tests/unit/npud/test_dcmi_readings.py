@@ -32,7 +32,7 @@ OPTIONAL = {
     "dcmi_get_device_board_info": "board_id",
     "dcmi_get_device_pcie_info_v2": "bus_id",
     "dcmi_get_driver_version": "driver_version",
-    "dcmi_get_device_resource_info": "processes",
+    "dcmi_get_device_resource_info": "processes processes_told",
     "dcmi_get_device_hbm_info": "memory_mib memory_used_mib memory_percent hbm_temperature_c",
     "dcmi_get_device_power_info": "power_w",
     "dcmi_get_device_boot_status": "boot_status",

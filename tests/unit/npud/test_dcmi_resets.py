@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.model import NpuHealth, ResetOutcome
+from agent.model import MEMORY_LEFT, NpuHealth, ResetOutcome
 from agent.npud.dcmi.process import kill_process
 from agent.npud.source import RESET_LIMITS
 from tests.unit.npud.dcmi_driver import LIMITS, Reading
+from tests.unit.npud.nodes import ZERO, make_node, opener
 
 CODE = "80C98001"
 OTHER = "80E18005"
@@ -303,6 +304,91 @@ def test_without_the_symbol_events_are_believed(reading: Reading) -> None:
     reading.double.raise_fault(0, 0, CODE)
     reading.run(lambda: bool(reading.npu(0).faults))
     assert reading.reset(0, codes=(CODE,))[0] is OK
+
+
+# --- memory that is left -------------------------------------------------------------------------
+
+
+def test_memory_that_is_left_is_a_fault_as_long_as_it_is_there(reading: Reading) -> None:
+    reading.start(cards=2)
+    reading.double.leave_memory(1, 0, 20_000)
+    assert reading.read().npus[1].has_memory_left()
+    assert reading.reset(0, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")  # of another chip
+    assert reading.reset(1, codes=(MEMORY_LEFT,)) == (OK, "boot status 16")
+    assert not reading.read().npus[1].has_memory_left()
+    assert reading.reset(1, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")
+    assert reset_calls(reading) == ["1.0"]
+
+
+def test_memory_from_before_is_not_told_after(reading: Reading) -> None:
+    """Not even for the moment between its health and its memory."""
+    reading.start(cards=1)
+    reading.double.leave_memory(0, 0, 20_000)
+    reading.read()
+    reading.news.clear()
+    reading.reset(0)
+    reading.run(lambda: bool(reading.news) and reading.npu(0).processes_told)
+    assert not any(seen.npus[0].has_memory_left() for seen in reading.news)
+
+
+def test_memory_of_a_process_is_not_left(reading: Reading) -> None:
+    reading.start(cards=1)
+    reading.double.leave_memory(0, 0, 20_000)
+    reading.double.set_processes(0, 0, {4711: 100})
+    told = (BUSY, "chip 0.0 is in use by process 4711")
+    assert reading.reset(0, codes=(MEMORY_LEFT,)) == told
+
+
+@pytest.mark.parametrize("left_mb", [0, 20_000])
+def test_one_fault_of_several_is_enough(reading: Reading, left_mb: int) -> None:
+    reading.start(cards=1)
+    reading.double.leave_memory(0, 0, left_mb)
+    reading.double.raise_fault(0, 0, OTHER)
+    assert reading.reset(0, codes=(CODE, MEMORY_LEFT))[0] is (OK if left_mb else BUSY)
+    assert reading.reset(0, codes=(OTHER, MEMORY_LEFT))[0] is (BUSY if left_mb else OK)
+
+
+def test_memory_of_a_duo_is_its_ddr(reading: Reading) -> None:
+    reading.start("310P3")
+    reading.double.leave_memory(5, 1, 20_000)
+    assert reading.reset(6, 7, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")
+    assert reading.reset(7, 6, codes=(MEMORY_LEFT,))[0] is OK
+
+
+# --- device nodes --------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_open(reading: Reading) -> None:
+    """In a process that the driver does not list."""
+    reading.start(cards=2)
+    with opener(make_node(reading.dev, 1, ZERO)) as pid:
+        told = (BUSY, f"NPU 1 is open in process {pid} (sleep)")
+        assert (reading.reset(1), reading.reset(0, 1)) == (told, told)
+        assert reset_calls(reading) == []
+        assert reading.reset(0)[0] is OK
+    assert reading.reset(1)[0] is OK
+
+
+def test_a_node_of_the_other_chip_of_the_card(reading: Reading) -> None:
+    reading.start("310P3")
+    with opener(make_node(reading.dev, 7, ZERO)) as pid:
+        assert reading.reset(6) == (BUSY, f"NPU 7 is open in process {pid} (sleep)")
+
+
+def test_a_node_that_npud_itself_has_open(reading: Reading) -> None:
+    """By the driver's library, in the worker that goes on reading, for one."""
+    reading.start(cards=1)
+    with opener(make_node(reading.dev, 0, ZERO), of_npud=True):
+        assert reading.reset(0)[0] is OK
+
+
+def test_the_node_of_a_chip_that_dropped(reading: Reading) -> None:
+    """Nobody can use it, whoever has it open."""
+    reading.start(cards=2)
+    reading.double.drop(1, 0)
+    reading.read()
+    with opener(make_node(reading.dev, 1, ZERO)):
+        assert reading.reset(1, codes=("40F84E00",))[0] is OK
 
 
 # --- it never will -------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_notify_without_systemd(monkeypatch: pytest.MonkeyPatch, address: str) -
     ("limit", "pid", "interval"),
     [
         ("30000000", "", 30.0),
-        ("30000000", str(os.getpid()), 30.0),
+        pytest.param("30000000", str(os.getpid()), 30.0, id="own"),
         ("30000000", "1", None),
         ("0", "", None),
         ("-5", "", None),

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,8 +158,10 @@ def test_another_user_is_turned_away(serving: Serving, tmp_path: Path) -> None:
     )
     # Both the mode and the uid keep others out; here it is the uid's turn.
     serving.path.chmod(0o666)
-    for folder in [tmp_path, *tmp_path.parents][:3]:
-        folder.chmod(0o755)
+    ours = tmp_path
+    while ours != Path(tempfile.gettempdir()).resolve() and ours != ours.parent:
+        ours.chmod(0o755)
+        ours = ours.parent
     argv = [sys.executable, "-c", script, str(serving.path)]
     python = Path(sys.executable).resolve()
     if not os.access(python, os.X_OK) or str(python).startswith("/root"):

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from agent.model import Inventory, NpuHealth, ResetOutcome
+from agent.model import MEMORY_LEFT, Inventory, NpuHealth, ResetOutcome
 from agent.npud.requests import Reset
 from agent.npud.smi_reset import judge_words
 from agent.npud.smi_source import NpuSmi
 from agent.npud.source import ResetLimits
 from tests.unit.npud.fake_smi import write_script
+from tests.unit.npud.nodes import ZERO, make_node, opener
 
 DOUBLE = Path(__file__).parents[2] / "fakes" / "npu_smi" / "npu-smi"
 SICK = {"health": "Critical", "codes": ["80C98001"]}
@@ -39,7 +40,7 @@ class Host:
         self.state = folder / "state.json"
         self.calls = folder / "calls"
         self.calls.touch()
-        dev = folder / "dev"
+        dev = self.dev = folder / "dev"
         dev.mkdir()
         for name in ("davinci0", "davinci1", "davinci2", "davinci3", "davinci_manager"):
             (dev / name).touch()
@@ -54,7 +55,9 @@ class Host:
 
     def make(self, limits: ResetLimits) -> NpuSmi:
         places = (str(self.script),)
-        self.source = NpuSmi(self.selector, self.told.append, places, 5.0, limits=limits)
+        self.source = NpuSmi(
+            self.selector, self.told.append, places, 5.0, limits=limits, folder=str(self.dev)
+        )
         return self.source
 
     def set(self, **state: object) -> None:
@@ -275,3 +278,41 @@ def test_a_reset_that_hangs(host: Host) -> None:
 def test_words(text: str, outcome: ResetOutcome | None) -> None:
     ended = judge_words(text)
     assert (ended[0] if ended is not None else None) is outcome
+
+
+# --- memory that is left -------------------------------------------------------------------------
+
+
+def test_memory_that_is_left_is_a_fault_as_long_as_it_is_there(host: Host) -> None:
+    host.set(chips={"1": {"left_mb": 20000}})
+    assert host.reset(0, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")
+    assert host.resets() == []
+    assert host.reset(1, codes=(MEMORY_LEFT,)) == (OK, "health ok")
+    assert host.told[-1].npus[1].memory_used_mib == 3445
+    assert host.reset(1, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")
+    assert len(host.resets()) == 1
+
+
+def test_a_chip_that_is_ill_is_not_reset_for_memory_that_is_not_left(host: Host) -> None:
+    host.set(chips={"1": SICK})
+    assert host.reset(1, codes=(MEMORY_LEFT,)) == (BUSY, "its fault is gone")
+
+
+def test_memory_of_a_process_is_not_left(host: Host) -> None:
+    host.set(chips={"1": USED | {"left_mb": 20000}})
+    assert host.reset(1, codes=(MEMORY_LEFT,)) == (BUSY, "NPU 1 is in use by process 4711")
+
+
+def test_a_node_that_is_open(host: Host) -> None:
+    """In a process that npu-smi does not list."""
+    host.set(chips={"1": SICK})
+    make_node(host.dev, 1, ZERO)
+    with opener(host.dev / "davinci1") as pid:
+        host.told.clear()
+        assert host.reset(1, codes=("80C98001",)) == (
+            BUSY,
+            f"NPU 1 is open in process {pid} (sleep)",
+        )
+        assert host.told[-1].npus[1].reason == ""
+        assert host.resets() == []
+    assert host.reset(1, codes=("80C98001",)) == (OK, "health ok")

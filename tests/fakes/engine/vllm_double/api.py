@@ -36,6 +36,8 @@ DEAD = ApiError(
     "InternalServerError",
 )
 
+DRAINING = ApiError(500, "cannot schedule new futures after shutdown", "InternalServerError")
+
 
 class ClientGoneError(Exception):
     """The client closed its connection before the answer was whole."""
@@ -58,6 +60,7 @@ class ApiServer(ThreadingHTTPServer):
         self.log = Log("APIServer")
         self.core: Core
         self.answered = 0
+        self.drains = False
         self._inflight = 0
         self._lock = threading.Lock()
         if ":" in arguments.host:
@@ -192,6 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(503 if self.server.core.errored else status, b"", None)
 
     def _get_metrics(self) -> None:
+        time.sleep(self.server.reader.refresh(self.server.log).metrics_s)
         core, served = self.server.core, self.server.served
         counters = Counters(
             core.running, core.waiting, core.prompt_tokens, core.generation_tokens, core.finished
@@ -204,6 +208,8 @@ class Handler(BaseHTTPRequestHandler):
         reply = Reply(ask, self.server.served, int(time.time()))
         if self.server.arguments.log_requests:
             self.server.log.note("logger.py:40", f"Received request {reply.id}")
+        if self.server.drains:
+            raise DRAINING
         try:
             pending = self.server.core.submit(ask.job)
             try:

@@ -66,6 +66,7 @@ class Core:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.finished: Counter[str] = Counter()
+        self.leaves_unanswered = False
         self._channel = channel
         self._pending: dict[int, Pending] = {}
         self._last_id = 0
@@ -163,6 +164,8 @@ class Core:
             if self.died_at is None:
                 self.died_at = time.monotonic()
             orphans, self._pending = list(self._pending.values()), {}
+        if self.leaves_unanswered:
+            return
         for pending in orphans:
             pending.tokens.put(None)
 

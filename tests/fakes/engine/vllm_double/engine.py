@@ -24,7 +24,7 @@ from .model import Model, StartError
 from .options import OFF, Options, OptionsReader
 
 TICK_S = 0.02
-PROCESS_NAME = "VLLMEngineCore"
+PROCESS_NAME = "VLLM::EngineCore"  # the kernel keeps 15 bytes
 Output = tuple[int, str, str | None]  # request, text of the token, why it ended
 
 
@@ -205,4 +205,4 @@ def loading_line(done: int, shards: int, spent: float) -> str:
 def name_process(name: str) -> None:
     """What ps, /proc and npu-smi show. A kernel that refuses changes nothing that matters."""
     with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
-        file.write(name)
+        file.write(name[:15])

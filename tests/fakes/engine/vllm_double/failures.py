@@ -66,12 +66,14 @@ NAMED = {
         "memory used by other processes."
     ),
     "bad-dtype": Failure(
-        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
-        "  Value error, Unknown dtype: bfloat15",
+        "usage: vllm serve [model_tag] [options]\n"
+        "vllm serve: error: argument --dtype: invalid choice: 'bfloat15' (choose from 'auto', "
+        "'bfloat16', 'float', 'float16', 'float32', 'half')",
+        exit_code=2,
         in_engine=False,
     ),
     "damaged-model": Failure(
-        "safetensors_rust.SafetensorError: Error while deserializing header: "
+        "safetensors._safetensors_rust.SafetensorError: Error while deserializing header: "
         "incomplete metadata, file not fully covered"
     ),
     "unknown-flag": Failure(

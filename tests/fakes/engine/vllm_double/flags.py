@@ -31,6 +31,7 @@ class Arguments:
     ssl_keyfile: str
     access_log: bool
     log_requests: bool
+    shutdown_timeout_s: int
 
 
 def parse_arguments(argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
@@ -54,6 +55,7 @@ def parse_arguments(argv: Sequence[str], environ: Mapping[str, str]) -> Argument
         ssl_keyfile=found.ssl_keyfile,
         access_log=not quiet and not found.disable_uvicorn_access_log,
         log_requests=found.enable_log_requests and not found.disable_log_requests,
+        shutdown_timeout_s=found.shutdown_timeout,
     )
 
 
@@ -90,6 +92,7 @@ def _add_server_flags(serve: argparse.ArgumentParser) -> None:
         "--enable-log-requests", action=argparse.BooleanOptionalAction, default=False
     )
     serve.add_argument("--reasoning-parser", choices=REASONING_PARSERS)
+    serve.add_argument("--shutdown-timeout", type=_whole(0), default=0)
 
 
 def _add_engine_flags(serve: argparse.ArgumentParser) -> None:

@@ -54,7 +54,9 @@ class Options:
     endless: bool = False
     malformed: str = ""
     health_status: int = 200
+    metrics_s: float = 0.0
     ignore_sigterm: bool = False
+    stop_waits: bool = False
 
 
 DEFAULTS: dict[str, bool | int | float | str] = {

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The verbs of deepseekctl about images and models: fetched, updated, checked, removed."""
+
+import argparse
+import sys
+import time
+
+from agent.errors import AgentError
+from agent.status.client import AgentClient
+from agent.status.disks import show_pruned
+from agent.status.snapshot import InstanceView
+from agent.status.unknown import unknown_instance
+from agent.terminal import ProgressLine, become
+from agent.wording import say_supply
+
+LOOK_EVERY_S = 1.0
+
+
+def add_supply_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    pull = verbs.add_parser("pull", help="fetch image and model ahead of time")
+    pull.add_argument("instance")
+    pull.set_defaults(run=_pull)
+
+    update = verbs.add_parser("update", help="try a new image or model; back by itself")
+    update.add_argument("instance")
+    update.add_argument("--image", default="", help="another one than its profile names")
+    update.add_argument("--revision", default="", help="of the model: a branch, tag or commit")
+    update.set_defaults(run=_update)
+
+    rollback = verbs.add_parser("rollback", help="back to the image and model of before")
+    rollback.add_argument("instance")
+    rollback.set_defaults(run=_rollback)
+    verify = verbs.add_parser("verify", help="read a model against its checksums")
+    verify.add_argument("instance")
+    verify.set_defaults(run=_verify)
+
+    prune = verbs.add_parser("prune", help="remove models and images of ours that nobody uses")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    prune.add_argument("--json", action="store_true", help="as JSON, with its schema number")
+    prune.set_defaults(run=_prune)
+
+
+def _pull(options: argparse.Namespace) -> int:
+    """What is being fetched goes on when this is interrupted."""
+    client = AgentClient(options.socket)
+    client.pull(options.instance)
+    _follow_fetch(client, options.instance)
+    print(f"{options.instance}: image and model are there")
+    return 0
+
+
+def _follow_fetch(client: AgentClient, instance: str, *, is_update: bool = False) -> InstanceView:
+    """To its end. Raises AgentError when it did not come to a good one. An update may have to make
+    way for something else that is fetched first."""
+    line = ProgressLine(sys.stdout)
+    while True:
+        view = client.status().instance(instance)
+        if view is None:
+            raise unknown_instance("fetch", instance)
+        waits = is_update and view.update is not None and view.update.fetching
+        if view.fetch is None and not waits:
+            break
+        if view.fetch is not None and view.fetch.progress is not None:
+            line.show(view.fetch.progress)
+        time.sleep(LOOK_EVERY_S)
+    line.end()
+    failure = view.fetch_end.failure if view.fetch_end is not None else None
+    if failure is not None:
+        raise AgentError(failure.code, failure.message, failure.hint)
+    return view
+
+
+def _update(options: argparse.Namespace) -> int:
+    """What is being fetched, and the trial, go on when this is interrupted."""
+    name, client = options.instance, AgentClient(options.socket)
+    client.update(name, options.image, options.revision)
+    update = _follow_fetch(client, name, is_update=True).update
+    if update is None or update.checked_at:
+        print(f"{name} is up to date")
+    elif update.undone is not None:
+        raise AgentError(update.undone.failure.code, update.undone.failure.message)
+    elif update.trial is not None:
+        print(f"{name}: {say_supply(update.trial)} is there and goes on trial")
+        print("see: deepseekctl status --watch")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    AgentClient(options.socket).rollback(options.instance)
+    print(f"{options.instance} goes back to what it ran on before; see: deepseekctl events")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    view = AgentClient(options.socket).status().instance(options.instance)
+    if view is None:
+        raise unknown_instance("verify", options.instance)
+    become("agent.supply", ["verify", view.model])
+
+
+def _prune(options: argparse.Namespace) -> int:
+    client = AgentClient(options.socket)
+    raw = client.prune_json(options.dry_run)
+    print(raw.decode() if options.json else show_pruned(client.decode_pruned(raw)))
+    return 0

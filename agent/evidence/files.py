@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The agent's notes, and the folder of evidence: root's alone, the newest ten of each instance, and
+100 MiB of all together."""
+
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES
+from agent.model import INSTANCE_NAME
+
+RUN = Path("/run/deepseek-agent")
+FOLDER = Path("/var/lib/deepseek-agent/evidence")
+KEPT = EVIDENCE_KEPT
+# Metrics of vLLM are some 100 KiB.
+NOTES_LIMIT_BYTES = 8 * 1024 * 1024
+TIMESTAMP = "[0-9]{8}T[0-9]{6}Z"
+_ANYBODYS = re.compile(rf"{INSTANCE_NAME}-({TIMESTAMP})\.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the agent hands over; each may be empty."""
+
+    file: str = ""
+    reason: str = ""
+    container_id: str = ""
+    metrics: str = ""
+    npus: str = ""
+
+
+def read_notes(instance: str, run: Path = RUN) -> Notes:
+    """Notes that are not there, or make no sense, are no reason to gather nothing."""
+    try:
+        with open(run / "evidence" / f"{instance}.json", "rb") as stream:
+            told = json.loads(stream.read(NOTES_LIMIT_BYTES))
+    except (OSError, ValueError) as error:
+        return Notes(reason=f"(no notes of the agent: {error})")
+    fields = told if isinstance(told, dict) else {}
+    return Notes(**{name: _text(fields.get(name)) for name in Notes.__dataclass_fields__})
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def api_key(instance: str, run: Path = RUN) -> str:
+    """The value in the env file that the engine was started with; empty when it has none."""
+    try:
+        text = (run / "env" / f"{instance}.env").read_text(errors="replace")
+    except OSError:
+        return ""
+    return text.strip().partition("=")[2]
+
+
+def file_name(instance: str, wanted: str) -> str:
+    """`wanted` when it is one of the instance's, and nothing else: it becomes part of a path."""
+    if _pattern(instance).fullmatch(wanted):
+        return wanted
+    return f"{instance}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.txt"
+
+
+def save(folder: Path, name: str, text: str, *, durably: bool) -> None:
+    """Whole or not at all, 0600. Not durable is quick, and safe from all but a power cut."""
+    temporary = folder / f".{name}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        if durably:
+            stream.flush()
+            os.fsync(stream.fileno())
+    os.replace(temporary, folder / name)
+
+
+def make_room(folder: Path, instance: str, kept: int = KEPT) -> None:
+    """Removes what is older than the newest `kept`, and what was never finished."""
+    pattern = _pattern(instance)
+    names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
+    unfinished = [
+        name
+        for name in os.listdir(folder)
+        if pattern.fullmatch(name.removeprefix(".").removesuffix(".new")) and name not in names
+    ]
+    for name in (*names[: max(0, len(names) - kept)], *unfinished):
+        with suppress(OSError):
+            os.unlink(folder / name)
+    _limit_sum(folder)
+
+
+def _limit_sum(folder: Path) -> None:
+    """Of all instances together the oldest go; the newest file stays whatever its size."""
+    there = [
+        (found[1], name) for name in os.listdir(folder) if (found := _ANYBODYS.fullmatch(name))
+    ]
+    sum_bytes = 0
+    for number, (_, name) in enumerate(sorted(there, reverse=True)):
+        with suppress(OSError):
+            sum_bytes += os.lstat(folder / name).st_size
+            if number and sum_bytes > EVIDENCE_LIMIT_BYTES:
+                os.unlink(folder / name)
+
+
+def _pattern(instance: str) -> re.Pattern[str]:
+    """By its time, so names sort by age."""
+    return re.compile(rf"{re.escape(instance)}-{TIMESTAMP}\.txt")

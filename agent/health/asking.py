@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Asks an engine, and says what came of it in the words of `state`.
+
+The canary is one completion of one token. It can be told from users' requests: by its User-Agent,
+by its request id "deepseek-agent-canary-N" in vLLM's log, and by `user` in its body.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from agent.health.metrics import Work, pick_counters, read_work, to_compare
+from agent.health.state import Outcome, Question
+from agent.model import EngineWork
+from agent.ports import Answer, Ask, Http, NoAnswer, Server
+
+CANARY = "deepseek-agent-canary"
+_numbers = itertools.count(1)
+
+
+class _Completion(msgspec.Struct):
+    choices: list[msgspec.Raw]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where an engine is reached and how: `door` as users do, `inside` at the container's own
+    address, None while that is not known."""
+
+    door: Server
+    inside: Callable[[], Server | None]
+    served_name: str
+    key: str = ""
+
+
+@dataclass
+class Asker:
+    """Asks one engine. `metrics`: the counters as it has told them last, without histograms;
+    `measured` hears each time what they say of its work."""
+
+    http: Http
+    engine: Engine
+    metrics: str = ""
+    measured: Callable[[EngineWork], None] = lambda work: None
+
+    async def ask(self, question: Question, deadline_s: float) -> tuple[Outcome, Work | None]:
+        """What came of it; for the counters, what they say."""
+        match question:
+            case Question.METRICS:
+                return await self._read_work(deadline_s)
+            case Question.HEALTH:
+                answer = await self.http.ask(self.engine.door, Ask("GET", "/health"), deadline_s)
+                return _judge(answer), None
+            case Question.CANARY:
+                return await self._canary(self.engine.door, deadline_s), None
+            case Question.INSIDE:
+                inside = self.engine.inside()
+                outcome = Outcome.UNABLE
+                if inside is not None:
+                    outcome = await self._canary(inside, deadline_s)
+                return outcome, None
+
+    async def _read_work(self, deadline_s: float) -> tuple[Outcome, Work | None]:
+        answer = await self.http.ask(self.engine.door, Ask("GET", "/metrics"), deadline_s)
+        outcome = _judge(answer)
+        if outcome is not Outcome.OK or not isinstance(answer, Answer):
+            return outcome, None
+        self.metrics = pick_counters(answer.body)
+        work = read_work(answer.body)
+        if work is None:
+            return Outcome.ODD, None
+        self.measured(work)
+        return outcome, to_compare(work)
+
+    async def _canary(self, server: Server, deadline_s: float) -> Outcome:
+        request = one_token(self.engine.served_name, self.engine.key)
+        answer = await self.http.ask(server, request, deadline_s)
+        outcome = _judge(answer)
+        if outcome is Outcome.OK and isinstance(answer, Answer) and not _is_token(answer.body):
+            return Outcome.ODD
+        return outcome
+
+
+def one_token(served_name: str, key: str) -> Ask:
+    """The request for it."""
+    wanted = {
+        "model": served_name,
+        "prompt": "1",
+        "max_tokens": 1,
+        "temperature": 0,
+        "user": CANARY,
+    }
+    name = f"{CANARY}-{next(_numbers)}"
+    return Ask("POST", "/v1/completions", msgspec.json.encode(wanted), key, name)
+
+
+def _is_token(body: bytes) -> bool:
+    try:
+        return bool(msgspec.json.decode(body, type=_Completion).choices)
+    except msgspec.MsgspecError:
+        return False
+
+
+def _judge(answer: Answer | NoAnswer) -> Outcome:
+    match answer:
+        case Answer(status=200):
+            return Outcome.OK
+        case Answer(status=status):
+            return Outcome.ILL if status >= 500 else Outcome.ODD
+        case NoAnswer.REFUSED:
+            return Outcome.REFUSED
+        case NoAnswer.TIMEOUT:
+            return Outcome.TIMEOUT
+        case NoAnswer.BROKEN:
+            return Outcome.BROKEN
+        case NoAnswer.UNABLE:
+            return Outcome.UNABLE

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Guards one engine that serves: the watch, with what it needs of its container."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.config.values import Profile
+from agent.errors import Failure
+from agent.facts import ContainerFacts
+from agent.health.asking import Asker, Engine
+from agent.health.liveness import longest_step_s
+from agent.health.state import Liveness, Rules, Verdict
+from agent.health.watch import Watch
+from agent.health.words import explain
+from agent.model import EngineWork
+from agent.ports import Http, ProcessEnds, Server
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`engine_port`: where the engine listens inside its container."""
+
+    http: Http
+    ends: ProcessEnds
+    engine_port: int
+
+    async def watch(
+        self,
+        profile: Profile,
+        door: Server,
+        key: str,
+        where: Callable[[], ContainerFacts | None],
+        told: Callable[[Failure | None, str], None],
+        measured: Callable[[EngineWork], None],
+    ) -> None:
+        """`told` hears what is wrong with the engine, with its counters; and None when it works
+        again. `measured` hears of its work, every few seconds. Ends only by cancellation."""
+
+        def inside() -> Server | None:
+            container = where()
+            if container is None or not container.address:
+                return None
+            return Server(container.address, self.engine_port, door.certificate)
+
+        def report(verdict: Verdict | None, state: Liveness, now: float) -> None:
+            told(None if verdict is None else explain(verdict, state, now), asker.metrics)
+
+        engine = Engine(door, inside, profile.served_name, key)
+        asker = Asker(self.http, engine, measured=measured)
+        watch = Watch(asker.ask, build_rules(profile), report)
+        processes = _Processes(self.ends, where, watch)
+        watch.each_turn = processes.follow
+        try:
+            await watch.run()
+        finally:
+            processes.leave()
+
+
+@dataclass
+class _Processes:
+    """Those of the engine's container: one that ends is a reason to look."""
+
+    ends: ProcessEnds
+    where: Callable[[], ContainerFacts | None]
+    watch: Watch
+    _leave: Callable[[], None] | None = None
+
+    def follow(self) -> None:
+        """Once it is known which they are."""
+        container = self.where()
+        if self._leave is None and container is not None:
+            self._leave = self.ends.follow(container.container_id, self._ended)
+
+    def leave(self) -> None:
+        if self._leave is not None:
+            self._leave()
+
+    def _ended(self) -> None:
+        self.watch.hinted = True
+
+
+def build_rules(profile: Profile) -> Rules:
+    """What the profile says of the longest step of its engine."""
+    vllm = profile.vllm
+    known_s = longest_step_s(vllm.max_model_len, enforce_eager=vllm.enforce_eager)
+    return Rules(profile.longest_step_s or known_s)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What the engine's /metrics say of its work: Prometheus text in, a few numbers out. Pure.
+
+Names: vLLM's own (vllm/v1/metrics/loggers.py; measured with 0.32.0, facts: serving-health). An
+engine of several cores has a line for each; they are added up.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+
+from agent.model import EngineWork
+
+# A label's value may hold anything, also braces and blanks: the number is what stands last.
+LINE = re.compile(
+    rb"^vllm:(num_requests_running|num_requests_waiting|prompt_tokens_total"
+    rb"|generation_tokens_total|request_success_total|num_preemptions_total|kv_cache_usage_perc)"
+    rb"(?:\{.*\})? (\S+)$",
+    re.MULTILINE,
+)
+# Without these it is not known how it works; the others may be missing.
+NEEDED = (
+    b"num_requests_running",
+    b"num_requests_waiting",
+    b"prompt_tokens_total",
+    b"generation_tokens_total",
+)
+
+# Of an engine's 100 KiB some 10: what is shown of one that does not work.
+COUNTERS = re.compile(rb"^vllm:(?!\w+_bucket)\w+(?:\{.*\})? \S+$", re.MULTILINE)
+COUNTERS_LIMIT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What it has done, and what it has to do."""
+
+    tokens: float  # prompt and generation, since its start
+    requests: float  # running and waiting
+
+
+def pick_counters(body: bytes) -> str:
+    """All that it counts, but for histograms; one in a line."""
+    return b"\n".join(COUNTERS.findall(body))[:COUNTERS_LIMIT_BYTES].decode(errors="replace")
+
+
+def read_work(body: bytes) -> EngineWork | None:
+    """None when it does not say: other text, or a number that is none."""
+    told = _read_numbers(body)
+    needed = [told.get(name) for name in NEEDED]
+    if not all(needed):
+        return None
+    running, waiting, prompt, generation = (int(sum(numbers or ())) for numbers in needed)
+    return EngineWork(
+        running,
+        waiting,
+        prompt,
+        generation,
+        _sum(told.get(b"request_success_total")),
+        _sum(told.get(b"num_preemptions_total")),
+        max(told.get(b"kv_cache_usage_perc") or (), default=None),
+    )
+
+
+def to_compare(work: EngineWork) -> Work:
+    """The part by which it is seen whether it still works."""
+    tokens = work.prompt_tokens + work.generation_tokens
+    return Work(float(tokens), float(work.requests_running + work.requests_waiting))
+
+
+def _read_numbers(body: bytes) -> dict[bytes, list[float]]:
+    """By name, one of each core; none at all where one of them is none."""
+    told: dict[bytes, list[float]] = {}
+    odd: set[bytes] = set()
+    for name, text in LINE.findall(body):
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        told.setdefault(name, []).append(number)
+        if not math.isfinite(number):
+            odd.add(name)
+    return {name: numbers for name, numbers in told.items() if name not in odd}
+
+
+def _sum(numbers: list[float] | None) -> int | None:
+    return int(sum(numbers)) if numbers else None

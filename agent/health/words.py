@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A verdict as a failure, with what it rests on. Pure."""
+
+from typing import assert_never
+
+from agent.errors import Code, Failure
+from agent.health.state import Liveness, Verdict
+
+REPLACED = "it is replaced by itself; what was seen of it is in the evidence: deepseekctl events"
+
+
+def explain(verdict: Verdict, state: Liveness, now: float) -> Failure:
+    """`state` as it was when the verdict was given, at `now`."""
+    match verdict:
+        case Verdict.HUNG:
+            busy = "it says that requests wait" if state.busy else "it says that it is idle"
+            seen = f"no token for {now - state.life_at:.1f} s, {state.misses} canaries unanswered"
+            why = f"the engine hangs: {seen}, {busy}, and its API server answers"
+            return Failure(Code.ENGINE_HUNG, f"cannot keep serving: {why}", REPLACED)
+        case Verdict.SILENT:
+            why = f"the engine hangs: nothing in it has answered for {now - state.life_at:.1f} s"
+            return Failure(Code.ENGINE_HUNG, f"cannot keep serving: {why}", REPLACED)
+        case Verdict.REFUSES:
+            why = f"nobody listens in the container any more ({state.refusals} times refused)"
+            return Failure(Code.ENGINE_FAILED, f"cannot keep serving: {why}", REPLACED)
+        case Verdict.FAILED:
+            why = f"its API server says that the engine is dead ({state.ills} times)"
+            return Failure(Code.ENGINE_FAILED, f"cannot keep serving: {why}", REPLACED)
+        case Verdict.CUT:
+            return Failure(
+                Code.PORT_CUT,
+                "cannot be reached: the engine answers in its container, and not at its port",
+                "firewall rules were flushed or reloaded; Podman's are put back by themselves",
+            )
+        case _:
+            assert_never(verdict)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Images through Podman's API socket: pull, load, tag, list, remove. A short-lived process of
+`supply/`.
+
+Runs as `python -m agent.host.images VERB`; in: one JSON object on standard input (what is secret
+is in files, and in no argument). Out: JSON lines, any number of `{"progress": {...}}` and in the
+end `{"answer": {...}}` (of one image: image_id, digest) or `{"error": {code, message, hint}}`. Who
+runs it ends it when it says nothing for too long: that closes the connection, and Podman then drops
+the pull (5.4.2, seen). Podman keeps the layers that it had unpacked, and fetches only the others
+the next time.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+from podman import PodmanClient
+from podman.errors import APIError, ImageNotFound, PodmanError
+from requests.exceptions import RequestException
+
+from agent.errors import AgentError, Code, Failure
+from agent.host.image_list import list_images, remove_image
+from agent.host.image_load import load
+from agent.host.image_space import (
+    find_places,
+    list_staging,
+    needs_of_load,
+    needs_of_pull,
+    read_present,
+    read_staged,
+    why_no_room_to_load,
+    why_too_full,
+)
+from agent.host.layers import Layers
+from agent.host.podman import CALL_TIMEOUT_S, SOCKET, explain
+from agent.host.pull_failures import explain_pull, shorten
+from agent.host.references import Reference, parse_reference
+from agent.host.registry import read_digest, read_layers
+from agent.host.registry_access import read_credentials, trusted_ca
+from agent.supplies import ImageSource, Stage
+
+# Podman says nothing while it unpacks the last layers of an image; who runs us has a limit for
+# silence that knows what is being done.
+PULL_TIMEOUT_S = 7200
+SAMPLE_S = 1.0
+NOT_FOUND = 404
+
+
+def say(**line: object) -> None:
+    """One line, at once."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
+    """Brings it from one source. Raises AgentError."""
+    source = ImageSource(**order["source"])
+    reference = _parse(source.reference)
+    is_new_name = not _is_there(client, str(reference))
+    credentials = read_credentials(source.auth_file, reference)
+    known = read_layers(source, reference, credentials)
+    places = find_places(client.info())
+    present = read_present(places.storage)
+    if known and (full := why_too_full(known, present, places, order["keep_free_mib"])):
+        raise _error(full)
+    layers = Layers(known)
+    parameters = {
+        "reference": str(reference),
+        "policy": "always",
+        "tlsVerify": str(source.tls_verify).lower(),
+        "compatMode": "true",
+    }
+    headers = {"X-Registry-Auth": credentials.header} if credentials else {}
+    with (
+        trusted_ca(reference.registry, source.ca_file),
+        _telling_staged(layers, places.temporary),
+        closing(_ask_for(client, parameters, headers)) as response,
+    ):
+        for line in response.iter_lines():
+            _take(line, layers, reference.registry)
+    return {**find(client, str(reference)), "is_new_name": is_new_name}
+
+
+def _is_there(client: PodmanClient, name: str) -> bool:
+    try:
+        client.images.get(name)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _ask_for(
+    client: PodmanClient, parameters: Mapping[str, str], headers: Mapping[str, str]
+) -> Any:
+    return client.api.post(
+        "/images/pull", params=parameters, headers=headers, stream=True, timeout=PULL_TIMEOUT_S
+    )
+
+
+def _take(raw: bytes, layers: Layers, registry: str) -> None:
+    line = json.loads(raw)
+    if not isinstance(line, dict):
+        return
+    # "message" alone: of a pull that broke before its first byte (pkg/api/handlers/utils, 5.4.2).
+    error = line.get("error") or line.get("errorDetail") or line.get("message")
+    if error:
+        text = error.get("message") if isinstance(error, dict) else error
+        raise _error(explain_pull(registry, str(text)))
+    layers.take(line)
+    if layers.has_bytes:
+        stage = Stage.PLACING if layers.is_fetched else Stage.FETCHING
+        say(progress={"stage": stage, "done": layers.done, "total": layers.total})
+
+
+@contextmanager
+def _telling_staged(layers: Layers, temporary: str) -> Iterator[None]:
+    """Before Podman 4.8 the API tells no bytes; the files that it fetches into do."""
+    before = list_staging(temporary)
+    over = threading.Event()
+
+    def tell() -> None:
+        last = -1
+        while not over.wait(SAMPLE_S) and not layers.has_bytes:
+            now = read_staged(temporary, before)
+            if now != last:
+                stage = Stage.FETCHING if now < layers.total or not now else Stage.PLACING
+                say(progress={"stage": stage, "done": now, "total": layers.total})
+            last = now
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+
+
+def tag(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
+    """Gives an image the name by which it was ordered."""
+    reference = _parse(order["reference"])
+    image_id = str(order["image_id"])
+    response = client.api.post(
+        f"/images/{image_id}/tag",
+        params={"repo": reference.name, "tag": reference.given_tag},
+        timeout=CALL_TIMEOUT_S,
+    )
+    if response.status_code == NOT_FOUND:
+        raise _missing(image_id)
+    response.raise_for_status()
+    return find(client, image_id)
+
+
+def find(client: PodmanClient, name: str) -> Mapping[str, str]:
+    """Id and digest of an image that must be there."""
+    try:
+        attributes = client.images.get(name).attrs
+    except ImageNotFound as error:
+        raise _missing(name) from error
+    wanted = parse_reference(name)
+    digests = [str(one) for one in attributes.get("RepoDigests") or ()]
+    ours = [one for one in digests if wanted and one.startswith(f"{wanted.name}@")]
+    return {
+        "image_id": str(attributes["Id"]).removeprefix("sha256:"),
+        "digest": (ours or digests or ["@"])[0].partition("@")[2],
+    }
+
+
+def find_one(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
+    """What a name means now."""
+    return find(client, str(order["reference"]))
+
+
+def untag(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
+    """Takes a name away; the image stays. One that nothing has is no error."""
+    reference = _parse(order["reference"])
+    response = client.api.post(
+        f"/images/{reference}/untag",
+        params={"repo": reference.name, "tag": reference.tag},
+        timeout=CALL_TIMEOUT_S,
+    )
+    if response.status_code != NOT_FOUND:
+        response.raise_for_status()
+    return {"image_id": str(reference), "digest": ""}
+
+
+def load_archive(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
+    """One image out of an archive. It has no digest of a registry's manifest."""
+    archive, places = order["archive"], find_places(client.info())
+    size, packed = archive["size"], archive["is_packed"]
+    if full := why_no_room_to_load(size, archive["kind"], packed, places, order["keep_free_mib"]):
+        raise _error(full)
+    image_id = load(
+        archive["path"],
+        archive["kind"],
+        archive["selector"],
+        places.temporary,
+        lambda done, total: say(progress={"stage": Stage.PLACING, "done": done, "total": total}),
+    )
+    _drop_name_of_file(client, image_id)
+    return {**find(client, image_id), "digest": ""}
+
+
+def _drop_name_of_file(client: PodmanClient, image_id: str) -> None:
+    """Podman 4.3.1 names what comes from an OCI layout after its path; ours is below /proc."""
+    for name in client.images.get(image_id).tags:
+        repository, _, tag_name = name.rpartition(":")
+        if repository.startswith("localhost/") and "/fd/" in repository:
+            client.api.post(
+                f"/images/{image_id}/untag",
+                params={"repo": repository, "tag": tag_name},
+                timeout=CALL_TIMEOUT_S,
+            ).raise_for_status()
+
+
+def measure(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
+    """Bytes by place that a pull or a load would need; empty where nobody can tell."""
+    places = find_places(client.info())
+    if archive := order.get("archive"):
+        needs = needs_of_load(archive["size"], archive["kind"], archive["is_packed"], places)
+    else:
+        source = ImageSource(**order["source"])
+        reference = _parse(source.reference)
+        credentials = read_credentials(source.auth_file, reference)
+        known = read_layers(source, reference, credentials) or ()
+        needs = needs_of_pull(known, read_present(places.storage), places)
+    summed: dict[str, int] = {}
+    for place, size in needs:
+        summed[place] = summed.get(place, 0) + int(size)
+    return {"needs": summed}
+
+
+def tell_digest(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
+    """Of what a source has for an architecture."""
+    source = ImageSource(**order["source"])
+    reference = _parse(source.reference)
+    credentials = read_credentials(source.auth_file, reference)
+    return {"digest": read_digest(source, reference, credentials, str(order["architecture"]))}
+
+
+def listed(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
+    """All images, who uses each, and where Podman keeps them."""
+    return {"images": list_images(client.api), "storage": find_places(client.info()).storage}
+
+
+def remove(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
+    remove_image(client.api, str(order["image_id"]), order["names"])
+    return {}
+
+
+VERBS: Mapping[str, Callable[[PodmanClient, Mapping[str, Any]], Mapping[str, object]]] = {
+    "pull": pull,
+    "tag": tag,
+    "untag": untag,
+    "find": find_one,
+    "load": load_archive,
+    "measure": measure,
+    "digest": tell_digest,
+    "list": listed,
+    "remove": remove,
+}
+
+
+def _parse(text: str) -> Reference:
+    reference = parse_reference(text)
+    if reference is None:
+        raise AgentError(Code.CONFIG_INVALID, f"cannot use {text!r}: it is no name of an image")
+    return reference
+
+
+def _missing(name: str) -> AgentError:
+    return AgentError(Code.IMAGE_MISSING, f"cannot find {name}: Podman does not have it")
+
+
+def _error(failure: Failure) -> AgentError:
+    return AgentError(failure.code, failure.message, failure.hint)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Does one verb and prints what comes of it."""
+    parser = argparse.ArgumentParser(prog="agent.host.images")
+    parser.add_argument("verb", choices=tuple(VERBS))
+    parser.add_argument("--socket", default=SOCKET)
+    options = parser.parse_args(argv)
+    order = json.load(sys.stdin)
+    # So that a certificate does not stay where Podman looks for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with PodmanClient(base_url=options.socket, timeout=CALL_TIMEOUT_S) as client:
+            say(answer=VERBS[options.verb](client, order))
+    except AgentError as error:
+        failure = error.failure
+        say(error={"code": failure.code, "message": failure.message, "hint": failure.hint})
+    except (APIError, PodmanError, RequestException, OSError, KeyError, ValueError) as error:
+        told = dict(explain(error))
+        say(error={**told, "message": shorten(str(told["message"]))})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

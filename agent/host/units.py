@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Units as systemctl shows them to anybody: without a connection that is kept, and without root."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from agent.errors import Code, HostUnavailable
+from agent.host.process import Completed, run
+from agent.model import UnitActive, UnitStatus
+
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "ExecMainStatus",
+    "FragmentPath",
+    "SourcePath",
+    "NeedDaemonReload",
+    "UnitFileState",
+    "InvocationID",
+)
+_VERSION = re.compile(r"systemd ([0-9]{2,4})\b")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+HINT = "is this host booted with systemd? see: systemctl is-system-running"
+
+
+async def read_systemd_version(deadline_s: float) -> int:
+    done = await _systemctl(("--version",), deadline_s)
+    found = _VERSION.match(done.output)
+    if found is None:
+        raise _failed(f"its version is not understood: {done.output[:80]!r}")
+    return int(found[1])
+
+
+async def read_units(names: Sequence[str], deadline_s: float) -> tuple[UnitStatus, ...]:
+    """In that order; one that systemd does not know has the load state "not-found"."""
+    shown = f"--property={','.join(PROPERTIES)}"
+    done = await _systemctl(("show", "--no-pager", shown, "--", *names), deadline_s)
+    blocks = done.output.strip("\n").split("\n\n")
+    if done.status != 0 or len(blocks) != len(names):
+        raise _failed(done.errors.strip()[:200] or f"exit status {done.status}")
+    return tuple(_unit(name, _pairs(text)) for name, text in zip(names, blocks, strict=True))
+
+
+async def read_proxies(unit: str, deadline_s: float) -> Mapping[str, str]:
+    """The proxies that a unit is given; empty when none."""
+    done = await _systemctl(("show", "--no-pager", "--property=Environment", unit), deadline_s)
+    words = shlex.split(done.output.strip().partition("=")[2])
+    pairs = (word.partition("=") for word in words)
+    return {name: value for name, _, value in pairs if name.upper() in _PROXIES}
+
+
+async def read_main_pid(unit: str, deadline_s: float) -> int:
+    """0 when it does not run."""
+    done = await _systemctl(("show", "--property=MainPID", "--value", unit), deadline_s)
+    text = done.output.strip()
+    return int(text) if text.isdecimal() else 0
+
+
+async def _systemctl(arguments: Sequence[str], deadline_s: float) -> Completed:
+    """Raises TimeoutError, and HostError when it cannot be started."""
+    done = await run(
+        ("systemctl", *arguments), deadline_s=deadline_s, environment={"LC_ALL": "C.UTF-8"}
+    )
+    if done.status is None:
+        raise TimeoutError
+    return done
+
+
+def _failed(why: str) -> HostUnavailable:
+    return HostUnavailable(Code.SYSTEMD_UNAVAILABLE, f"cannot ask systemd: {why}", HINT)
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    return {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
+
+
+def _unit(name: str, values: Mapping[str, str]) -> UnitStatus:
+    status = values.get("ExecMainStatus", "")
+    return UnitStatus(
+        name=name,
+        load_state=values.get("LoadState", ""),
+        active=UnitActive(values.get("ActiveState", "")),
+        sub_state=values.get("SubState", ""),
+        result=values.get("Result", ""),
+        exit_status=int(status) if status.isdecimal() else 0,
+        fragment_path=values.get("FragmentPath", ""),
+        source_path=values.get("SourcePath", ""),
+        need_daemon_reload=values.get("NeedDaemonReload") == "yes",
+        unit_file_state=values.get("UnitFileState", ""),
+        invocation_id=values.get("InvocationID", ""),
+    )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The moves that `instance` makes: into a phase, with what has to be done there. Pure."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from agent.config.values import Limits
+from agent.errors import Failure, Remedy
+from agent.model import Phase
+from agent.policy.backoff import backoff_s
+from agent.policy.state import NOTHING, Decision, InstanceState, Start, Stop
+
+# Backoff of 1, 2, 4 ... 32 s: a minute for whoever holds a port or a chip to let go of it.
+SOON_TRIES = 6
+
+
+def enter(
+    state: InstanceState, phase: Phase, now: float, failure: Failure | None = None
+) -> InstanceState:
+    return replace(state, phase=phase, since=now, failure=failure)
+
+
+def start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    """A failure that led here stays visible until the instance serves; what was only waited for
+    does not."""
+    state = replace(state, outdated=False, acting=True, fetched=False, lost=None)
+    failure = state.failure
+    if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
+        failure = None
+    return enter(state, Phase.STARTING, now, failure), Start()
+
+
+def stop(
+    state: InstanceState, now: float, failure: Failure | None = None
+) -> tuple[InstanceState, Decision]:
+    """`failure`: why, where nobody asked for it."""
+    state = replace(state, acting=True, lost=None, ill=None)
+    return enter(state, Phase.STOPPING, now, failure), Stop()
+
+
+def fail(
+    state: InstanceState, failure: Failure, now: float, limits: Limits, chance: float
+) -> tuple[InstanceState, Decision]:
+    """Retry later, wait for an event, or hold: by who can mend it. All of them look again."""
+    match failure.remedy:
+        case Remedy.SOON if state.failures >= SOON_TRIES:
+            return hold(state, failure, now, limits)
+        case Remedy.RETRY | Remedy.SOON:
+            failures = state.failures + 1
+            wait_s = backoff_s(failures, limits, chance)
+            state = replace(state, failures=failures, not_before=now + wait_s)
+            return enter(state, Phase.BACKOFF, now, failure), NOTHING
+        case Remedy.EVENT:
+            # The event comes from npud; looking again covers one that was lost.
+            state = replace(state, not_before=now + limits.recheck_held_s)
+            return enter(state, Phase.WAITING, now, failure), NOTHING
+        case Remedy.CHANGE | Remedy.PERSON:
+            return hold(state, failure, now, limits)
+        case _:
+            assert_never(failure.remedy)
+
+
+def hold(
+    state: InstanceState, failure: Failure, now: float, limits: Limits
+) -> tuple[InstanceState, Decision]:
+    state = replace(state, not_before=now + limits.recheck_held_s)
+    return enter(state, Phase.HELD, now, failure), NOTHING

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""uvicorn's HTTP/1.1 with bounds: a limit to connections, deadlines for asking and reading.
+
+The server around it (uvicorn.Server) is not used: it wakes up ten times a second.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+KEEP_ALIVE_S = 5
+CLOSE_DEADLINE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one connection."""
+
+    request_s: float  # from connecting, or from the last answer, to a whole request
+    # Who has not taken an answer of more than 64 KiB (asyncio's mark) by then is cut off.
+    reader_s: float
+
+
+class BoundedProtocol(H11Protocol):
+    """`admit` says whether there may be this connection; `gone` is told of the end of one that
+    might."""
+
+    bounds: Bounds
+    _admitted: bool = False
+    _request_timer: asyncio.TimerHandle | None = None
+    _reader_timer: asyncio.TimerHandle | None = None
+
+    def admit(self, transport: asyncio.Transport) -> bool:
+        raise NotImplementedError
+
+    def gone(self) -> None:
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._admitted = self.admit(transport)
+        if self._admitted:
+            self._expect_request()
+        else:
+            transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_request()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._reader_timer is None:
+            self._reader_timer = self.loop.call_later(self.bounds.reader_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget_reader()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_request()
+        self._forget_reader()
+        if self._admitted:
+            self.gone()
+        super().connection_lost(exc)
+
+    def _expect_request(self) -> None:
+        """Anybody may connect: who does not ask in time is not kept. (uvicorn waits for a first
+        request, or for the rest of one, for ever.)"""
+        asking = self.cycle is not None and not self.cycle.response_complete
+        if asking:
+            self._forget_request()
+        elif self._request_timer is None:
+            # Not close(): that waits for a reader of what was answered before.
+            self._request_timer = self.loop.call_later(self.bounds.request_s, self.transport.abort)
+
+    def _forget_request(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _forget_reader(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None
+
+
+class HttpServer:
+    """Answers on one listening socket until it is closed. `build` makes the end of a connection."""
+
+    def __init__(
+        self,
+        app: App,
+        build: Callable[[Config, ServerState], BoundedProtocol],
+        header_limit_bytes: int,
+    ) -> None:
+        self._config = Config(
+            app,
+            interface="asgi3",
+            http=BoundedProtocol,
+            lifespan="off",
+            ws="none",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            h11_max_incomplete_event_size=header_limit_bytes,
+        )
+        self._config.load()
+        self._build = build
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: self._build(self._config, self._state), sock=listener
+        )
+
+    async def close(self) -> None:
+        """Lets requests that are being answered come to their end, for a moment."""
+        if self._server is not None:
+            # wait_closed() would also wait for idle connections (Python >= 3.12).
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()  # one that is idle; the others end with their answer
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=CLOSE_DEADLINE_S)

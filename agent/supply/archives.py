@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Images in the import folder: in come a folder and a reference, out the archive that holds it.
+
+Archives as `podman save`, `docker save` and skopeo write them, and OCI layouts. They are somebody's
+files: only looked at, never changed or removed, and hostile until they have been seen to be whole.
+"""
+
+import itertools
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from agent.host.reading import read_regular
+from agent.host.references import parse_reference
+from agent.supply.tars import DOCUMENT_LIMIT_BYTES, SUFFIXES, NotWhole, read_tar
+
+SETTLED_S = 10.0  # a file that was written to since then is taken for one that is being copied
+ENTRIES_LIMIT = 1000
+IMAGES_LIMIT = 100
+LAYERS_LIMIT = 1000
+NAME_KEYS = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class Kind(StrEnum):
+    """What Podman calls them (containers-transports(5))."""
+
+    DOCKER_ARCHIVE = "docker-archive"
+    OCI_ARCHIVE = "oci-archive"
+    OCI_LAYOUT = "oci"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveImage:
+    """One image in an archive."""
+
+    path: str
+    kind: Kind
+    selector: str  # which one it is, in Podman's words; empty: there is one
+    names: tuple[str, ...]  # references, complete
+    size: int  # bytes of all files in the archive
+    is_packed: bool  # the archive as a whole is compressed
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was found in the import folder."""
+
+    image: ArchiveImage | None
+    unusable: tuple[str, ...] = ()  # "NAME: why"
+    is_settling: bool = False  # something is being copied into it
+
+
+def find_archive(folder: Path, reference: str, now: Callable[[], float] = time.time) -> Search:
+    """The first archive by name that holds that image, whole. Raises nothing."""
+    wanted = str(parse_reference(reference))
+    unusable: list[str] = []
+    settling = False
+    for path in _candidates(folder):
+        try:
+            if now() - _changed_at(path) < SETTLED_S:
+                settling = True
+                unusable.append(f"{path.name}: it is still being copied")
+                continue
+            found = next((one for one in read_archive(path) if wanted in one.names), None)
+        except (OSError, ValueError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            unusable.append(f"{path.name}: {why}")
+            continue
+        if found:
+            return Search(found, tuple(unusable), settling)
+    return Search(None, tuple(unusable), settling)
+
+
+def read_archive(path: Path) -> tuple[ArchiveImage, ...]:
+    """The images in it. Raises NotWhole, and OSError."""
+    before = os.lstat(path)
+    if stat.S_ISDIR(before.st_mode):
+        folder = _Folder(path)
+        return tuple(_Held(path, Kind.OCI_LAYOUT, folder, folder.total(), False).oci())
+    contents = read_tar(path)
+    after = os.lstat(path)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise NotWhole("it is still being copied")
+    files = _Members(contents.sizes, contents.documents)
+    size = sum(contents.sizes.values())
+    if "manifest.json" in contents.sizes:
+        return tuple(_Held(path, Kind.DOCKER_ARCHIVE, files, size, contents.is_packed).docker())
+    return tuple(_Held(path, Kind.OCI_ARCHIVE, files, size, contents.is_packed).oci())
+
+
+def _candidates(folder: Path) -> list[Path]:
+    try:
+        names = sorted(os.listdir(folder))[:ENTRIES_LIMIT]
+    except OSError:
+        return []
+    return [folder / name for name in names if _is_candidate(folder / name)]
+
+
+def _is_candidate(path: Path) -> bool:
+    """Links are not followed."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    if stat.S_ISDIR(mode):
+        return (path / "oci-layout").is_file()
+    return stat.S_ISREG(mode) and path.name.endswith(SUFFIXES)
+
+
+def _changed_at(path: Path) -> float:
+    """Of a folder also its index, which is written last, and its folder of blobs."""
+    places = (path, path / "index.json", path / "blobs/sha256") if path.is_dir() else (path,)
+    return max((os.lstat(one).st_mtime for one in places if one.exists()), default=0.0)
+
+
+# --- what is in it -------------------------------------------------------------------------------
+
+
+class _Members:
+    """Files of a tar archive."""
+
+    def __init__(self, sizes: Mapping[str, int], documents: Mapping[str, bytes]) -> None:
+        self._sizes, self._documents = sizes, documents
+
+    def size(self, name: str) -> int | None:
+        return self._sizes.get(name)
+
+    def document(self, name: str) -> object:
+        """Raises NotWhole, and ValueError for what is no JSON."""
+        if name not in self._documents:
+            raise NotWhole(f"{name} is missing, or too large")
+        return json.loads(self._documents[name])
+
+
+class _Folder:
+    """Files of an OCI layout. Names come from digests and from us, never from its content."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def size(self, name: str) -> int | None:
+        try:
+            status = os.lstat(self._path / name)
+        except OSError:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def total(self) -> int:
+        with os.scandir(self._path / "blobs/sha256") as blobs:
+            files = (one for one in blobs if one.is_file(follow_symlinks=False))
+            return sum(one.stat().st_size for one in itertools.islice(files, ENTRIES_LIMIT * 10))
+
+    def document(self, name: str) -> object:
+        if self.size(name) is None:
+            raise NotWhole(f"{name} is missing")
+        return json.loads(read_regular(self._path / name, DOCUMENT_LIMIT_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    path: Path
+    kind: Kind
+    files: _Members | _Folder
+    size: int
+    is_packed: bool
+
+    def docker(self) -> Iterator[ArchiveImage]:
+        """manifest.json of the Docker Image Specification v1.2."""
+        for index, entry in enumerate(_list(self.files.document("manifest.json"), IMAGES_LIMIT)):
+            image = _object(entry)
+            parts = (image.get("Config"), *_list(image.get("Layers"), LAYERS_LIMIT))
+            for part in parts:
+                if not isinstance(part, str) or self.files.size(part) is None:
+                    raise NotWhole(f"{part} is missing")
+            names = _list(image.get("RepoTags") or [], IMAGES_LIMIT)
+            yield self._image(f"@{index}", _complete(names))
+
+    def oci(self) -> Iterator[ArchiveImage]:
+        """index.json of the OCI image layout, version 1.0.0."""
+        index = _object(self.files.document("index.json"))
+        entries = _list(index.get("manifests"), IMAGES_LIMIT)
+        for entry in entries:
+            descriptor = _object(entry)
+            self._check_manifest(descriptor)
+            annotations = _object(descriptor.get("annotations") or {})
+            selector = annotations.get(NAME_KEYS[0], "")
+            if len(entries) > 1 and not selector:
+                continue  # Podman could not be told which one
+            names = _complete([annotations.get(key) for key in NAME_KEYS])
+            yield self._image(str(selector), names)
+
+    def _image(self, selector: str, names: tuple[str, ...]) -> ArchiveImage:
+        path = str(self.path)
+        return ArchiveImage(path, self.kind, selector, names, self.size, self.is_packed)
+
+    def _check_manifest(self, descriptor: Mapping[str, object], depth: int = 0) -> None:
+        name = self._check_blob(descriptor)
+        manifest = _object(self.files.document(name))
+        if "manifests" in manifest and depth == 0:  # of several architectures, not all may be there
+            inner = [_object(one) for one in _list(manifest["manifests"], IMAGES_LIMIT)]
+            there = [one for one in inner if self.files.size(_blob(one)) is not None]
+            if not there:
+                raise NotWhole(f"what {name} names is missing")
+            for one in there:
+                self._check_manifest(one, depth + 1)
+            return
+        for part in (manifest.get("config"), *_list(manifest.get("layers"), LAYERS_LIMIT)):
+            self._check_blob(_object(part))
+
+    def _check_blob(self, descriptor: Mapping[str, object]) -> str:
+        name = _blob(descriptor)
+        if self.files.size(name) != descriptor.get("size"):
+            raise NotWhole(f"{name} is missing, or not as long as it should be")
+        return name
+
+
+def _blob(descriptor: Mapping[str, object]) -> str:
+    found = _DIGEST.fullmatch(str(descriptor.get("digest")))
+    if found is None:
+        raise NotWhole("it names a blob by no sha256")
+    return f"blobs/sha256/{found[1]}"
+
+
+def _complete(names: list[object]) -> tuple[str, ...]:
+    """What is no reference, such as a tag alone, names nothing."""
+    texts = [name for name in names if isinstance(name, str) and ("/" in name or ":" in name)]
+    return tuple(str(parsed) for name in texts if (parsed := parse_reference(name)))
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise NotWhole("its index is not what it should be")
+    return value
+
+
+def _list(value: object, limit: int) -> list[object]:
+    if not isinstance(value, list) or len(value) > limit:
+        raise NotWhole("its index is not what it should be")
+    return value

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Imports a bundle: image into Podman's storage, model below models_dir.
+
+In: a folder, models_dir. Out: both in place, or an `AgentError`, and then nothing that can be seen
+has changed. What was copied when it was interrupted is kept in `.incoming` for the next time.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import AgentError, Code
+from agent.supplies import Item, Manifest, Stage
+from agent.supply.bundle import signing
+from agent.supply.bundle.archive import require_archive_of
+from agent.supply.bundle.copying import copy_content, is_copied
+from agent.supply.bundle.files import prune_files
+from agent.supply.bundle.format import Bundle, BundledImage, BundledModel, Content
+from agent.supply.bundle.images import PodmanImages
+from agent.supply.bundle.names import IMAGE_STEM
+from agent.supply.bundle.opened import COPYING_S, OpenedBundle, damaged, open_bundle, require_whole
+from agent.supply.bundle.records import RECORDS, Records
+from agent.supply.disk import check_room, writing
+from agent.supply.manifest import read_manifest, sort_files
+from agent.supply.meter import Count, Meter, Tell
+from agent.supply.place import BUNDLE, INCOMING, Home, list_revisions, place, switch_to
+from agent.supply.verify import is_all_there
+
+_STAGED_MODEL = "model"
+# As images and as uname(2) say it.
+ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What the host has now."""
+
+    bundle: Bundle
+    signer: str  # empty: this host names no signers, so it was not checked
+    image_brought: bool  # False: it was there already
+    model_brought: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where it goes to."""
+
+    models_dir: Path
+    images: PodmanImages
+    keep_free_mib: int = 0
+    signers: Path = signing.SIGNERS_FILE
+    copying_s: float = COPYING_S
+    machine: str = ""  # empty: this one's, as uname(2) says it
+
+
+def import_bundle(folder: Path, target: Target, tell: Tell) -> Imported:
+    return import_opened(open_bundle(folder, target.signers), target, tell)
+
+
+def import_opened(opened: OpenedBundle, target: Target, tell: Tell) -> Imported:
+    """Its list is not read again: what was checked is what is used."""
+    bundle = opened.bundle
+    image = _missing_image(bundle, target)
+    model = _missing_model(bundle, target)
+    if image is not None or model is not None:
+        require_whole(opened, target.copying_s)
+    _bring(opened, image, model, target, tell)
+    return Imported(bundle, opened.signer, image is not None, model is not None)
+
+
+def _missing_image(bundle: Bundle, target: Target) -> BundledImage | None:
+    image = bundle.image
+    if image is None:
+        return None
+    machine = target.machine or os.uname().machine
+    wanted = ARCHITECTURES.get(machine, machine)
+    if image.architecture != wanted:
+        raise AgentError(
+            Code.IMAGE_MISSING,
+            f"cannot use the bundle's image: it is for {image.architecture}, this host is {wanted}",
+            f"make it anew: deepseekctl bundle create {bundle.instance} --arch {wanted} -o DIR",
+        )
+    if target.images.find(image.image_id) is None:
+        return image
+    target.images.tag(image.image_id, image.reference)
+    return None
+
+
+def _missing_model(bundle: Bundle, target: Target) -> BundledModel | None:
+    model = bundle.model
+    if model is None:
+        return None
+    home, manifest = _home(target, model), sort_files(model.manifest)
+    if _is_there(home.link, manifest):
+        return None
+    home.require_ours()
+    for revision in list_revisions(str(home.link)):
+        if revision.manifest == manifest:  # placing was cut off, or it is a model of before
+            switch_to(home, revision.name)
+            return None
+    return model
+
+
+def _home(target: Target, model: BundledModel) -> Home:
+    return Home(str(target.models_dir / model.directory))
+
+
+def _is_there(folder: Path, manifest: Manifest) -> bool:
+    """By its names and sizes; `deepseekctl verify` looks further."""
+    try:
+        return read_manifest(folder) == manifest and is_all_there(folder, manifest)
+    except AgentError:
+        return False
+
+
+def _bring(
+    opened: OpenedBundle,
+    image: BundledImage | None,
+    model: BundledModel | None,
+    target: Target,
+    tell: Tell,
+) -> None:
+    """What is not None; with nothing left to bring, what an interrupted import has left goes."""
+    staging = target.models_dir / INCOMING / f"{BUNDLE}{opened.bundle.instance}"
+    if image is None and model is None and not staging.exists():
+        return
+    with writing(f"write below {staging}"):
+        staging.mkdir(parents=True, exist_ok=True)
+        with Records(staging / RECORDS) as records:
+            _tidy(image, model, staging)
+            _check_room(image, model, staging, records, target)
+            if image is not None:
+                _bring_image(opened, image, staging, records, target, tell)
+            if model is not None:
+                _bring_model(opened, model, staging, records, target, tell)
+            shutil.rmtree(staging)
+
+
+def _tidy(image: BundledImage | None, model: BundledModel | None, staging: Path) -> None:
+    """What other bundles have left there; and an image whose `podman load` outlived its import."""
+    if image is None:
+        (staging / IMAGE_STEM).unlink(missing_ok=True)
+    wanted = () if model is None else model.contents
+    prune_files(staging / _STAGED_MODEL, frozenset(content.path for content in wanted))
+
+
+def _check_room(
+    image: BundledImage | None,
+    model: BundledModel | None,
+    staging: Path,
+    records: Records,
+    target: Target,
+) -> None:
+    """The archive of the image is gone again before the model comes."""
+    archive = stored = weights = 0
+    if image is not None:
+        stored = image.archive.size
+        archive = _left(image.archive, staging / IMAGE_STEM, records)
+    if model is not None:
+        paths = ((content, staging / _STAGED_MODEL / content.path) for content in model.contents)
+        weights = sum(_left(content, path, records) for content, path in paths)
+    needed = {staging: max(archive, weights)}
+    if image is not None:
+        storage = target.images.storage_folder()
+        needed[storage] = stored
+    check_room("import the bundle", needed, target.keep_free_mib)
+
+
+def _left(content: Content, path: Path, records: Records) -> int:
+    if is_copied(content, path, records):
+        return 0
+    try:
+        there = os.lstat(path).st_size
+    except OSError:
+        there = 0
+    return max(0, content.size - there)
+
+
+def _bring_image(
+    opened: OpenedBundle,
+    image: BundledImage,
+    staging: Path,
+    records: Records,
+    target: Target,
+    tell: Tell,
+) -> None:
+    archive = staging / IMAGE_STEM
+    size = image.archive.size
+    count = Count(Meter(tell, Item.IMAGE), Stage.FETCHING, str(opened.folder), size)
+    copy_content(opened.folder, image.archive, archive, records, count)
+    count.finish()
+    placing = Count(Meter(tell, Item.IMAGE), Stage.PLACING, str(opened.folder), size)
+    placing.finish()
+    try:
+        require_archive_of(archive, image)
+    except ValueError as error:
+        raise damaged(IMAGE_STEM, str(error)) from error
+    target.images.load(archive, size)
+    if target.images.find(image.image_id) is None:
+        raise damaged(IMAGE_STEM, f"Podman has loaded it, and has no image {image.image_id[:12]}")
+    target.images.tag(image.image_id, image.reference)
+    for part in image.archive.parts:
+        records.forget(part.name)
+    archive.unlink()
+    placing.add(size)
+    placing.finish()
+
+
+def _bring_model(
+    opened: OpenedBundle,
+    model: BundledModel,
+    staging: Path,
+    records: Records,
+    target: Target,
+    tell: Tell,
+) -> None:
+    home, staged = _home(target, model), staging / _STAGED_MODEL
+    before = list_revisions(str(home.link))
+    staged.mkdir(exist_ok=True)
+    count = Count(Meter(tell, Item.MODEL), Stage.FETCHING, str(opened.folder), model.manifest.size)
+    for content in model.contents:
+        copy_content(opened.folder, content, staged / content.path, records, count)
+    count.finish()
+    contents = [(content.path, staged / content.path) for content in model.contents]
+    switch_to(home, place(home, sort_files(model.manifest), contents, before))

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Carries out an order: bundles in the import folder first, then the model, then the image.
+
+In: an `Order`. Out: a `Report`; what was brought is told in it even when something else failed.
+
+A model is fetched for hours beside what serves, most often alone: what bundles and images take is
+imported when there are any (docs/adr/0003).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import assert_never
+
+from agent.errors import AgentError, Code, Failure, Remedy
+from agent.supplies import Order, Progress, Purpose, Report, kept_name
+from agent.supply.bundle.find import find_bundles
+from agent.supply.bundle.format import Bundle
+from agent.supply.folders import copy_model, find_model_folder
+from agent.supply.manifest import sort_files
+from agent.supply.model import bring_model, folder_of, use_revision
+
+Tell = Callable[[Progress], None]
+# Where nothing is found, and nothing has gone wrong.
+NOWHERE = (Code.IMAGE_MISSING, Code.MODEL_MISSING)
+
+
+def carry_out(order: Order, tell: Tell) -> Report:
+    """Raises nothing that is ours."""
+    errand = _Errand(order, tell)
+    match order.purpose:
+        case Purpose.BRING:
+            errand.look_for_bundles()
+            errand.look_for_folder()
+            errand.bring_model()
+            errand.bring_image()
+        case Purpose.REFRESH:
+            errand.bring_model()
+            errand.refresh_image()
+        case Purpose.SWITCH:
+            errand.switch()
+        case _:
+            assert_never(order.purpose)
+    return errand.report()
+
+
+class _Errand:
+    """What is still missing of one order, and what came of the rest."""
+
+    def __init__(self, order: Order, tell: Tell) -> None:
+        self._order = order
+        self._tell = tell
+        self._image = order.image
+        self._model = order.model
+        self._bundles: list[Failure] = []  # why one of them was of no use
+        self._failures: list[Failure] = []
+        self._report = Report(None)
+
+    def look_for_bundles(self) -> None:
+        if self._model is not None and self._model.recheck:
+            return  # by its names and sizes what is damaged looks as in the bundle
+        for folder in find_bundles(Path(self._order.import_folder)):
+            if self._image is None and self._model is None:
+                return
+            try:
+                self._import(folder)
+            except AgentError as error:
+                self._bundles.append(error.failure)
+
+    def look_for_folder(self) -> None:
+        """A model as it is, on a disk in the import folder."""
+        order, model = self._order, self._model
+        if model is None or model.recheck:
+            return
+        folder = find_model_folder(Path(order.import_folder), Path(model.directory).name)
+        if folder is None:
+            return
+        try:
+            found = copy_model(folder, model.directory, order.keep_free_mib, self._tell)
+            name = folder_of(model.directory, found)
+        except AgentError as error:
+            self._bundles.append(error.failure)
+        else:
+            self._has_model(found.revision, name)
+
+    def bring_model(self) -> None:
+        order = self._order
+        if self._model is None:
+            return
+        try:
+            found = bring_model(
+                self._model,
+                order.parallel,
+                order.keep_free_mib,
+                self._tell,
+                recheck=self._model.recheck,
+                switch=order.purpose is Purpose.BRING,
+                image_bytes=self._image_bytes(Path(self._model.directory)),
+            )
+            folder = folder_of(self._model.directory, found)
+        except AgentError as error:
+            self._failures.append(error.failure)
+        else:
+            self._has_model(found.revision, folder)
+
+    def _image_bytes(self, directory: Path) -> int:
+        """Both have to fit where both go."""
+        if self._image is None:
+            return 0
+        from agent.supply.image_room import bytes_beside, measure_image
+
+        return bytes_beside(directory, measure_image(self._image, self._order.import_folder))
+
+    def bring_image(self) -> None:
+        order = self._order
+        if self._image is None:
+            return
+        from agent.supply.image import bring_image
+
+        try:
+            found = bring_image(self._image, order.import_folder, order.keep_free_mib, self._tell)
+        except AgentError as error:
+            self._failures.append(error.failure)
+        else:
+            self._has_image(found.image_id, found.digest)
+
+    def refresh_image(self) -> None:
+        if self._image is None:
+            return
+        from agent.supply.image import refresh_image
+
+        try:
+            found = refresh_image(self._image, self._order.keep_free_mib, self._tell)
+        except AgentError as error:
+            self._failures.append(error.failure)
+        else:
+            self._has_image(found.image_id, found.digest)
+
+    def switch(self) -> None:
+        """The model first: without the names of the images a start comes to the same."""
+        from agent.supply.image import keep_image
+
+        order = self._order
+        try:
+            if order.model is not None:
+                use_revision(order.model.directory, order.revision)
+            for image in order.kept:
+                keep_image(image, kept_name(order.instance, image.role))
+        except AgentError as error:
+            self._failures.append(error.failure)
+
+    def report(self) -> Report:
+        """Trouble with a bundle that was not needed in the end is none."""
+        failure = why_not(self._failures, self._bundles) if self._failures else None
+        return replace(self._report, failure=failure, at=time.time())
+
+    def _import(self, folder: Path) -> None:
+        from agent.supply.bundle.bring import Target, import_opened
+        from agent.supply.bundle.images import PodmanImages
+        from agent.supply.bundle.opened import open_bundle
+
+        models_dir = _models_dir(self._order)
+        target = Target(models_dir, PodmanImages(), self._order.keep_free_mib)
+        opened = open_bundle(folder, target.signers)
+        bundle = opened.bundle
+        if not self._holds_image(bundle) and not self._holds_model(bundle):
+            return
+        import_opened(opened, target, self._tell)
+        if bundle.image is not None and self._holds_image(bundle):
+            # Podman gives what it loads a manifest of its own, with another digest.
+            self._has_image(bundle.image.image_id, "")
+        if bundle.model is not None and self._holds_model(bundle):
+            manifest = sort_files(bundle.model.manifest)
+            name = folder_of(str(models_dir / bundle.model.directory), manifest)
+            self._has_model(manifest.revision, name)
+
+    def _holds_image(self, bundle: Bundle) -> bool:
+        wanted, found = self._image, bundle.image
+        return wanted is not None and found is not None and found.reference == wanted.reference
+
+    def _holds_model(self, bundle: Bundle) -> bool:
+        wanted, found = self._model, bundle.model
+        name = Path(wanted.directory).name if wanted is not None else ""
+        return found is not None and found.directory == name
+
+    def _has_image(self, image_id: str, digest: str) -> None:
+        self._image = None
+        self._report = replace(self._report, image_id=image_id, image_digest=digest)
+
+    def _has_model(self, revision: str, folder: str) -> None:
+        self._model = None
+        self._report = replace(self._report, model_revision=revision, model_folder=folder)
+
+
+def _models_dir(order: Order) -> Path:
+    """An order without a model needs none of it."""
+    directory = order.model.directory if order.model is not None else "/var/lib/deepseek/models/-"
+    return Path(directory).parent
+
+
+def why_not(failures: list[Failure], bundles: list[Failure]) -> Failure:
+    """Of several the one that a person has to mend decides; bundles are told beside it, and decide
+    where nothing else was tried."""
+    failures = sorted(failures, key=lambda one: one.remedy is Remedy.RETRY)
+    if bundles and failures[0].code in NOWHERE:
+        failures = [*bundles, *failures[1:]]
+    else:
+        failures = [*failures, *bundles]
+    first = failures[0]
+    return Failure(first.code, "; ".join(one.message for one in failures), first.hint)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Repositories in the shape of modelscope.cn.
+
+modelscope 1.2x, hub/api.py `get_model_files` (/api/v1/models/REPO/repo/files?Revision=&Recursive=,
+answers {Code, Success, Message, Data: {Files: [{Path, Name, Type, Size, Sha256, Revision}],
+LatestCommitter}}) and hub/file_download.py `get_file_download_url`
+(/api/v1/models/REPO/repo?Revision=&FilePath=). A revision that is not there is answered with 200
+and `Files: null`. `Revision` of a file is the commit that changed it last, not the asked one.
+"""
+
+from urllib.parse import urlencode
+
+from agent.errors import AgentError, Code
+from agent.supplies import ModelSource
+from agent.supply.hub.listing import (
+    COMMIT,
+    SHA256,
+    Listing,
+    RemoteFile,
+    check_listing,
+    check_repo,
+    checksum,
+    field,
+    listing_refused,
+    size_field,
+    text_field,
+)
+from agent.supply.net import HubClient
+
+SHORT_COMMIT = 7  # digits that tell commits of one repository apart
+
+
+def list_files(client: HubClient, source: ModelSource) -> Listing:
+    """Raises AgentError."""
+    check_repo(source.repo, source.revision)
+    base = f"{source.endpoint}/api/v1/models/{source.repo}/repo"
+    asked = urlencode({"Revision": source.revision, "Recursive": "True"})
+    data = _data(client.get_json(f"{base}/files?{asked}").value, client.host, source)
+    entries = field(data, "Files")
+    if entries is None:
+        raise _unknown(client.host, source, "no such revision")
+    if not isinstance(entries, list):
+        raise listing_refused(client.host, "it is no list")
+    blobs = [entry for entry in entries if text_field(entry, "Type") != "tree"]
+    commit = _commit(data, blobs, source.revision)
+    at = commit or source.revision
+    files = tuple(_file(entry, base, at) for entry in blobs)
+    return check_listing(Listing(commit, files), client.host)
+
+
+def _data(answer: object, host: str, source: ModelSource) -> object:
+    """Errors arrive with status 200 as well: {Code: 10010205001, Success: false, Message}."""
+    code = field(answer, "Code")
+    if code in (200, None) and field(answer, "Success") is not False:
+        data = field(answer, "Data")
+        if not isinstance(data, dict):
+            raise listing_refused(host, "there is no Data in it")
+        return data
+    message = "".join(filter(str.isprintable, text_field(answer, "Message")[:200]))
+    raise _unknown(host, source, message or f"code {code}")
+
+
+def _unknown(host: str, source: ModelSource, why: str) -> AgentError:
+    return AgentError(
+        Code.SOURCE_NOT_FOUND,
+        f"cannot find {source.repo} at {source.revision} on {host}: {why}",
+        "are repository and revision spelled right? a private one needs a token",
+    )
+
+
+def _commit(data: object, blobs: list[object], asked: str) -> str:
+    """Of the head some servers tell the first digits only; a file that it changed has them all."""
+    if COMMIT.fullmatch(asked):
+        return asked
+    latest = field(data, "LatestCommitter")
+    if whole := checksum(text_field(latest, "Id"), COMMIT):
+        return whole
+    short = text_field(latest, "ShortId").lower()
+    changed = {checksum(text_field(entry, "Revision"), COMMIT) for entry in blobs}
+    found = [one for one in changed if len(short) >= SHORT_COMMIT and one.startswith(short)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _file(entry: object, base: str, revision: str) -> RemoteFile:
+    path = text_field(entry, "Path")
+    asked = urlencode({"Revision": revision, "FilePath": path}, errors="replace")
+    return RemoteFile(
+        path=path,
+        size=size_field(entry, "Size"),
+        url=f"{base}?{asked}",
+        sha256=checksum(text_field(entry, "Sha256"), SHA256),
+    )

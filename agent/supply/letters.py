@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""The files by which the agent and this process talk: an order in, progress and a report out."""
+
+from pathlib import Path
+
+import msgspec
+
+from agent import disks
+from agent.disks import PruneOrder, PruneReport
+from agent.host.atomic import write_atomically
+from agent.host.reading import read_regular
+from agent.supplies import SCHEMA, Order, Progress, Report
+
+PRUNE_ORDER_LIMIT_BYTES = 2**20
+
+
+def read_order(folder: Path, stem: str) -> Order:
+    """`stem`: see `supplies.letter_stem`. Raises OSError, and ValueError for what no agent of this
+    version writes."""
+    order = msgspec.json.decode(read_regular(folder / f"{stem}.order.json"), type=Order)
+    if order.schema != SCHEMA:
+        raise ValueError(f"its schema is {order.schema}, and {SCHEMA} is known")
+    return order
+
+
+def write_progress(folder: Path, stem: str, progress: Progress) -> None:
+    _write(folder / f"{stem}.progress.json", progress)
+
+
+def write_report(folder: Path, stem: str, report: Report) -> None:
+    _write(folder / f"{stem}.report.json", report)
+
+
+def take_prune_order(folder: Path) -> PruneOrder:
+    """It is carried out once: what is to be kept may be other things the next time. Raises OSError,
+    and ValueError."""
+    path = folder / "order.json"
+    text = read_regular(path, PRUNE_ORDER_LIMIT_BYTES)
+    path.unlink()
+    order = msgspec.json.decode(text, type=PruneOrder)
+    if order.schema != disks.SCHEMA:
+        raise ValueError(f"its schema is {order.schema}, and {disks.SCHEMA} is known")
+    return order
+
+
+def write_prune_report(folder: Path, report: PruneReport) -> None:
+    _write(folder / "report.json", report)
+
+
+def _write(path: Path, content: Progress | Report | PruneReport) -> None:
+    write_atomically(path, msgspec.json.encode(content).decode(), mode=0o600)

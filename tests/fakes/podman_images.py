@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Stands in for `podman` on the PATH, for its storage of images only.
+
+    podman image exists REF | image inspect --format json REF | info --format TEMPLATE
+    podman save --quiet --format docker-archive REF | load --quiet --input FILE | tag ID REF
+
+An image is an archive in $PODMAN_IMAGES, called by its id; `names.json` says who is called what. As
+Podman does (4.3.1 and 5.4.2): an unknown image is status 1 of `exists` and 125 of everything else;
+`load` gives the names that stand in the archive, which are none when it was saved by an id; the id
+is the sha256 of the configuration. A file
+`fault` there holds the name of a command that fails: of `save` after half of the bytes.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+STORE = Path(os.environ.get("PODMAN_IMAGES", "/nonexistent"))
+FAILED = 125
+
+
+def make_archive(reference: str, content: bytes, architecture: str = "arm64") -> tuple[str, bytes]:
+    """The id of an image with one layer, and its archive as Podman writes it."""
+    layer = hashlib.sha256(content).hexdigest()
+    config = json.dumps({"architecture": architecture, "os": "linux", "layer": layer}).encode()
+    image_id = hashlib.sha256(config).hexdigest()
+    manifest = [{"Config": f"{image_id}.json", "RepoTags": [reference], "Layers": [f"{layer}.tar"]}]
+    return image_id, pack(
+        {
+            f"{layer}.tar": content,
+            f"{image_id}.json": config,
+            "manifest.json": json.dumps(manifest).encode(),
+        }
+    )
+
+
+def pack(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def names() -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((STORE / "names.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def give_name(reference: str, image_id: str) -> None:
+    (STORE / "names.json").write_text(
+        json.dumps({**names(), reference: image_id}), encoding="utf-8"
+    )
+
+
+def find(image: str) -> Path | None:
+    """By id, or by a name that may lack its registry and ":latest"."""
+    for name, image_id in names().items():
+        if name in (image, f"{image}:latest") or name.endswith((f"/{image}", f"/{image}:latest")):
+            return STORE / image_id
+    path = STORE / image
+    return path if path.is_file() else None
+
+
+def load(archive: Path) -> None:
+    with tarfile.open(archive) as opened:
+        for row in json.loads(member(opened, "manifest.json")):
+            image_id = hashlib.sha256(member(opened, row["Config"])).hexdigest()
+            shutil.copyfile(archive, STORE / image_id)
+            for tag in row["RepoTags"] or []:
+                give_name(tag, image_id)
+
+
+def member(opened: tarfile.TarFile, name: str) -> bytes:
+    stream = opened.extractfile(name)
+    assert stream is not None
+    return stream.read()
+
+
+def without_names(path: Path) -> bytes:
+    with tarfile.open(path) as opened:
+        files = {name: member(opened, name) for name in opened.getnames()}
+    rows = [{**row, "RepoTags": []} for row in json.loads(files["manifest.json"])]
+    return pack({**files, "manifest.json": json.dumps(rows).encode()})
+
+
+def inspect(path: Path) -> list[dict[str, object]]:
+    with tarfile.open(path) as opened:
+        config = json.loads(member(opened, f"{path.name}.json"))
+    return [
+        {
+            "Id": path.name,
+            "RepoTags": [name for name, image_id in names().items() if image_id == path.name],
+            "Digest": f"sha256:{'d' * 64}",
+            "Architecture": config["architecture"],
+            "Size": path.stat().st_size,
+        }
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    fault = STORE / "fault"
+    failing = fault.exists() and fault.read_text(encoding="utf-8") == arguments[0]
+    match arguments:
+        case ["image", "exists", image]:
+            return 0 if find(image) else 1
+        case ["info", "--format", "{{.Store.GraphRoot}}"]:
+            print(STORE)
+            return 0
+        case ["load", "--quiet", "--input", archive] if not failing:
+            load(Path(archive))
+            return 0
+        case ["image", "inspect", "--format", "json", image] if path := find(image):
+            print(json.dumps(inspect(path)))
+            return 0
+        case ["save", "--quiet", "--format", "docker-archive", image] if path := find(image):
+            content = path.read_bytes() if image != path.name else without_names(path)
+            sys.stdout.buffer.write(content[: len(content) // 2] if failing else content)
+            return FAILED if failing else 0
+        case ["tag", image, reference] if path := find(image):
+            give_name(reference, path.name)
+            return 0
+    sys.stderr.write(f"Error: {' '.join(arguments)}: no such thing in this storage\n")
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What is missing is brought: before a start, through trouble on the way, and ahead of time."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from agent.errors import AgentError, Code, Failure
+from agent.model import Phase, front_unit
+from agent.supplies import Item, Order, Progress, Report, Stage
+from tests.build import IMAGE_ID, SUPPLY, build_inventory
+from tests.scenario.world import Agent, World, host, play, running, until
+
+FRONT = front_unit("8b")
+HALF = Progress(Item.MODEL, Stage.FETCHING, "hub.example", 5 * 2**30, 10 * 2**30, 2.0**20)
+DOWN = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch the model: hub.example does not answer")
+GONE = Failure(Code.SOURCE_NOT_FOUND, "cannot fetch the model: there is none", "see the repo")
+BROUGHT = Report(None, IMAGE_ID, "sha256:00", "c0ffee")
+
+
+def lacks_everything(world: World) -> None:
+    world.podman.images[world.profile("8b").images.a2] = ""
+    world.machine.present = False
+
+
+def bring(world: World) -> Report:
+    world.podman.images.clear()
+    world.machine.present = True
+    return BROUGHT
+
+
+def test_a_bare_host_serves_by_one_command(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.brings = lambda order: bring(world)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        (order,) = world.supplier.orders
+        assert order.image is not None
+        assert order.model is not None
+        kinds = ["starting", "fetching", "fetched", "starting", "loading", "serving"]
+        assert agent.kinds() == kinds
+        view = agent.view()
+        assert (view.fetch, view.restarts, view.failures) == (None, 0, 0)
+        assert view.fetch_end is not None
+        assert (view.fetch_end.image_id, view.fetch_end.model_revision) == (IMAGE_ID, "c0ffee")
+
+    play(world, scenario)
+
+
+def test_what_is_being_brought_is_shown_and_counts_as_progress(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.progress = (HALF, replace(HALF, done_bytes=6 * 2**30))
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await until(lambda: "60 %" in str(world.lines["8b"][-1:]))
+        last = world.lines["8b"][-1]
+        assert last["phase"] == "fetching"
+        assert last["status"] == (
+            "fetching the model from hub.example: 60 % (6.4 GB of 10.7 GB), "
+            "1.0 MB/s, 1 h 8 min left"
+        )
+        progress = [int(str(line["progress"])) for line in world.lines["8b"]]
+        assert progress == sorted(progress)
+        assert world.front() == "activating"
+        view = agent.view().fetch
+        assert view is not None
+        assert view.progress == replace(HALF, done_bytes=6 * 2**30)
+        assert view.seconds_left == 4096
+
+    play(world, scenario)
+
+
+def test_a_lost_network_is_no_failure(world: World) -> None:
+    lacks_everything(world)
+    tries: list[Order] = []
+
+    def third_time(order: Order) -> Report:
+        tries.append(order)
+        return Report(DOWN) if len(tries) < 3 else bring(world)
+
+    world.supplier.brings = third_time
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        assert [kind for kind in agent.kinds() if kind in ("backoff", "fetched")] == [
+            *("backoff", "backoff", "fetched")
+        ]
+        assert not any(isinstance(line.get("exit"), int) for line in world.lines["8b"])
+        assert agent.view().restarts == 0  # no engine has failed
+
+    play(world, scenario)
+
+
+def test_what_is_not_there_is_said_and_held(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.brings = lambda order: Report(GONE)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await until(lambda: world.front() == "failed")
+        assert agent.view().phase is Phase.HELD
+        assert agent.view().failure == GONE
+        assert world.lines["8b"][-1]["exit"] == 69
+        told = len(agent.kinds())
+        agent.see(build_inventory(7))  # it is looked at again, and held again
+        await until(lambda: len(world.supplier.orders) == 2)
+        await agent.reach(Phase.HELD)
+        assert len(agent.kinds()) == told
+        world.supplier.brings = lambda order: bring(world)
+        agent.see(build_inventory(8))
+        await agent.reach(Phase.SERVING)
+
+    play(world, scenario)
+
+
+def test_what_still_lacks_after_a_fetch_is_no_loop(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.brings = lambda order: BROUGHT  # says so, and has done nothing
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        assert len(world.supplier.orders) == 1
+
+    play(world, scenario)
+
+
+def test_a_stop_ends_the_fetch(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        world.stop()
+        await agent.reach(Phase.IDLE)
+        await until(lambda: world.supplier.ended == ["8b"])
+        assert agent.view().fetch is None
+
+    play(world, scenario)
+
+
+def test_a_changed_order_takes_the_place_of_the_old_one(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        mended = replace(world.profile("8b"), sources=())
+        await agent.requests.take_config(world.config(profiles=(mended,)))
+        await until(lambda: len(world.supplier.orders) == 2)
+        assert world.supplier.orders[1].model is not None
+        assert world.supplier.orders[1].model.sources == ()
+        assert agent.view().phase is Phase.FETCHING
+
+    play(world, scenario)
+
+
+def test_other_news_leave_it_alone(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        surveys = world.podman.surveys
+        agent.see(replace(world.inventory, npus=world.inventory.npus[1:]))
+        await until(lambda: world.podman.surveys > surveys)
+        await agent.reach(Phase.FETCHING)
+        await asyncio.sleep(0.1)
+        assert len(world.supplier.orders) == 1
+        assert world.supplier.ended == []
+
+    play(world, scenario)
+
+
+def test_a_new_agent_goes_on_with_it(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario() -> None:
+        async with host(world):
+            async with running(world) as agent:
+                world.start()
+                await agent.reach(Phase.FETCHING)
+            world.supplier.takes_s = 0.0
+            world.supplier.brings = lambda order: bring(world)
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+            first, second = world.supplier.orders
+            assert first == second
+            assert world.supplier.ended == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("fetch", [True, False])
+def test_without_leave_only_the_import_folder_is_looked_into(world: World, fetch: bool) -> None:
+    lacks_everything(world)
+    world.supply = replace(SUPPLY, fetch=fetch)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        order = world.supplier.orders[0]
+        assert order.model is not None
+        assert order.image is not None
+        assert (order.model.sources != (), order.image.sources != ()) == (fetch, fetch)
+
+    play(world, scenario)
+
+
+# --- ahead of time -------------------------------------------------------------------------------
+
+
+def test_it_is_brought_ahead_of_time(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.brings = lambda order: bring(world)
+    world.supply = replace(SUPPLY, fetch=False)  # a person has asked for it
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await agent.requests.pull("8b")
+        await until(lambda: agent.view().fetch_end is not None)
+        order = world.supplier.orders[0]
+        assert order.model is not None
+        assert order.model.sources != ()
+        assert agent.view().phase is Phase.IDLE
+        assert agent.kinds() == ["fetched"]
+        world.start()
+        await agent.reach(Phase.SERVING)
+        assert len(world.supplier.orders) == 1
+
+    play(world, scenario)
+
+
+def test_a_stop_does_not_end_what_a_person_asked_for(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        await agent.requests.pull("8b")
+        world.stop()
+        await agent.reach(Phase.IDLE)
+        await asyncio.sleep(0.1)
+        assert world.supplier.ended == []
+        assert agent.view().fetch is not None
+        assert len(world.supplier.orders) == 1
+
+    play(world, scenario)
+
+
+def test_nothing_is_missing(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await agent.requests.pull("8b")
+        end = agent.view().fetch_end
+        assert end is not None
+        assert end.failure is None
+        assert world.supplier.orders == []
+
+    play(world, scenario)
+
+
+def test_a_failed_pull_is_told(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.brings = lambda order: Report(GONE)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await agent.requests.pull("8b")
+        await until(lambda: agent.view().fetch_end is not None)
+        assert agent.view().fetch_end.failure == GONE  # type: ignore[union-attr]
+        assert agent.view().phase is Phase.IDLE
+
+    play(world, scenario)
+
+
+def test_nobody_pulls_an_unknown_instance(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        with pytest.raises(AgentError) as caught:
+            await agent.requests.pull("9b")
+        assert caught.value.failure.code is Code.INSTANCE_UNKNOWN
+
+    play(world, scenario)

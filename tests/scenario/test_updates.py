@@ -1,0 +1,503 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""An update: fetched beside what serves, on trial, and back by itself. In simulated time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Code, Failure
+from agent.model import Phase, UnitActive
+from agent.policy.state import EngineIll, NpuLost
+from agent.supplies import Purpose, Report
+from tests.scenario import virtual
+from tests.scenario.updates import NEW, NEWER, OLD, STOP_S, Host, Life, life
+
+Scenario = Callable[[Life], Awaitable[None]]
+DOWN = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch: nobody answers")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def play(host: Host, monkeypatch: pytest.MonkeyPatch) -> Callable[[Scenario], None]:
+    """One life of the agent, which begins with the old one serving."""
+
+    def whole(scenario: Scenario) -> None:
+        async def one() -> None:
+            async with life(host) as agent:
+                await agent.serve()
+                await scenario(agent)
+
+        virtual.run(monkeypatch, one)
+
+    return whole
+
+
+Play = Callable[[Scenario], None]
+
+
+async def update(agent: Life, image: str = "", revision: str = "") -> None:
+    await agent.requests.update("8b", image, revision)
+
+
+def test_what_has_answered_is_kept(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await agent.until(lambda: host.around.supplier.switches)
+        assert host.kept == {"current": OLD, "previous": "", "trial": ""}
+        assert agent.update.current is not None
+        assert (agent.update.current.image_id, agent.update.current.model_revision) == (OLD, "r1")
+
+    play(scenario)
+
+
+def test_a_good_one_stays(host: Host, play: Play) -> None:
+    host.offer(NEW, "r2")
+    host.around.supplier.takes_s = 600.0
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        assert agent.update.fetching
+        assert agent.view.fetch is not None
+        await asyncio.sleep(500)
+        assert (agent.view.phase, host.engines.ran) == (Phase.SERVING, [OLD])
+        await agent.serve(NEW)
+        assert host.kept == {"current": OLD, "previous": "", "trial": NEW}
+        assert host.around.machine.revision == "r2"
+        await agent.until(lambda: "updated" in agent.kinds)
+        await asyncio.sleep(10)
+        assert host.kept == {"current": NEW, "previous": OLD, "trial": ""}
+        assert agent.update.trial is None
+        assert host.engines.ran == [OLD, NEW]
+        (order,) = host.around.supplier.orders
+        assert order.purpose is Purpose.REFRESH
+
+    play(scenario)
+
+
+def test_nothing_is_waited_for(host: Host, play: Play) -> None:
+    """The former switch, a moment ago, went well."""
+
+    async def scenario(agent: Life) -> None:
+        await agent.until(lambda: host.around.supplier.switches)
+        asked_at = time.monotonic()
+        await update(agent)
+        await agent.until(lambda: NEW in host.engines.ran)
+        assert time.monotonic() - asked_at < STOP_S + host.engines.takes_s + 5.0
+
+    play(scenario)
+
+
+def test_nothing_new_disturbs_nothing(host: Host, play: Play) -> None:
+    host.offer(OLD)
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: agent.update.checked_at)
+        await asyncio.sleep(60)
+        assert (agent.view.phase, host.engines.ran) == (Phase.SERVING, [OLD])
+
+    play(scenario)
+
+
+async def comes_back(agent: Life, code: Code) -> None:
+    host = agent.host
+    await update(agent)
+    await agent.until(lambda: "update-undone" in agent.kinds)
+    await agent.serve(OLD)
+    assert host.engines.ran == [OLD, NEW, OLD]
+    assert agent.update.undone is not None
+    assert agent.update.undone.failure.code is code
+    assert (agent.update.trial, host.around.machine.revision) == (None, "r1")
+    assert host.kept == {"current": OLD, "previous": "", "trial": ""}
+    await asyncio.sleep(3600)  # and it is not tried again
+    assert host.engines.ran == [OLD, NEW, OLD]
+    assert agent.view.phase is Phase.SERVING
+
+
+def test_one_that_dies_at_once(host: Host, play: Play) -> None:
+    host.offer(NEW, "r2")
+    host.engines.lives[NEW] = 0.5
+    play(lambda agent: comes_back(agent, Code.ENGINE_DIED))
+    died = host.engines.started[1] + 0.5
+    assert host.engines.started[2] - died < 1.0 + host.engines.takes_s  # no backoff
+
+
+def test_one_that_never_answers(host: Host, play: Play) -> None:
+    host.engines.silent.add(NEW)
+    play(lambda agent: comes_back(agent, Code.START_TOO_SLOW))
+
+
+def test_one_that_needs_longer_than_the_former_one(host: Host, play: Play) -> None:
+    """Its first start: what the former one needed says nothing."""
+
+    async def scenario(agent: Life) -> None:
+        host.engines.serves_s = 400.0
+        await update(agent)
+        await agent.until(lambda: "updated" in agent.kinds)
+        assert host.engines.ran == [OLD, NEW]
+
+    play(scenario)
+
+
+def test_one_that_dies_after_five_minutes(host: Host, play: Play) -> None:
+    host.engines.lives[NEW] = 300.0
+    play(lambda agent: comes_back(agent, Code.ENGINE_DIED))
+
+
+def test_one_that_dies_after_twenty_minutes_is_started_again(host: Host, play: Play) -> None:
+    host.engines.lives[NEW] = 1200.0
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: "updated" in agent.kinds)
+        await agent.until(lambda: len(host.engines.ran) == 3)
+        assert host.engines.ran == [OLD, NEW, NEW]
+        assert "update-undone" not in agent.kinds
+
+    play(scenario)
+
+
+def test_one_that_cannot_read_the_model(host: Host, play: Play) -> None:
+    """Its log tells that another start would come to the same: it is held, where nothing else is
+    there."""
+    host.engines.lives[NEW] = 20.0
+    host.around.logs.last_words = ("ValueError: unrecognized arguments: --what",)
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: "update-undone" in agent.kinds)
+        assert "held" not in agent.kinds
+        await agent.serve(OLD)
+        assert host.engines.ran == [OLD, NEW, OLD]
+
+    play(scenario)
+
+
+def test_an_npu_that_is_lost_undoes_nothing(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.serve(NEW)
+        lost = Failure(Code.NPU_LOST, "cannot keep serving: NPU 0")
+        agent.controller.pilot.feed("8b", NpuLost(lost))
+        await asyncio.sleep(1)
+        await agent.serve(NEW)
+        assert agent.update.trial is not None
+        await agent.until(lambda: "updated" in agent.kinds)
+        assert host.engines.ran == [OLD, NEW, NEW]
+
+    play(scenario)
+
+
+def test_an_npu_that_faults_undoes_nothing(host: Host, play: Play) -> None:
+    """Only the engine's log tells that it was the NPU."""
+    host.engines.lives[NEW] = 300.0
+    host.around.logs.last_words = (
+        "RuntimeError: ACL stream synchronize failed, error code:507018",
+    )
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: host.engines.ran == [OLD, NEW, NEW])
+        assert agent.update.trial is not None
+        host.engines.lives.clear()
+        await agent.until(lambda: "updated" in agent.kinds)
+        assert "npu-faulted" in agent.kinds
+
+    play(scenario)
+
+
+def test_one_that_hangs_is_undone(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.serve(NEW)
+        hung = Failure(Code.ENGINE_HUNG, "cannot keep serving: no token comes")
+        agent.controller.pilot.feed("8b", EngineIll(hung))
+        await agent.until(lambda: "update-undone" in agent.kinds)
+        await agent.serve(OLD)
+        assert agent.update.undone is not None
+        assert agent.update.undone.failure == hung
+
+    play(scenario)
+
+
+def test_a_stop_ends_no_trial(host: Host, play: Play) -> None:
+    host.engines.lives[NEW] = 300.0
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.serve(NEW)
+        await agent.stop()
+        await asyncio.sleep(3600)
+        assert agent.update.trial is not None
+        await agent.start()
+        await agent.serve(NEW)
+        await agent.until(lambda: "update-undone" in agent.kinds)
+        await agent.serve(OLD)
+
+    play(scenario)
+
+
+def test_while_it_does_not_serve_it_is_fetched_for_the_next_start(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await agent.stop()
+        await update(agent)
+        await agent.until(lambda: agent.update.trial is not None)
+        await asyncio.sleep(60)
+        assert host.engines.ran == [OLD]
+        assert host.kept["trial"] == NEW
+        await agent.start()
+        await agent.serve(NEW)
+        await agent.until(lambda: "updated" in agent.kinds)
+
+    play(scenario)
+
+
+def test_a_second_one_is_refused(host: Host, play: Play) -> None:
+    host.around.supplier.takes_s = 60.0
+
+    async def scenario(agent: Life) -> None:
+        for ready in (lambda: agent.update.fetching, lambda: agent.update.trial is not None):
+            if not agent.update.fetching:
+                await update(agent)
+            await agent.until(ready)
+            with pytest.raises(AgentError) as caught:
+                await update(agent, image="quay.io/other:1")
+            assert caught.value.failure.code is Code.UPDATE_REFUSED
+        assert len(host.around.supplier.orders) == 1
+
+    play(scenario)
+
+
+def test_what_cannot_be_fetched_is_told(host: Host, play: Play) -> None:
+    host.around.supplier.brings = lambda order: Report(DOWN)
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: "update-failed" in agent.kinds)
+        assert agent.view.fetch_end is not None
+        assert agent.view.fetch_end.failure == DOWN
+        assert host.engines.ran == [OLD]
+
+    play(scenario)
+
+
+def test_another_image_and_revision_by_hand(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await update(agent, image="mirror.example/vllm:2", revision="v2")
+        await agent.serve(NEW)
+        (order,) = host.around.supplier.orders
+        assert order.image is not None
+        assert order.model is not None
+        assert order.image.reference == "mirror.example/vllm:2"
+        assert {one.revision for one in order.model.sources} == {"v2"}
+
+    play(scenario)
+
+
+def test_an_operators_model_is_left_alone(host: Host, play: Play) -> None:
+    host.around.machine.revision = ""
+
+    async def scenario(agent: Life) -> None:
+        with pytest.raises(AgentError) as caught:
+            await update(agent, revision="v2")
+        assert caught.value.failure.code is Code.UPDATE_REFUSED
+        await update(agent)
+        await agent.until(lambda: host.around.supplier.orders)
+        assert host.around.supplier.orders[0].model is None
+
+    play(scenario)
+
+
+def test_back_by_hand(host: Host, play: Play) -> None:
+    host.offer(NEW, "r2")
+
+    async def scenario(agent: Life) -> None:
+        with pytest.raises(AgentError):
+            await agent.requests.rollback("8b")
+        await update(agent)
+        await agent.until(lambda: "updated" in agent.kinds)
+        await agent.requests.rollback("8b")
+        await agent.serve(OLD)
+        assert host.around.machine.revision == "r1"
+        assert host.kept == {"current": OLD, "previous": NEW, "trial": ""}
+        await agent.requests.rollback("8b")
+        await agent.serve(NEW)
+        assert host.engines.ran == [OLD, NEW, OLD, NEW]
+
+    play(scenario)
+
+
+def test_back_by_hand_from_a_trial(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.serve(NEW)
+        await agent.requests.rollback("8b")
+        await agent.serve(OLD)
+        assert (agent.update.trial, agent.update.previous) == (None, None)
+
+    play(scenario)
+
+
+# --- what a start runs on ------------------------------------------------------------------------
+
+
+def test_a_tag_that_moves_changes_nothing(host: Host, play: Play) -> None:
+    """By `podman pull`, or an update that was undone."""
+
+    async def scenario(agent: Life) -> None:
+        host.around.podman.images[agent.view.image] = NEWER
+        await agent.requests.restart("8b")
+        await agent.until(lambda: len(host.engines.ran) == 2)
+        assert host.engines.ran == [OLD, OLD]
+
+    play(scenario)
+
+
+def test_an_image_that_is_gone_is_told(host: Host, play: Play) -> None:
+    async def scenario(agent: Life) -> None:
+        host.around.podman.images |= {agent.view.image: NEWER, OLD: ""}
+        await agent.requests.restart("8b")
+        await agent.until(lambda: "pin-lost" in agent.kinds)
+        await agent.serve(NEWER)
+        assert "gone from Podman" in agent.told("pin-lost")
+
+    play(scenario)
+
+
+def test_switching_is_tried_again(host: Host, play: Play) -> None:
+    """What serves goes on until the new one is in its place."""
+    busy = Report(Failure(Code.PODMAN_SILENT, "cannot ask Podman"))
+    switch = host.around.supplier.switched
+
+    async def scenario(agent: Life) -> None:
+        await asyncio.sleep(5)
+        host.around.supplier.switched = lambda order: busy
+        await update(agent)
+        await asyncio.sleep(300)
+        assert (agent.view.phase, host.engines.ran) == (Phase.SERVING, [OLD])
+        host.around.supplier.switched = switch
+        await agent.serve(NEW)
+
+    play(scenario)
+
+
+# --- another life of the agent -------------------------------------------------------------------
+
+
+def restarted(
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    first: Scenario,
+    second: Scenario,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    async def both() -> None:
+        async with life(host) as agent:
+            await agent.serve()
+            await asyncio.sleep(5)
+            await first(agent)
+        between()
+        async with life(host) as agent:
+            await second(agent)
+
+    virtual.run(monkeypatch, both)
+
+
+async def is_updated(agent: Life) -> None:
+    await agent.until(lambda: "updated" in agent.kinds)
+    assert agent.host.engines.ran == [OLD, NEW]
+
+
+async def is_undone(agent: Life) -> None:
+    await agent.until(lambda: agent.update.undone is not None)
+    await agent.serve(OLD)
+    await asyncio.sleep(700)
+    assert agent.view.phase is Phase.SERVING
+    assert agent.host.engines.ran[-1] == OLD
+    assert agent.host.kept["trial"] == ""
+
+
+def test_the_agent_ends_while_it_fetches(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.around.supplier.takes_s = 60.0
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await asyncio.sleep(10)
+
+    restarted(host, monkeypatch, first, is_updated)
+    orders = host.around.supplier.orders
+    assert orders[0] == orders[1]
+
+
+def test_the_agent_ends_while_it_switches(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.around.supplier.switch_takes_s = 3.0
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: agent.update.trial is not None)
+        await asyncio.sleep(1)
+
+    restarted(host, monkeypatch, first, is_updated)
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.STARTING, Phase.LOADING, Phase.SERVING])
+def test_the_agent_ends_in_a_trial(
+    host: Host, monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: agent.update.trial is not None)
+        await agent.until(lambda: agent.view.phase is not Phase.SERVING or NEW in host.engines.ran)
+        await agent.until(lambda: agent.view.phase is phase)
+
+    restarted(host, monkeypatch, first, is_updated)
+
+
+def test_the_agent_ends_on_the_way_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.engines.lives[NEW] = 40.0
+    host.around.supplier.switch_takes_s = 2.0
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: "update-undone" in agent.kinds)
+
+    restarted(host, monkeypatch, first, is_undone)
+
+
+def test_a_new_agent_goes_on_with_a_backoff(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it looks anew at what is in use is no reason to start anything sooner."""
+
+    async def first(agent: Life) -> None:
+        host.engines.lives[OLD] = 0.1
+        await agent.requests.restart("8b")
+        await agent.until(lambda: agent.view.failures == 7)
+
+    async def second(agent: Life) -> None:
+        starts = len(host.engines.started)
+        await asyncio.sleep(30)
+        assert agent.view.phase is Phase.BACKOFF
+        assert len(host.engines.started) == starts
+        await agent.until(lambda: len(host.engines.started) == starts + 1, within_s=120.0)
+
+    restarted(host, monkeypatch, first, second)
+
+
+def test_a_boot_in_a_trial(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.engines.lives[NEW] = 400.0
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await agent.serve(NEW)
+        await asyncio.sleep(100)
+
+    def boot() -> None:
+        host.around.boot = "another"
+        host.engines.engine = UnitActive.INACTIVE
+
+    restarted(host, monkeypatch, first, is_undone, boot)

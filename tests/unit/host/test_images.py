@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What pulls and tags: the real worker over a fake API. Real Podman: tests/lab/test_images.py."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import Code
+from tests.fakes.podman_api import FakeContainer, FakePodmanApi, Mode
+from tests.scenario.clock import run
+
+# Nobody listens there, so nothing is known about sizes.
+NAME = "localhost:1/lab/small:1"
+IMAGE_ID, DIGEST = "ab" * 32, f"sha256:{'cd' * 32}"
+LAYER = "a" * 12
+COMPAT = [
+    {"status": "Pulling fs layer", "progressDetail": {}, "id": LAYER},
+    {"status": "Downloading", "progressDetail": {"current": 10, "total": 99}, "id": LAYER},
+    {"status": "Download complete", "progressDetail": {}, "id": LAYER},
+]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> FakePodmanApi:
+    return FakePodmanApi(
+        tmp_path / "podman.sock",
+        images={NAME: f"sha256:{IMAGE_ID}", IMAGE_ID: f"sha256:{IMAGE_ID}"},
+        digests=[f"quay.io/lab/small@sha256:{'ef' * 32}", f"localhost:1/lab/small@{DIGEST}"],
+        storage=str(tmp_path),
+        pull_lines=COMPAT,  # type: ignore[arg-type]
+    )
+
+
+def ask(api: FakePodmanApi, verb: str, order: object) -> list[dict[str, Any]]:
+    async def scenario() -> bytes:
+        await api.start()
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agent.host.images", verb),
+                *("--socket", f"unix://{api.path}"),
+                env={**os.environ, "PYTHONPATH": os.getcwd()},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            output, _ = await child.communicate(json.dumps(order).encode())
+            return output
+        finally:
+            await api.close()
+
+    return [json.loads(line) for line in run(scenario()).splitlines()]
+
+
+def pull(api: FakePodmanApi, reference: str = NAME, **options: object) -> list[dict[str, Any]]:
+    source = {"reference": reference, "tls_verify": True, **options}
+    return ask(api, "pull", {"source": source, "keep_free_mib": 0})
+
+
+def test_pull(api: FakePodmanApi) -> None:
+    *told, last = pull(api)
+    assert last == {"answer": {"image_id": IMAGE_ID, "digest": DIGEST, "is_new_name": False}}
+    assert [(one["progress"]["stage"], one["progress"]["done"]) for one in told] == [
+        ("fetching", 0),
+        ("fetching", 10),
+        ("placing", 99),
+    ]
+    (head,) = (one for one in api.heads if "/images/pull" in one)
+    assert "tlsVerify=true" in head
+    assert "compatMode=true" in head
+    assert "X-Registry-Auth" not in head
+
+
+def test_a_pull_says_that_it_has_made_the_name(api: FakePodmanApi) -> None:
+    """An image that somebody has pulled under that name before keeps it."""
+    api.pulled = {NAME: api.images.pop(NAME)}
+    assert pull(api)[-1]["answer"]["is_new_name"] is True
+    assert pull(api)[-1]["answer"]["is_new_name"] is False
+
+
+def test_a_registry_that_is_not_verified(api: FakePodmanApi) -> None:
+    pull(api, tls_verify=False)
+    assert any("tlsVerify=false" in head for head in api.heads)
+
+
+def test_a_password_is_sent_and_not_said(api: FakePodmanApi, tmp_path: Path) -> None:
+    auth = base64.b64encode(b"user:s3cret").decode()
+    document = {"auths": {"localhost:1": {"auth": auth}}}
+    (tmp_path / "auth.json").write_text(json.dumps(document), encoding="utf-8")
+    said = pull(api, auth_file=str(tmp_path / "auth.json"))
+    (head,) = (one for one in api.heads if "/images/pull" in one)
+    (sent,) = (
+        line.partition(": ")[2] for line in head.split("\r\n") if line.startswith("X-Registry-Auth")
+    )
+    assert json.loads(base64.urlsafe_b64decode(sent)) == {"username": "user", "password": "s3cret"}
+    assert "s3cret" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (404, {"message": "manifest unknown: manifest unknown"}),  # before the first byte
+        (200, {"error": "reading manifest 9: manifest unknown: manifest unknown"}),
+        (200, {"errorDetail": {"message": "manifest unknown"}}),
+    ],
+)
+def test_podman_s_error(api: FakePodmanApi, status: int, line: dict[str, object]) -> None:
+    api.pull_status, api.pull_lines = status, [*api.pull_lines, line]
+    error = pull(api)[-1]["error"]
+    assert error["code"] == Code.SOURCE_NOT_FOUND
+    assert error["message"].startswith("cannot pull from localhost:1: ")
+    assert "manifest unknown" in error["message"]
+
+
+@pytest.mark.parametrize("mode", [Mode.ERROR, Mode.GARBAGE, Mode.CUT])
+def test_an_api_in_trouble(api: FakePodmanApi, mode: Mode) -> None:
+    api.mode = mode
+    assert pull(api)[-1]["error"]["code"] == Code.PODMAN_UNAVAILABLE
+
+
+def test_a_stream_that_tells_no_image(api: FakePodmanApi) -> None:
+    api.images.clear()
+    assert pull(api)[-1]["error"]["code"] == Code.IMAGE_MISSING
+
+
+def test_a_name_that_is_none(api: FakePodmanApi) -> None:
+    assert pull(api, "../x")[-1]["error"]["code"] == Code.CONFIG_INVALID
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "tag"),
+    [("quay.io/lab/small:1", "1"), (f"quay.io/lab/small@{DIGEST}", "deepseek-agent")],
+)
+def test_tag(api: FakePodmanApi, reference: str, tag: str) -> None:
+    (said,) = ask(api, "tag", {"image_id": IMAGE_ID, "reference": reference})
+    assert said["answer"]["image_id"] == IMAGE_ID
+    (head,) = (one for one in api.heads if one.startswith("POST"))
+    assert f"repo=quay.io%2Flab%2Fsmall&tag={tag}" in head
+
+
+def test_an_archive_that_is_not_there(api: FakePodmanApi, tmp_path: Path) -> None:
+    archive = {
+        "path": str(tmp_path / "missing.tar"),
+        "kind": "docker-archive",
+        "selector": "@0",
+        "size": 1,
+        "is_packed": False,
+    }
+    (said,) = ask(api, "load", {"archive": archive, "keep_free_mib": 0})
+    assert said["error"]["code"] == Code.CONTENT_DAMAGED
+    assert "No such file" in said["error"]["message"]
+
+
+def test_what_an_archive_needs(api: FakePodmanApi, tmp_path: Path) -> None:
+    api.storage = str(tmp_path)
+    archive = {"size": 1000, "kind": "oci-archive", "is_packed": False}
+    assert ask(api, "measure", {"archive": archive}) == [
+        {"answer": {"needs": {str(tmp_path): 4500}}}  # unpacked, and twice in the temporary folder
+    ]
+
+
+def test_what_nobody_can_tell(api: FakePodmanApi) -> None:
+    source = {"reference": "127.0.0.1:1/a/b:1"}
+    assert ask(api, "measure", {"source": source}) == [{"answer": {"needs": {}}}]
+
+
+def test_list_says_who_uses_an_image(api: FakePodmanApi) -> None:
+    other = "c" * 64
+    api.images = {NAME: "b" * 64, "localhost/other:1": other, "localhost/same:2": other}
+    api.containers = [FakeContainer("stopped", running=False, image_id=other)]
+    (line,) = ask(api, "list", {})
+    first, second = line["answer"]["images"]
+    assert (first["image_id"], first["names"], first["used_by"]) == ("b" * 64, [NAME], "")
+    assert second["names"] == ["localhost/other:1", "localhost/same:2"]
+    assert second["used_by"] == f"container {api.containers[0].identity[:12]}"
+
+
+def test_remove_refuses_what_a_container_uses_by_now(api: FakePodmanApi) -> None:
+    api.images = {NAME: "b" * 64}
+    api.containers = [FakeContainer("new", image_id="b" * 64)]
+    (line,) = ask(api, "remove", {"image_id": "b" * 64, "names": [NAME]})
+    assert "in use" in line["error"]["message"]
+    assert api.images
+    api.containers.clear()
+    assert ask(api, "remove", {"image_id": "b" * 64, "names": [NAME, "gone:1"]}) == [{"answer": {}}]
+    assert not api.images

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Whether an address answers: the real process, a server that says what a test wants."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from agent.doctor.looks import Reached
+from agent.host.reach import Address, reach_all
+
+NO_PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
+
+
+@contextmanager
+def answering(words: bytes) -> Iterator[int]:
+    """A port that answers so to each connection; with b"" it says nothing at all."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    kept: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connected, _ = listener.accept()
+                kept.append(connected)
+                connected.settimeout(5)
+                connected.recv(65536)
+                if words:
+                    connected.sendall(words)
+                    connected.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for one in kept:
+            one.close()
+        thread.join(5)
+
+
+def ask(*addresses: str, proxies: dict[str, str] | None = None) -> tuple[Reached, ...]:
+    asked = [Address(one) for one in addresses]
+    return asyncio.run(reach_all(asked, {**NO_PROXIES, **(proxies or {})}))
+
+
+def status(code: int) -> bytes:
+    return f"HTTP/1.1 {code} Whatever\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+
+def test_any_answer_counts_but_a_server_in_trouble() -> None:
+    with (
+        answering(status(200)) as well,
+        answering(status(401)) as asks,
+        answering(status(503)) as ill,
+    ):
+        found = ask(*(f"http://127.0.0.1:{port}/v2/" for port in (well, asks, ill)))
+    assert [one.problem for one in found] == ["", "", "it answers with status 503"]
+    assert {one.host for one in found} == {"127.0.0.1"}
+
+
+def test_nobody_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    (found,) = ask(f"http://127.0.0.1:{port}/")
+    assert "onnection refused" in found.problem
+    assert not found.lookup_problem
+
+
+def test_a_name_that_nobody_knows() -> None:
+    (found,) = ask("https://nobody.invalid/")
+    assert found.host == "nobody.invalid"
+    assert found.lookup_problem
+    assert not found.problem
+
+
+def test_a_proxy_is_named_without_its_password() -> None:
+    with answering(status(200)) as port:
+        proxies = {"http_proxy": f"http://user:secret@127.0.0.1:{port}"}
+        (found,) = ask("http://hub.invalid/", proxies=proxies)
+    assert (found.proxy, found.problem) == (f"127.0.0.1:{port}", "")
+
+
+def test_a_certificate_file_that_is_not_there() -> None:
+    address = Address("https://127.0.0.1:1/", ca_file="/nonexistent/ca.pem")
+    (found,) = asyncio.run(reach_all([address], NO_PROXIES))
+    assert "No such file" in found.problem

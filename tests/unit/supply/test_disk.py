@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A disk that is full, on a small file system of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError
+from agent.supplies import ImageOrder, ImageSource
+from agent.supply.disk import MIB, check_room, free_bytes
+from agent.supply.image_room import bytes_beside, measure_image
+from tests.unit.supply.hubs import Bringing
+
+pytestmark = pytest.mark.timeout(60)
+TREE = Path(__file__).parents[3]
+NAMESPACE = ("unshare", "--map-root-user", "--mount", "--propagation", "private")
+FETCH = """
+import os, sys
+from agent.errors import AgentError
+from agent.supplies import Hub, ModelOrder, ModelSource, Stage
+from agent.supply.model import bring_model
+endpoint, repo, models, filler_bytes = sys.argv[1:]
+def tell(progress):
+    if progress.stage is Stage.FETCHING and not os.path.exists(models + "/filler"):
+        with open(models + "/filler", "wb") as stream:
+            stream.write(bytes(int(filler_bytes)))
+source = ModelSource(Hub.HUGGINGFACE, endpoint, repo, "main")
+try:
+    bring_model(ModelOrder(models + "/small", (source,)), 1, 0, tell)
+except AgentError as error:
+    print(error.failure.code, error.failure.message, error.failure.hint, sep="|")
+print(os.path.lexists(models + "/small"))
+"""
+
+
+def fetch_into(bringing: Bringing, size_kib: int, filler_bytes: int) -> list[str]:
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    bringing.models.mkdir()
+    source, models = bringing.source(), str(bringing.models)
+    mount = f"mount -t tmpfs -o size={size_kib}k none {models}"
+    words = (source.endpoint, source.repo, models, str(filler_bytes))
+    inside = (*NAMESPACE, "sh", "-c", f'{mount} && exec "$@"', "sh")
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", FETCH, *words],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_too_small_at_first(bringing: Bringing) -> None:
+    failure, seen = fetch_into(bringing, 2000, 0)
+    assert failure.startswith("disk-too-full|cannot fetch the model: needed 0.0 GiB, there are")
+    assert seen == "False"
+    assert bringing.fetched() == []
+
+
+def test_model_and_image_are_added_up(tmp_path: Path) -> None:
+    needs = ((str(tmp_path), 7), ("/proc", 5), (str(tmp_path / "none"), 3), (str(tmp_path), 1))
+    beside = bytes_beside(tmp_path / "not/yet", needs)
+    assert beside == 8
+    free_mib = free_bytes(tmp_path) // MIB
+    check_room("fetch the model", {tmp_path: MIB}, free_mib // 2)
+    with pytest.raises(AgentError, match=r"0\.0 GiB and .* GiB for the image and .* to stay free"):
+        check_room("fetch it", {tmp_path: MIB}, free_mib // 2, image_bytes=free_mib * MIB)
+
+
+def test_two_folders_of_one_disk_need_the_sum(tmp_path: Path) -> None:
+    most = free_bytes(tmp_path) * 2 // 3
+    check_room("x", {tmp_path / "a": most}, 0)
+    with pytest.raises(AgentError, match="needed"):
+        check_room("x", {tmp_path / "a": most, tmp_path / "b": most}, 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "needs"),
+    [
+        ('{"answer": {"needs": {"/a": 5, "/b": 6}}}', (("/a", 5), ("/b", 6))),
+        ('{"answer": {"needs": {"/a": "5"}}}', ()),
+        ('{"answer": {"needs": [1]}}', ()),
+        ('{"error": {"code": "podman-unavailable", "message": "m", "hint": ""}}', ()),
+        ("nonsense", ()),
+        ("", ()),
+    ],
+)
+def test_what_an_image_needs(tmp_path: Path, said: str, needs: object) -> None:
+    order = ImageOrder(
+        "quay.io/a/b:1", (ImageSource("m.example/a/b:1"), ImageSource("quay.io/a/b:1"))
+    )
+    script = f"import sys; assert sys.argv[1:] == ['measure']; print({said!r})"
+    assert measure_image(order, str(tmp_path), (sys.executable, "-c", script)) == needs
+
+
+def test_filled_by_somebody_else_meanwhile(bringing: Bringing) -> None:
+    bringing.hub.spoil({"kind": "slow", "rate": 3_000_000, "match": "Signature", "times": -1})
+    failure, seen = fetch_into(bringing, 4000, 2_500_000)
+    assert failure.startswith("disk-too-full|cannot write ")
+    assert "make room" in failure
+    assert seen == "False"
+
+
+def test_large_enough(bringing: Bringing) -> None:
+    assert fetch_into(bringing, 6000, 0) == ["True"]

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""No local user takes the socket away from the others."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.model import Phase
+from agent.status.api import peer
+from agent.status.api.peer import (
+    CONNECTIONS,
+    CONNECTIONS_OF_A_USER,
+    CONNECTIONS_OF_ROOT,
+    Connections,
+)
+from tests.scenario.settled import settled
+from tests.unit.api import Serving, serving
+
+STATUS = b"GET /v1/status HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    with settled():
+        yield
+
+
+def take_all(connections: Connections, uid: int) -> int:
+    taken = 0
+    while connections.take(uid):
+        taken += 1
+    return taken
+
+
+def test_each_user_has_a_limit() -> None:
+    connections = Connections()
+    assert take_all(connections, 1000) == CONNECTIONS_OF_A_USER
+    assert take_all(connections, 1001) == CONNECTIONS_OF_A_USER
+    assert take_all(connections, 0) == CONNECTIONS_OF_ROOT
+    connections.give_back(1000)
+    assert take_all(connections, 1000) == 1
+
+
+def test_all_together_have_a_limit() -> None:
+    connections = Connections()
+    taken = sum(take_all(connections, uid) for uid in range(1000, 1100))
+    assert taken == CONNECTIONS
+
+
+def test_one_more_is_closed_at_once_and_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "CONNECTIONS_OF_ROOT", 3)
+    monkeypatch.setattr(peer, "CONNECTIONS_OF_A_USER", 3)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            kept = [await asyncio.open_unix_connection(one.path) for _ in range(3)]
+            reader, writer = await asyncio.open_unix_connection(one.path)
+            async with asyncio.timeout(5):
+                assert await reader.read() == b""
+            writer.close()
+            kept[0][1].write(STATUS)
+            async with asyncio.timeout(5):
+                assert b" 200 " in await kept[0][0].readline()
+            kept.pop()[1].close()
+            await asyncio.sleep(0.05)
+            assert (await one.get("/v1/health"))[0] == 200
+            for _, writer in kept:
+                writer.close()
+
+    asyncio.run(scenario())
+
+
+async def stall(one: Serving) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Somebody who asks for much, and reads nothing of it."""
+    reader, writer = await asyncio.open_unix_connection(one.path, limit=1)
+    writer.write(STATUS)
+    await asyncio.sleep(0.05)
+    return reader, writer
+
+
+@pytest.mark.parametrize("length", [30_000, 5_000_000])
+def test_who_does_not_read_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Also of what fits into the buffers: the answer is over then, and no request follows."""
+    monkeypatch.setattr(peer, "READER_DEADLINE_S", 0.3)
+    monkeypatch.setattr(peer, "REQUEST_DEADLINE_S", 0.3)
+    monkeypatch.setattr(peer, "CONNECTIONS_OF_ROOT", 4)
+    monkeypatch.setattr(peer, "CONNECTIONS_OF_A_USER", 4)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.SERVING, status="x" * length)
+            stalled = [await stall(one) for _ in range(4)]
+            await asyncio.sleep(0.6)
+            async with asyncio.timeout(5):
+                assert (await one.get("/v1/health"))[0] == 200
+            for _, writer in stalled:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+    asyncio.run(scenario())
+
+
+def test_who_reads_slowly_gets_all(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            one.show(Phase.SERVING, status="x" * 2_000_000)
+            reader, writer = await asyncio.open_unix_connection(one.path, limit=2**16)
+            writer.write(STATUS.replace(b"1.1", b"1.0"))
+            got = 0
+            async with asyncio.timeout(20):
+                while part := await reader.read(100_000):
+                    got += len(part)
+                    await asyncio.sleep(0.03)
+            assert got > 2_000_000
+            writer.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What is handed over of an engine that does not work, and that it is waited for no longer."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from agent.action.examine import Patient, describe_npus, examine
+from agent.errors import Code, Failure
+from agent.health.metrics import pick_counters
+from agent.model import FaultSeverity, NpuFault, NpuProcess, NpuReadings
+from tests.build import build_inventory, build_npu
+from tests.scenario.ports import FakeEvidence, FakeNpuDriver
+
+FAILURE = Failure(Code.ENGINE_HUNG, "cannot keep serving: no token")
+PATIENT = Patient("8b", FAILURE, "c" * 64, "vllm:x 1", (1,))
+
+
+def test_what_the_agent_knows_is_handed_over() -> None:
+    evidence, npud = FakeEvidence(), FakeNpuDriver()
+    file = asyncio.run(examine(PATIENT, npud, lambda: build_inventory(2), evidence))
+    assert file == evidence.file
+    ((instance, notes),) = evidence.gathered
+    assert (instance, notes.container_id, notes.metrics) == ("8b", "c" * 64, "vllm:x 1")
+    assert notes.reason == "engine-hung: cannot keep serving: no token"
+    assert "NPU 1" in notes.npus
+    assert "NPU 0" not in notes.npus
+    assert npud.refreshes == 1
+
+
+def test_a_driver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.action.examine.NPUS_DEADLINE_S", 0.05)
+
+    class Hanging(FakeNpuDriver):
+        async def refresh(self) -> None:
+            await asyncio.Event().wait()
+
+    evidence = FakeEvidence()
+
+    async def whole() -> str | None:
+        async with asyncio.timeout(1.0):
+            return await examine(PATIENT, Hanging(), lambda: build_inventory(2), evidence)
+
+    assert asyncio.run(whole()) == evidence.file
+
+
+def test_the_npus_are_told_with_faults_and_processes() -> None:
+    fault = NpuFault("80E01801", FaultSeverity.MAJOR, "its words", 1.0)
+    npu = build_npu(
+        0,
+        faults=(fault,),
+        processes=(NpuProcess(7, "vllm", 4096),),
+        readings=NpuReadings(utilization_percent=0, temperature_c=51),
+    )
+    gone = replace(build_npu(1), device_present=False, reason="card dropped (-8012)")
+    text = describe_npus(build_inventory([npu, gone]), ())
+    assert "AI core 0 %, 51 C" in text
+    assert "fault 80E01801 major its words" in text
+    assert "process 7 vllm 4096 MiB" in text
+    assert "(card dropped (-8012)), device node gone" in text
+
+
+def test_counters_without_histograms() -> None:
+    body = (
+        b'# HELP x y\nvllm:a_total{m="x"} 1.0\nvllm:t_bucket{le="1"} 3.0\nvllm:t_sum 2.5\n'
+        b"python_info 1.0\n"
+    )
+    assert pick_counters(body) == 'vllm:a_total{m="x"} 1.0\nvllm:t_sum 2.5'
