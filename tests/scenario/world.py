@@ -362,12 +362,12 @@ class Agent:
         self.world.inventory = inventory
         self.controller.put(InventorySeen(inventory))
 
-    async def reach(self, phase: Phase, name: str = "8b", within_s: float = 5.0) -> None:
+    async def reach(self, phase: Phase, name: str = "8b", within_s: float = 30.0) -> None:
         await until(lambda: self.view(name).phase is phase, lambda: f"{self.view(name)}", within_s)
 
 
 async def until(
-    condition: Callable[[], object], say: Callable[[], str] = str, within_s: float = 5.0
+    condition: Callable[[], object], say: Callable[[], str] = str, within_s: float = 30.0
 ) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
