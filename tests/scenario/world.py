@@ -159,6 +159,11 @@ class World:
         self.systemd.jobs[front_unit(name)].ends = True
         self.systemd.stop(front_unit(name))
 
+    def begin_stop(self, name: str = "8b") -> None:
+        """Not yet passed on."""
+        self._detach(name)
+        self.systemd.change(front_unit(name), "deactivating")
+
     def kill_engine(self, name: str = "8b") -> None:
         self._on_stopped(engine_unit(name))
         self.systemd.crash(engine_unit(name), "exit-code", 1)
