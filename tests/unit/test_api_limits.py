@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import journal
 from agent.model import Phase
 from agent.status.api import peer
 from agent.status.api.peer import (
@@ -73,6 +74,58 @@ def test_one_more_is_closed_at_once_and_others_go_on(
                 writer.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+        "GET /v1/watch HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_body_that_never_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    monkeypatch.setattr(peer, "REQUEST_DEADLINE_S", 0.2)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            await one.ask(head)  # it ends, within 5 s
+            assert one.control.calls == []
+
+    asyncio.run(scenario())
+
+
+NONSENSE = (
+    "GET / nonsense\r\n\r\n",
+    # The answer is out, or a stream of it has begun, when the nonsense comes.
+    "POST /v1/host/trust HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /v1/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /v1/status HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("head", NONSENSE)
+def test_nonsense_does_not_reach_the_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, head: str
+) -> None:
+    """Any local user may send it: he could fill the journal, and push out what is in it."""
+    journal.set_up()
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            reader, writer = await asyncio.open_unix_connection(one.path)
+            writer.write(head.encode())
+            await asyncio.sleep(0.05)
+            writer.write(b"no chunk at all\r\n\r\n")
+            async with asyncio.timeout(5):
+                await reader.read()
+            writer.close()
+            assert (await one.get("/v1/health"))[0] == 200
+
+    asyncio.run(scenario())
+    assert caplog.text == ""
 
 
 async def stall(one: Serving) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -63,6 +64,17 @@ class BoundedProtocol(H11Protocol):
         super().on_response_complete()
         self._expect_request()
 
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn sends it whatever has been sent before, and h11 raises then: a traceback in the
+        journal for everyone who likes to."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # who works at an answer need not send it any more
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._reader_timer is None:
@@ -82,8 +94,9 @@ class BoundedProtocol(H11Protocol):
     def _expect_request(self) -> None:
         """Anybody may connect: who does not ask in time is not kept. (uvicorn waits for a first
         request, or for the rest of one, for ever.)"""
-        asking = self.cycle is not None and not self.cycle.response_complete
-        if asking:
+        cycle = self.cycle
+        is_asked = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if is_asked:
             self._forget_request()
         elif self._request_timer is None:
             # Not close(): that waits for a reader of what was answered before.
