@@ -21,7 +21,7 @@ HEALTH = b"GET /v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
 STATUS = HEALTH.replace(b"health", b"status")
 WATCH = HEALTH.replace(b"health", b"watch")
 WATCH_STATUS = HEALTH.replace(b"health", b"watch/status")
-POST = b"POST /v1/host/trust HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /v1/npus/999/quarantine HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 ANSWER_S = 2.0  # so long a bad one waits for what is answered
 

@@ -148,7 +148,7 @@ async def daemon(
     )
     one = Daemon(folder, child, notices, systemd, npud)
     try:
-        await one.told("READY=1")
+        await one.told("READY=1", within_s=20)
         yield one
     finally:
         with contextlib.suppress(ProcessLookupError):

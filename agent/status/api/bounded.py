@@ -18,10 +18,14 @@ from uvicorn.server import ServerState
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 KEEP_ALIVE_S = 5
 CLOSE_DEADLINE_S = 1.0
+# asyncio takes so many before it looks at anything else, and closes those who may not stay some
+# turns later: descriptors have to last for a few times as many.
+ACCEPTED_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,18 @@ class Bounds:
     request_s: float  # from connecting, or from the last answer, to a whole request
     # Who has not taken an answer of more than 64 KiB (asyncio's mark) by then is cut off.
     reader_s: float
+
+
+class _Connection(h11.Connection):
+    """Takes no body in chunks: h11 needs 40 us for each, which may be of one byte, and uvicorn does
+    nothing else before it has seen all that was read, which took 2 s."""
+
+    def next_event(self) -> Event:
+        event = super().next_event()
+        headers = event.headers if isinstance(event, h11.Request) else ()
+        if any(name == b"transfer-encoding" for name, _ in headers):
+            raise h11.RemoteProtocolError("a body has to come with its length")
+        return event
 
 
 class BoundedProtocol(H11Protocol):
@@ -50,6 +66,7 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or 0)
         self._admitted = self.admit(transport)
         if self._admitted:
             self._expect_request()
@@ -144,8 +161,12 @@ class HttpServer:
 
     async def start(self, listener: socket.socket) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: self._build(self._config, self._state), sock=listener
+            lambda: self._build(self._config, self._state),
+            sock=listener,
+            backlog=ACCEPTED_AT_ONCE,
         )
+        # asyncio has set it to that number, and who finds the queue full is refused at once.
+        listener.listen(socket.SOMAXCONN)
 
     async def close(self) -> None:
         """Lets requests that are being answered come to their end, for a moment."""
