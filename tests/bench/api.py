@@ -245,8 +245,7 @@ def _times(told: dict[str, object]) -> str:
 
 async def _measure_latency(agent: Daemon) -> None:
     async with plain_server(await asyncio.to_thread(_status_json, agent.socket)) as plain:
-        for target in ("/v1/status", "/v1/npus?", "/v1/instances", "/v1/health", "/v1/metrics"):
-            # The NPUs are read anew for each that asks: npud answers once in a second.
+        for target in ("/v1/status", "/v1/instances", "/v1/health", "/v1/metrics"):
             asked = await _send("ask", agent.socket, 15, "--pause-s=0.003", f"--target={target}")
             print(f"  {target:<16} {_times(await asked.told())}")
         asked = await _send("ask", plain.path, 15, "--pause-s=0.003")
@@ -287,7 +286,7 @@ async def _measure_attacks(agent: Daemon, seconds: float, kinds: Sequence[str]) 
         before, memory = descriptors(pid), resident_mib(pid)
         attackers = []
         crowd = kind == "crowd"
-        users = (0, *USERS) if os.getuid() == 0 else (os.getuid(),)
+        users = USERS if os.getuid() == 0 else (os.getuid(),)
         for user in users:
             width = 1000 // len(users) if crowd else 64
             more = (f"--width={width}", f"--uid={user}", "--pause-s=0.05")

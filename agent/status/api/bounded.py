@@ -26,6 +26,11 @@ CLOSE_DEADLINE_S = 1.0
 # asyncio takes so many before it looks at anything else, and closes those who may not stay some
 # turns later: descriptors have to last for a few times as many.
 ACCEPTED_AT_ONCE = 32
+# Of what has been sent ahead of its answers as much is kept for each connection; asyncio reads four
+# times that. Who sends more than that at once may not get to see why it is refused.
+READ_BYTES = 64 * 1024
+# Beyond it whoever writes an answer waits for its reader; asyncio would take twice that.
+WRITE_AHEAD_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Bounds:
     """Of one connection."""
 
     request_s: float  # from connecting, or from the last answer, to a whole request
-    # Who has not taken an answer of more than 64 KiB (asyncio's mark) by then is cut off.
+    # Who has not taken what is beyond WRITE_AHEAD_BYTES of an answer by then is cut off.
     reader_s: float
 
 
@@ -66,6 +71,8 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_AHEAD_BYTES)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or 0)
         self._admitted = self.admit(transport)
         if self._admitted:
