@@ -35,6 +35,7 @@ LONG_ON = {
     "test_drain": Flavour.LEGACY,
     "test_kills": Flavour.MODERN,
     "test_metrics": Flavour.MODERN,
+    "test_rights": Flavour.MODERN,
     "test_starts": Flavour.MODERN,
     "test_state": Flavour.MODERN,
     "test_supply": Flavour.MODERN,
