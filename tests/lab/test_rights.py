@@ -7,6 +7,7 @@ root, by a member of the group, by a member in the second place, and by anybody 
 
 import json
 import shlex
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -76,6 +77,11 @@ def ask_all(host: LabHost, routes: list[Route], user: str) -> list[int]:
 def users(host: LabHost) -> None:
     host.run(["useradd", "--groups", GROUP, "operator1"])
     host.run(["useradd", "stranger"])
+    host.run(["systemctl", "start", "deepseek-agent"])  # and with it npud
+    deadline = time.monotonic() + 30
+    while not json.loads(host.run(["deepseekctl", "npus", "--json"]).stdout)["npus"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
 
 
 def test_every_route_as_every_user(host: LabHost, users: None) -> None:
