@@ -195,8 +195,8 @@ def remedy(code: Code) -> Remedy:
             assert_never(code)
 
 
-# HTTP status of the socket API; everything that is not named here is 500.
-HTTP_STATUS: dict[Code, int] = {
+# HTTP status of the socket API, where the remedy does not tell it.
+_HTTP_STATUS = {
     Code.REQUEST_INVALID: 400,
     Code.NOT_PERMITTED: 403,
     Code.INSTANCE_UNKNOWN: 404,
@@ -209,7 +209,20 @@ HTTP_STATUS: dict[Code, int] = {
     Code.NPU_UNKNOWN: 404,
     Code.SYSTEMD_UNAVAILABLE: 503,
     Code.CONFIG_INVALID: 422,
+    Code.INTERNAL: 500,
 }
+
+
+def http_status(code: Code) -> int:
+    """Of a request that is refused with this code. attach knows nothing else of a refusal: it stays
+    on 5xx, and leaves on 4xx."""
+    if code in _HTTP_STATUS:
+        return _HTTP_STATUS[code]
+    match remedy(code):
+        case Remedy.CHANGE | Remedy.PERSON | Remedy.SOON:
+            return 409  # not as things are
+        case Remedy.EVENT | Remedy.RETRY:
+            return 503
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ def set_up(debug: bool = False) -> None:
     """Once, at the start of a process that logs to the journal."""
     # Libraries that use the standard library's logging (uvicorn, asyncio): what matters of it.
     logging.basicConfig(stream=sys.stderr, format="<4>%(name)s: %(message)s", level="WARNING")
+    # Its warnings are all about what visitors send, which is theirs to say as often as they like.
+    logging.getLogger("uvicorn.error").setLevel("ERROR")
     writer = Writer(SOCKET if is_journal(sys.stderr.fileno()) else None)
     structlog.configure(
         processors=[

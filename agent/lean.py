@@ -25,6 +25,7 @@ def spare_agentd() -> None:
         "dbus_next.glib",
     )
     _leave_out("typing_extensions")  # msgspec takes typing then, which has all of it
+    _leave_out("rich")  # structlog has colored tracebacks where it is there
 
 
 def spare_supply() -> None:

@@ -17,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/golden anew from what is rendered now; look at the difference afterwards",
     )
+    parser.addoption(
+        "--api-examples",
+        type=int,
+        default=10,
+        help="so many requests of each kind for each operation of the socket API",
+    )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

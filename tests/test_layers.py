@@ -74,6 +74,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "status",
         "plan.supply",
         "render.workload",
+        "evidence.redact",
     ),
     # What was seen comes in as values, so that each check can be tried with a broken host.
     "doctor": (

@@ -5,6 +5,7 @@ An engine that serves is not left alone because of a typing error, or because a 
 ours refuses what an older one took: it stays under the profile that was last in force.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from agent.config.faults import BrokenFaults, FaultCatalogue
@@ -24,7 +25,13 @@ def keep_last(read: Config | Failure, last: Config | None) -> Config:
     broken = {one.name for one in read.broken}
     kept = (one for one in (last.profiles if last else ()) if one.name in broken)
     faults = _keep_rules(read.faults, last.faults) if last else read.faults
-    return replace(read, profiles=(*read.profiles, *kept), faults=faults)
+    origins = read.origins | (_of_profiles(last.origins, broken) if last else {})
+    return replace(read, profiles=(*read.profiles, *kept), faults=faults, origins=origins)
+
+
+def _of_profiles(origins: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    prefixes = tuple(f"profiles.{name}." for name in names)
+    return {key: where for key, where in origins.items() if key.startswith(prefixes)}
 
 
 def _keep_rules(read: FaultCatalogue, last: FaultCatalogue) -> FaultCatalogue:

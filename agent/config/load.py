@@ -15,11 +15,15 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from agent.config.catalogue import read_catalogue
-from agent.config.explain import check_environment, explain
-from agent.config.schema import ProfileModel, SettingsModel
+from agent.config.explain import Tables, check_environment, explain
+from agent.config.origins import Origins, below, find_origins
+from agent.config.schema import ImagesModel, ProfileModel, SettingsModel
 from agent.config.toml import TomlTable, merge, read_tables, toml_files
 from agent.errors import Code, ConfigError
 from agent.model import INSTANCE_NAME, is_instance_name
+
+# Tables of agent.toml that are part of each profile, or of `supply`, once they are read.
+FOLDED = ("images", "models_dir", "registries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,16 @@ def load(paths: Paths) -> Mapping[str, object]:
     Raises ConfigError when agent.toml or a drop-in cannot be used; a profile that cannot be used
     is listed under "broken" and disturbs no other, and so is a file about faults.
     """
-    settings = _settings(paths)
+    settings, tables = _settings(paths)
+    origins = find_origins(settings.model_dump(mode="json"), tables, os.environ)
+    of_profiles: Origins = {}
     profiles: list[object] = []
     broken: list[object] = []
     for name in paths.profile_names():
         try:
-            profiles.append(_profile(paths, name, settings))
+            profile, its_tables = _profile(paths, name, settings)
+            profiles.append(profile)
+            of_profiles |= below(f"profiles.{name}", _of_profile(profile, its_tables, origins))
         except ConfigError as error:
             failure = error.failure
             broken.append({"name": name, "message": failure.message, "hint": failure.hint})
@@ -75,10 +83,28 @@ def load(paths: Paths) -> Mapping[str, object]:
         "faults": read_catalogue(paths.share / "faults.toml", paths.etc / "faults.d"),
         "profiles": profiles,
         "broken": broken,
+        "origins": _as_values_have_them(origins) | of_profiles,
     }
 
 
-def _settings(paths: Paths) -> SettingsModel:
+def _as_values_have_them(origins: Origins) -> Origins:
+    """Keys of the files that stand elsewhere in `values.Config`, or in its profiles alone."""
+    kept = {key: where for key, where in origins.items() if key.split(".")[0] not in FOLDED}
+    registries = {key: where for key, where in origins.items() if key.startswith("registries.")}
+    return kept | below("supply", registries)
+
+
+def _of_profile(profile: Mapping[str, object], tables: Tables, settings: Origins) -> Origins:
+    """An image that the profile does not name is that of the settings."""
+    own = find_origins(profile, tables, {})
+    naming = [(table["image"], str(file)) for file, table in tables.items() if "image" in table]
+    image, where = naming[-1] if naming else ("", "")
+    if image:
+        return own | {f"images.{line}": where for line in ImagesModel.model_fields}
+    return own | {key: where for key, where in settings.items() if key.startswith("images.")}
+
+
+def _settings(paths: Paths) -> tuple[SettingsModel, Tables]:
     check_environment()
     # Read here first: it names the file when it is not TOML, pydantic-settings would not.
     tables = read_tables(paths.settings_files())
@@ -87,7 +113,7 @@ def _settings(paths: Paths) -> SettingsModel:
         toml_files = tuple(tables)
 
     try:
-        return FromFiles()
+        return FromFiles(), tables
     except ValidationError as error:
         raise explain(error, tables, SettingsModel, os.environ) from error
     except (SettingsError, RecursionError) as error:
@@ -98,7 +124,9 @@ def _settings(paths: Paths) -> SettingsModel:
         ) from error
 
 
-def _profile(paths: Paths, name: str, settings: SettingsModel) -> Mapping[str, object]:
+def _profile(
+    paths: Paths, name: str, settings: SettingsModel
+) -> tuple[Mapping[str, object], Tables]:
     if not is_instance_name(name):
         raise ConfigError(
             Code.CONFIG_INVALID,
@@ -118,4 +146,4 @@ def _profile(paths: Paths, name: str, settings: SettingsModel) -> Mapping[str, o
     if image := data.pop("image"):
         images = dict.fromkeys(images, image)
     model = str(Path(settings.models_dir) / profile.model)
-    return {**data, "name": name, "model": model, "images": images}
+    return {**data, "name": name, "model": model, "images": images}, tables

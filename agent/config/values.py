@@ -5,7 +5,7 @@
 more memory than the whole resident daemon has. A test keeps the two field for field the same.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
@@ -246,6 +246,9 @@ class Config:
     # What an older agent wrote down lacks these.
     supply: SupplySettings = NO_SUPPLY
     metrics: MetricsSettings = NO_METRICS
+    # By key ("limits.start_wait_s", "profiles.8b.port"): the file, or the variable, that sets it.
+    # What has its default is not there.
+    origins: dict[str, str] = field(default_factory=dict)
 
     def profile(self, name: str) -> Profile | BrokenProfile | None:
         """The profile of that name; what is broken comes first. None when there is none."""

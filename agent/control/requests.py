@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 
 from agent.config.values import Config, Mode, find_profile
+from agent.control.config_view import build_config_answer
 from agent.control.controller import Controller
 from agent.control.messages import (
     Asked,
@@ -30,6 +31,7 @@ from agent.policy.update import why_no_rollback, why_no_update
 from agent.policy.update_state import RollbackAsked, UpdateAsked
 from agent.ports import EventQuery
 from agent.status.changes import Verb
+from agent.status.config import ConfigAnswer
 from agent.status.history import EventPage
 
 
@@ -168,6 +170,10 @@ class Requests:
 
     async def events(self, query: EventQuery) -> EventPage:
         return await self._controller.events.read(query)
+
+    def config(self) -> ConfigAnswer:
+        controller = self._controller
+        return build_config_answer(controller.config, controller.config_problem)
 
     def start_wait_s(self) -> float:
         return self._controller.config.limits.start_wait_s

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from agent.health.metrics import Work, pick_counters, read_work, to_compare
+from agent.health.metrics import Work, pick_counters, read_work, to_compare, without_buckets
 from agent.health.state import Outcome, Question
 from agent.model import EngineWork
 from agent.ports import Answer, Ask, Http, NoAnswer, Server
@@ -67,8 +67,9 @@ class Asker:
         outcome = _judge(answer)
         if outcome is not Outcome.OK or not isinstance(answer, Answer):
             return outcome, None
-        self.metrics = pick_counters(answer.body)
-        work = read_work(answer.body)
+        numbers = without_buckets(answer.body)
+        self.metrics = pick_counters(numbers)
+        work = read_work(numbers)
         if work is None:
             return Outcome.ODD, None
         self.measured(work)

@@ -3,12 +3,15 @@
 
 from dataclasses import dataclass, field
 
+from agent.control.config_view import build_config_answer
 from agent.control.events import decode_event
 from agent.disks import PruneReport
 from agent.errors import AgentError, Code, ConfigError
 from agent.ports import EventQuery
 from agent.status.changes import Verb
+from agent.status.config import ConfigAnswer
 from agent.status.history import EventPage
+from tests.build import build_config, build_profile
 from tests.fakes.events import FakeEventKeeper
 
 
@@ -78,6 +81,9 @@ class FakeControl:
         found = await self.history.read(query)
         events = tuple(one for one in map(decode_event, found) if one is not None)
         return EventPage(events, found[-1].id if found else query.after, False, False)
+
+    def config(self) -> ConfigAnswer:
+        return build_config_answer(build_config(build_profile()), None)
 
     def start_wait_s(self) -> float:
         return 1800.0

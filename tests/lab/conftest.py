@@ -44,6 +44,7 @@ LONG_ON = {
     "test_removal": Flavour.MODERN,
     "test_rendered": Flavour.MODERN,
     "test_settings": Flavour.MODERN,
+    "test_rights": Flavour.MODERN,
     "test_starts": Flavour.MODERN,
     "test_state": Flavour.MODERN,
     "test_supply": Flavour.MODERN,

@@ -3,133 +3,19 @@
 
 import asyncio
 import contextlib
-import os
-import resource
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import Code
 from agent.model import Phase, engine_unit, front_unit
-from agent.status.client import AgentClient
 from agent.status.snapshot import Snapshot
-from tests.build import build_inventory
 from tests.fakes.bus import PrivateBus
-from tests.fakes.npud import FakeNpud
-from tests.fakes.systemd import FakeSystemd
+from tests.scenario.agentd import Daemon, daemon, write_config
 from tests.scenario.world import until
 
 FRONT, ENGINE = front_unit("8b"), engine_unit("8b")
-PROFILE = 'served_name = "a"\nmodel = "/nonexistent/model"\nimage = "x"\nport = {port}\n'
-
-
-@dataclass
-class Daemon:
-    """A running agentd."""
-
-    folder: Path
-    child: asyncio.subprocess.Process
-    notices: socket.socket
-    systemd: FakeSystemd
-    npud: FakeNpud
-    heard: list[str] = field(default_factory=list)
-
-    async def status(self) -> Snapshot:
-        def ask() -> Snapshot:
-            client = AgentClient(self.folder / "agent.sock")
-            try:
-                return client.status()
-            finally:
-                client.close()
-
-        return await asyncio.to_thread(ask)
-
-    async def phase(self) -> Phase:
-        one = (await self.status()).instance("8b")
-        assert one is not None
-        return one.phase
-
-    async def reach(
-        self, condition: Callable[[Snapshot], bool], within_s: float = 30.0
-    ) -> Snapshot:
-        """Until the status is so."""
-        deadline = time.monotonic() + within_s
-        while not condition(seen := await self.status()):
-            assert time.monotonic() < deadline, seen
-            await asyncio.sleep(0.05)
-        return seen
-
-    async def told(self, word: str, within_s: float = 30.0) -> str:
-        """Waits for what systemd is to be told, or has been."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            with contextlib.suppress(BlockingIOError):
-                self.heard.append(self.notices.recv(4096).decode())
-                continue
-            found = [notice for notice in self.heard if word in notice]
-            if found:
-                return found[-1]
-            assert self.child.returncode is None, f"it ended with {self.child.returncode}"
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"systemd was not told {word}")
-
-
-def write_config(folder: Path, port: str = "2023") -> None:
-    (folder / "etc" / "models.d").mkdir(parents=True, exist_ok=True)
-    profile = folder / "etc" / "models.d" / "8b.toml"
-    profile.write_text(PROFILE.format(port=port))
-
-
-@contextlib.asynccontextmanager
-async def daemon(
-    folder: Path, bus: PrivateBus, descriptors: int = 256, bus_is_up: bool = True
-) -> AsyncIterator[Daemon]:
-    systemd, npud = FakeSystemd(), FakeNpud(folder / "npu.sock")
-    systemd.add(FRONT, file_state="enabled")
-    systemd.add(ENGINE, load="not-found")
-    npud.inventory = build_inventory()
-    await systemd.connect(bus.address)
-    if not bus_is_up:
-        bus.drop()
-    await npud.start()
-    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notices.bind(str(folder / "notify"))
-    notices.setblocking(False)
-    arguments = [f"--{name}={folder}/{name}" for name in ("etc", "share", "state")]
-    arguments += [f"--socket={folder}/agent.sock", f"--npu-socket={folder}/npu.sock"]
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agent.daemon", *arguments),
-        env={
-            **os.environ,
-            "PYTHONPATH": os.getcwd(),
-            "DBUS_SYSTEM_BUS_ADDRESS": bus.address,
-            "NOTIFY_SOCKET": str(folder / "notify"),
-            "WATCHDOG_USEC": "1000000",
-        },
-        stderr=subprocess.PIPE,
-        preexec_fn=limit,
-    )
-    one = Daemon(folder, child, notices, systemd, npud)
-    try:
-        await one.told("READY=1")
-        yield one
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.communicate()
-        notices.close()
-        await npud.close()
-        await systemd.close()
-        await asyncio.sleep(0.02)
 
 
 async def ended(one: Daemon, within_s: float = 30.0) -> int:

@@ -3,18 +3,26 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agent import journal
 from agent.model import Phase
 from agent.status.api import peer
 from agent.status.api.peer import (
     CONNECTIONS,
     CONNECTIONS_OF_A_USER,
     CONNECTIONS_OF_ROOT,
+    PATIENCE_S,
+    REQUESTS_AT_ONCE,
+    REQUESTS_PER_S,
+    USERS_KNOWN,
     Connections,
+    Pace,
+    Peer,
 )
 from tests.scenario.settled import settled
 from tests.unit.api import Serving, serving
@@ -73,6 +81,103 @@ def test_one_more_is_closed_at_once_and_others_go_on(
                 writer.close()
 
     asyncio.run(scenario())
+
+
+def test_a_user_s_pace() -> None:
+    """Some at once, and then so many in a second; others and root are not touched."""
+    pace = Pace()
+    waits = [pace.ask(1000, 5.0) for _ in range(REQUESTS_AT_ONCE + 50)]
+    assert waits[:REQUESTS_AT_ONCE] == [0.0] * REQUESTS_AT_ONCE
+    assert waits[-1] == pytest.approx(50 / REQUESTS_PER_S)
+    assert pace.ask(1001, 5.0) == 0.0
+    assert [pace.ask(0, 5.0) for _ in range(1000)] == [0.0] * 1000
+    assert pace.ask(1000, 5.0 + 70 / REQUESTS_PER_S) == 0.0
+
+
+def test_who_is_far_ahead_of_his_pace() -> None:
+    pace = Pace()
+    for _ in range(int(REQUESTS_PER_S * (PATIENCE_S + 0.5)) + REQUESTS_AT_ONCE):
+        pace.ask(1000, 5.0)
+    assert pace.is_far_ahead(1000, 5.0)
+    assert not pace.is_far_ahead(1000, 6.0)
+    assert not pace.is_far_ahead(1001, 5.0)
+
+
+def test_users_of_long_ago_are_forgotten() -> None:
+    pace = Pace()
+    for uid in range(1000, 1000 + 3 * USERS_KNOWN):
+        pace.ask(uid, float(uid))
+    assert len(pace._due_at) <= USERS_KNOWN + 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks as another user")
+def test_who_asks_too_fast_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once over one connection: each is answered, in its time."""
+    monkeypatch.setattr(peer, "REQUESTS_PER_S", 10.0)
+    monkeypatch.setattr(peer, "REQUESTS_AT_ONCE", 2)
+    monkeypatch.setattr(peer, "read_peer", lambda _: Peer(os.getpid(), 1000, 1000))
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            asked = asyncio.get_running_loop().time()
+            last = STATUS.replace(b"Host: a", b"Host: a\r\nConnection: close")
+            answer = await one.ask((STATUS * 6 + last).decode())
+            assert answer.count(b"HTTP/1.1 200") == 7
+            assert asyncio.get_running_loop().time() - asked >= 0.45
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+        "GET /v1/watch HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{",
+    ],
+)
+def test_a_body_that_never_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    monkeypatch.setattr(peer, "REQUEST_DEADLINE_S", 0.2)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            await one.ask(head)  # it ends, within 5 s
+            assert one.control.calls == []
+
+    asyncio.run(scenario())
+
+
+NONSENSE = (
+    "GET / nonsense\r\n\r\n",
+    # The answer is out, or a stream of it has begun, when the nonsense comes.
+    "POST /v1/host/trust HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /v1/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "POST /v1/npus/3/quarantine HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "GET /v1/status HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("head", NONSENSE)
+def test_nonsense_does_not_reach_the_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, head: str
+) -> None:
+    """Any local user may send it: he could fill the journal, and push out what is in it."""
+    journal.set_up()
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as one:
+            reader, writer = await asyncio.open_unix_connection(one.path)
+            writer.write(head.encode())
+            await asyncio.sleep(0.05)
+            writer.write(b"no chunk at all\r\n\r\n")
+            async with asyncio.timeout(5):
+                await reader.read()
+            writer.close()
+            assert (await one.get("/v1/health"))[0] == 200
+
+    asyncio.run(scenario())
+    assert caplog.text == ""
 
 
 async def stall(one: Serving) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

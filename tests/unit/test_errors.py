@@ -7,7 +7,6 @@ import pytest
 
 from agent import exits
 from agent.errors import (
-    HTTP_STATUS,
     AgentError,
     Code,
     ConfigError,
@@ -15,6 +14,7 @@ from agent.errors import (
     HostError,
     HostUnavailable,
     Remedy,
+    http_status,
     remedy,
 )
 
@@ -38,12 +38,17 @@ def test_transient_trouble_is_never_left_to_a_person() -> None:
 @pytest.mark.parametrize("code", [code for code in Code if remedy(code) is Remedy.PERSON])
 def test_attach_leaves_on_what_a_person_must_mend(code: Code) -> None:
     """attach knows nothing but the HTTP status: 4xx is an answer."""
-    assert 400 <= HTTP_STATUS[code] < 500
+    assert 400 <= http_status(code) < 500
 
 
 @pytest.mark.parametrize("code", [code for code in Code if remedy(code) is Remedy.EVENT])
 def test_attach_stays_on_what_comes_by_itself(code: Code) -> None:
-    assert HTTP_STATUS.get(code, 500) >= 500
+    assert http_status(code) >= 500
+
+
+def test_a_refusal_is_no_fault_of_the_agent() -> None:
+    """500 is for what nobody has thought of; monitoring may page somebody for it."""
+    assert [code for code in Code if http_status(code) == 500] == [Code.INTERNAL]
 
 
 def test_the_tree() -> None:

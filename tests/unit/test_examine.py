@@ -8,7 +8,7 @@ import pytest
 
 from agent.action.examine import Patient, describe_npus, examine
 from agent.errors import Code, Failure
-from agent.health.metrics import pick_counters
+from agent.health.metrics import pick_counters, without_buckets
 from agent.model import FaultSeverity, NpuFault, NpuProcess, NpuReadings
 from tests.build import build_inventory, build_npu
 from tests.scenario.ports import FakeEvidence, FakeNpuDriver
@@ -66,4 +66,4 @@ def test_counters_without_histograms() -> None:
         b'# HELP x y\nvllm:a_total{m="x"} 1.0\nvllm:t_bucket{le="1"} 3.0\nvllm:t_sum 2.5\n'
         b"python_info 1.0\n"
     )
-    assert pick_counters(body) == 'vllm:a_total{m="x"} 1.0\nvllm:t_sum 2.5'
+    assert pick_counters(without_buckets(body)) == 'vllm:a_total{m="x"} 1.0\nvllm:t_sum 2.5'

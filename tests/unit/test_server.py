@@ -193,6 +193,7 @@ ROUTES = [
     ("POST", "/v1/instances/8b/release", 202, 202, 403),
     ("POST", "/v1/instances/8b/restart", 202, 202, 403),
     ("POST", "/v1/instances/8b/pull", 202, 202, 403),
+    ("GET", "/v1/config", 200, 200, 200),
     ("POST", "/v1/config/reload", 200, 200, 403),
     ("POST", "/v1/instances/8b/update", 202, 202, 403),
     ("POST", "/v1/instances/8b/rollback", 202, 202, 403),
@@ -314,6 +315,8 @@ def test_web_pages_are_refused(tmp_path: Path, header: str, method: str, target:
         ("GET /" + "x" * 20_000, b"400"),
         ("\x16\x03\x01 not HTTP at all\r\n\r\n", b"400"),
         ("GET /v1/status HTTP/1.1\r\n\r\n", b"400"),  # without Host
+        # A chunk of one byte is as much work as one of a megabyte.
+        ("POST /v1/host/trust HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
     ],
 )
 def test_nonsense_is_refused_and_the_next_is_answered(

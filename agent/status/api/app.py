@@ -15,6 +15,7 @@ from agent.status.api.changes import ChangeDesk
 from agent.status.api.control import Control
 from agent.status.api.encoded import Encoded
 from agent.status.api.events import Events
+from agent.status.api.frames import status_frame
 from agent.status.api.host import Host
 from agent.status.api.instances import Instances
 from agent.status.api.metrics import Metrics, MetricsText
@@ -34,7 +35,7 @@ def operations(
     shown, desk = Encoded(board, msgspec.json.encode), ChangeDesk(board, control, changes)
     parts = (
         Host(board, control, shown, desk, share / OPENAPI),
-        Events(board, control, shown),
+        Events(board, control, Encoded(board, lambda _: status_frame(shown.newest()))),
         Instances(board, control, desk),
         Npus(board, control, desk),
         Metrics(metrics),

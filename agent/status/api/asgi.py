@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
 
 from agent.errors import AgentError, Code
-from agent.status.api.bounded import App, Message, Receive, Send
+from agent.status.api.bounded import WRITE_AHEAD_BYTES, App, Message, Receive, Send
 from agent.status.api.peer import Peer
 
 Lines = AsyncGenerator[bytes, None]
+# Written at once; who does not read keeps no more than twice that waiting in our memory.
+PIECE_BYTES = WRITE_AHEAD_BYTES
 NUMBER = re.compile(r"\{(\w+):int\}")
 WORD = re.compile(r"\{(\w+)\}")
 
@@ -122,7 +124,8 @@ async def _send(response: Response, receive: Receive, send: Send) -> None:
         headers.append((b"allow", response.allow.encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     if isinstance(content, bytes):
-        await send({"type": "http.response.body", "body": content})
+        await _send_pieces(content, send)
+        await send({"type": "http.response.body", "body": b""})
     else:
         await _stream(content, receive, send)
 
@@ -144,8 +147,15 @@ async def _stream(lines: Lines, receive: Receive, send: Send) -> None:
 async def _send_lines(lines: Lines, send: Send) -> None:
     async with aclosing(lines):
         async for line in lines:
-            await send({"type": "http.response.body", "body": line, "more_body": True})
+            await _send_pieces(line, send)
     await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_pieces(content: bytes, send: Send) -> None:
+    view = memoryview(content)  # many may wait with the same one
+    for at in range(0, len(view), PIECE_BYTES):
+        piece = view[at : at + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 async def _wait_gone(receive: Receive) -> None:

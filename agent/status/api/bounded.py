@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -17,10 +18,19 @@ from uvicorn.server import ServerState
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 KEEP_ALIVE_S = 5
 CLOSE_DEADLINE_S = 1.0
+# asyncio takes so many before it looks at anything else, and closes those who may not stay some
+# turns later: descriptors have to last for a few times as many.
+ACCEPTED_AT_ONCE = 32
+# Of what has been sent ahead of its answers as much is kept for each connection; asyncio reads four
+# times that. Who sends more than that at once may not get to see why it is refused.
+READ_BYTES = 64 * 1024
+# Beyond it whoever writes an answer waits for its reader; asyncio would take twice that.
+WRITE_AHEAD_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +38,20 @@ class Bounds:
     """Of one connection."""
 
     request_s: float  # from connecting, or from the last answer, to a whole request
-    # Who has not taken an answer of more than 64 KiB (asyncio's mark) by then is cut off.
+    # Who has not taken what is beyond WRITE_AHEAD_BYTES of an answer by then is cut off.
     reader_s: float
+
+
+class _Connection(h11.Connection):
+    """Takes no body in chunks: h11 needs 40 us for each, which may be of one byte, and uvicorn does
+    nothing else before it has seen all that was read, which took 2 s."""
+
+    def next_event(self) -> Event:
+        event = super().next_event()
+        headers = event.headers if isinstance(event, h11.Request) else ()
+        if any(name == b"transfer-encoding" for name, _ in headers):
+            raise h11.RemoteProtocolError("a body has to come with its length")
+        return event
 
 
 class BoundedProtocol(H11Protocol):
@@ -49,6 +71,9 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=WRITE_AHEAD_BYTES)
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
+        self.conn = _Connection(h11.SERVER, self.config.h11_max_incomplete_event_size or 0)
         self._admitted = self.admit(transport)
         if self._admitted:
             self._expect_request()
@@ -62,6 +87,17 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._expect_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn sends it whatever has been sent before, and h11 raises then: a traceback in the
+        journal for everyone who likes to."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # who works at an answer need not send it any more
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -82,8 +118,9 @@ class BoundedProtocol(H11Protocol):
     def _expect_request(self) -> None:
         """Anybody may connect: who does not ask in time is not kept. (uvicorn waits for a first
         request, or for the rest of one, for ever.)"""
-        asking = self.cycle is not None and not self.cycle.response_complete
-        if asking:
+        cycle = self.cycle
+        is_asked = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if is_asked:
             self._forget_request()
         elif self._request_timer is None:
             # Not close(): that waits for a reader of what was answered before.
@@ -131,8 +168,12 @@ class HttpServer:
 
     async def start(self, listener: socket.socket) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: self._build(self._config, self._state), sock=listener
+            lambda: self._build(self._config, self._state),
+            sock=listener,
+            backlog=ACCEPTED_AT_ONCE,
         )
+        # asyncio has set it to that number, and who finds the queue full is refused at once.
+        listener.listen(socket.SOMAXCONN)
 
     async def close(self) -> None:
         """Lets requests that are being answered come to their end, for a moment."""

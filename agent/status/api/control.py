@@ -6,6 +6,7 @@ from typing import Protocol
 from agent.disks import PruneReport
 from agent.ports import EventQuery
 from agent.status.changes import Verb
+from agent.status.config import ConfigAnswer
 from agent.status.history import EventPage
 
 
@@ -70,6 +71,10 @@ class Control(Protocol):
 
     async def events(self, query: EventQuery) -> EventPage:
         """Those of the last days."""
+        ...
+
+    def config(self) -> ConfigAnswer:
+        """What is in force."""
         ...
 
     def start_wait_s(self) -> float: ...

@@ -27,7 +27,7 @@ class Events:
 
     board: Board
     control: Control
-    shown: Encoded
+    frames: Encoded  # of snapshots
 
     def operations(self) -> tuple[Operation, ...]:
         return (
@@ -89,7 +89,7 @@ class Events:
         return Response(frames, media_type=STREAM)
 
     async def watch_status(self, request: Request) -> Response:
-        return Response(status_frames(self.board, self.shown), media_type=STREAM)
+        return Response(status_frames(self.board, self.frames), media_type=STREAM)
 
 
 def _number(text: str | None, name: str, least: int = 0, most: int = BIGGEST) -> int | None:

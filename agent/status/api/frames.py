@@ -43,11 +43,16 @@ async def event_frames(board: Board, read: ReadEvents, after: int | None) -> Lin
             quiet_until = time.monotonic() + ALIVE_S
 
 
-async def status_frames(board: Board, shown: Encoded) -> Lines:
-    """The whole snapshot, and again when it has changed. Ends with the agent."""
+def status_frame(raw: bytes) -> bytes:
+    """A whole snapshot."""
+    return b"event: status\ndata: " + raw + b"\n\n"
+
+
+async def status_frames(board: Board, frames: Encoded) -> Lines:
+    """The newest of `frames`, and again when the snapshot has changed. Ends with the agent."""
     seen = board.snapshot
     while not board.closed:
-        yield b"event: status\ndata: " + shown.newest() + b"\n\n"
+        yield frames.newest()
         await asyncio.sleep(STATUS_EVERY_S)
         before, seen = seen, await board.wait(seen, ALIVE_S)
         while not board.closed and seen is before:

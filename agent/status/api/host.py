@@ -16,6 +16,7 @@ from agent.status.api.control import Control
 from agent.status.api.encoded import Encoded
 from agent.status.api.operation import JSON, Operation, Parameter, answer
 from agent.status.changes import Verb
+from agent.status.config import ConfigAnswer
 from agent.status.snapshot import SCHEMA, Board, Snapshot
 
 
@@ -79,6 +80,15 @@ class Host:
                 self.trust,
             ),
             Operation(
+                "config",
+                "GET",
+                "/v1/config",
+                anyone,
+                "the configuration in force, and where each value was set; no secret is told",
+                self.config,
+                answer=ConfigAnswer,
+            ),
+            Operation(
                 "reload",
                 "POST",
                 "/v1/config/reload",
@@ -115,6 +125,9 @@ class Host:
     async def trust(self, request: Request) -> Response:
         by = caller(request)
         return await self.desk.note(Verb.TRUST, "", by, self.control.trust_host(by))
+
+    async def config(self, request: Request) -> Response:
+        return answer(self.control.config())
 
     async def reload(self, request: Request) -> Response:
         return await self.desk.note(Verb.RELOAD, "", caller(request), self.control.reload())

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from agent.errors import HTTP_STATUS
+from agent.errors import Code, http_status
 from agent.status.api.access import GROUP, Access
 from agent.status.api.operation import JSON, Operation, Parameter, Refusal
 from agent.status.snapshot import SCHEMA
@@ -104,10 +104,11 @@ def _operation(one: Operation, references: dict[type, dict[str, object]]) -> dic
 
 
 def _refusals() -> Iterator[str]:
-    for status in sorted(set(HTTP_STATUS.values())):
-        codes = sorted(code for code, its in HTTP_STATUS.items() if its == status)
+    by_status: dict[int, list[Code]] = {}
+    for code in sorted(Code):
+        by_status.setdefault(http_status(code), []).append(code)
+    for status, codes in sorted(by_status.items()):
         yield f"{status} ({', '.join(codes)})"
-    yield "500 (any other code)"
 
 
 def _parameters(one: Operation) -> Iterator[dict[str, object]]:

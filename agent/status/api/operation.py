@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from agent.errors import HTTP_STATUS, AgentError, Code, Failure
+from agent.errors import AgentError, Code, Failure, http_status
 from agent.status.api import asgi
 from agent.status.api.access import Access, permit
 from agent.status.api.asgi import Handler, Request, Response, Route
@@ -91,4 +91,4 @@ def answer(value: object, status: int = 200) -> Response:
 
 
 def refuse(failure: Failure) -> Response:
-    return answer(Refusal(failure), HTTP_STATUS.get(failure.code, 500))
+    return answer(Refusal(failure), http_status(failure.code))
