@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from agent.language import meaning, tr, translate
 from agent.status.snapshot import EventView
 
 
@@ -16,7 +17,10 @@ def say(event: EventView) -> str:
     """Who, what and why."""
     who = f"{event.instance} " if event.instance else ""
     who += f"NPU {event.npu} " if event.npu is not None else ""
-    return f"{who}{event.kind}" + (f": {event.message}" if event.message else "")
+    meant = meaning(event.kind)
+    what = f"{event.kind} {meant}" if meant else event.kind
+    message = translate(event.message)
+    return f"{who}{what}" + (f"{tr(': ')}{message}" if message else "")
 
 
 def _lines(event: EventView) -> Iterator[str]:

@@ -106,4 +106,4 @@ def test_the_severity_and_age_of_a_fault() -> None:
     fault = NpuFault("80E01809", FaultSeverity.MINOR, "words", NOW - 7200)
     host.npus[0] = build_npu(0, faults=(fault,))
     host.see()
-    assert "(NotHandle, minor), since 2 h 0 min - words" in show_host(host)[-1]
+    assert "(NotHandle, minor), for 2 h 0 min - words" in show_host(host)[-1]

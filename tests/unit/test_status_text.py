@@ -114,8 +114,7 @@ def test_the_page() -> None:
 
 
 def test_the_reason_and_what_to_do_stand_under_an_instance_that_does_not_serve() -> None:
-    status = "trying again in 4 s: cannot keep serving: it ended"
-    view = build_view(Phase.BACKOFF, status=status, failure=DIED, failures=3)
+    view = build_view(Phase.BACKOFF, next_try_at=NOW + 4, failure=DIED, failures=3)
     lines = show(build_snapshot(view), NOW).splitlines()
     assert "○ 8b       trying again in 4 s" in lines  # the reason is told once
     assert "    reason    cannot keep serving: it ended [engine-died]" in lines
