@@ -17,7 +17,7 @@ import msgspec
 
 from agent import __version__, exits
 from agent.cli_acts import add_acts
-from agent.cli_look import WATCH_EVERY_S, add_looks
+from agent.cli_look import WATCH_EVERY_S, add_looks, look_of_terminal
 from agent.cli_supply import add_supply_verbs
 from agent.command_line import parse
 from agent.errors import AgentError, Code
@@ -247,7 +247,9 @@ def _events(options: argparse.Namespace) -> int:
 
 
 def _print_event(event: EventView, as_json: bool) -> None:
-    text = msgspec.json.encode(event).decode() if as_json else show_events([event])
+    text = (
+        msgspec.json.encode(event).decode() if as_json else show_events([event], look_of_terminal())
+    )
     print(text, flush=True)
 
 

@@ -80,7 +80,8 @@ def _show(
         while True:
             raw = ask()
             answer = decode(raw)
-            text = raw.decode() if options.json else show_text(answer, time.time(), _look())
+            look = look_of_terminal(scrolls=not screen.moves)
+            text = raw.decode() if options.json else show_text(answer, time.time(), look)
             screen.show(text)
             if not options.watch or not screen.wait(WATCH_EVERY_S):
                 return answer
@@ -96,7 +97,7 @@ def _top(options: argparse.Namespace) -> int:
             snapshot = client.status()
             paces.take(snapshot)
             if screen.moves or not is_first:
-                screen.show(show_top(snapshot, npus, paces, _look()))
+                screen.show(show_top(snapshot, npus, paces, look_of_terminal()))
             if not is_first and not screen.moves:
                 break
             if not screen.wait(TOP_EVERY_S):
@@ -104,9 +105,10 @@ def _top(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look() -> Look:
+def look_of_terminal(*, scrolls: bool = False) -> Look:
     """Color for a terminal alone, and not where it is unwanted (no-color.org)."""
     if not sys.stdout.isatty():
         return Look()
     color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Look(shutil.get_terminal_size().columns, color)
+    size = shutil.get_terminal_size()
+    return Look(size.columns, color, size.lines if scrolls else None)

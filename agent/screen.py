@@ -35,7 +35,8 @@ class Screen:
             print(page, flush=True)
             return
         lines = _cut(page.splitlines(), os.get_terminal_size(sys.stdout.fileno()).lines)
-        drawn = "".join(f"{line}{CLEAR_LINE_END}\n" for line in lines)
+        # Cleared before, not after: there the cursor may be on the last character of a full line.
+        drawn = "".join(f"{CLEAR_LINE_END}{line}\n" for line in lines)
         sys.stdout.write(f"{NO_WRAP}{HOME}{drawn}{CLEAR_PAGE_END}{WRAP}")
         sys.stdout.flush()
 

@@ -274,6 +274,8 @@ DOCTOR = {
     "move {0} away, and it is fetched anew; or copy it there again, whole": (
         "移走 {0} 后会重新下载；或重新复制完整的文件"
     ),
+    "{0} GiB of weights, {1}": "{0} GiB 权重，{1}",
+    "answers, by {0}": "有应答，来源 {0}",
     "{0} GiB of weights": "{0} GiB 权重",
     "all of its manifest": "与清单一致",
     "no manifest to compare it with": "没有清单可供比对",

@@ -133,6 +133,9 @@ MESSAGES = {
     "that no process is known to hold": "不知被哪个进程占用",
     "of {0} that ended and did not give it back": "属于已结束却未释放的 {0}",
     "memory {0} ({1})": "显存{0}（{1}）",
+    "memory {0} ({1}) is in use": "显存{0}（{1}）",
+    "{0}: set aside: {1}": "{0}：已隔离：{1}",
+    "set aside: {0}": "已隔离：{0}",
     "is in use": "正在使用",
     "process {0}": "进程 {0}",
 }

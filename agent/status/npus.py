@@ -81,7 +81,7 @@ def say_user(view: NpuView) -> str:
     first = [f"{one.name or tr('process')} ({one.pid})" for one in view.processes[:2]]
     more = len(view.processes) - len(first)
     rest = [tr("{count} more", count=more)] if more else []
-    return ", ".join([*first, *rest]) or tr("free")
+    return ", ".join([*first, *rest]) or (tr("nobody") if view.unfit else tr("free"))
 
 
 def _notes(view: NpuView, now: float) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _notes(view: NpuView, now: float) -> Iterator[str]:
     if view.reason:
         yield tr("unknown: {why}", why=translate(view.reason))
     if view.quarantine is not None:
-        yield _aside(view.quarantine, now)
+        yield _aside(view, view.quarantine, now)
     elif view.unfit:
         yield tr("not used: {why}", why=translate(view.unfit))
     if view.resets:
@@ -99,13 +99,15 @@ def _notes(view: NpuView, now: float) -> Iterator[str]:
         yield from _fault(fault, now)
 
 
-def _aside(quarantine: QuarantineView, now: float) -> str:
+def _aside(view: NpuView, quarantine: QuarantineView, now: float) -> str:
+    """Its reason is left out where it stands below as a fault."""
     words = tr(
-        "set aside by {who} {age} ago: {why}",
+        "set aside by {who} {age} ago",
         who=quarantine.by,
         age=duration(now - quarantine.since),
-        why=translate(quarantine.reason),
     )
+    if not any(fault.code == quarantine.code for fault in view.faults):
+        words += tr(": ") + translate(quarantine.reason)
     if quarantine.release_at is not None:
         left = duration(quarantine.release_at - now)
         return tr("{aside}; used again in {left}", aside=words, left=left)

@@ -22,10 +22,12 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the page is for. `width` None: lines are as long as they are, as a pipe wants them."""
+    """What the page is for. `width` None: lines are as long as they are, as a pipe wants them;
+    `height` None: nothing scrolls away."""
 
     width: int | None = None
     color: bool = False
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

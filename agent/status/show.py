@@ -2,29 +2,34 @@
 """A snapshot as text for a person who is worried: first whether all is well. Pure."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 from agent.cells import fill, width
 from agent.errors import Failure
 from agent.language import meaning, tr, translate, word
-from agent.model import NO_PROGRESS, Phase, StartProgress
+from agent.model import HOLDING, NO_PROGRESS, Phase, StartProgress
 from agent.status.disks import say_disks
 from agent.status.events import say
 from agent.status.npus import suspected, table
 from agent.status.page import PLAIN, Look, Row, Tone, lay_out
 from agent.status.snapshot import InstanceView, Snapshot
 from agent.status.text import headline, say_fetch
-from agent.status.verdict import serves_well, verdict
+from agent.status.verdict import START, serves_well, verdict
 from agent.wording import bar, duration, say_supply
 
 EVENTS_SHOWN = 8
 MARGIN = " " * 4
 LABEL = 10  # of an instance's rows
+PROMPT_LINES = 2
 AGE = 12  # "23 h 59 min"
 
 
 def show(snapshot: Snapshot, now: float, look: Look = PLAIN) -> str:
-    """`now`: seconds since the epoch."""
-    return lay_out(_rows(snapshot, now), look)
+    """`now`: seconds since the epoch. Where the first line scrolls away, it comes again."""
+    page = lay_out(_rows(snapshot, now), look)
+    if look.height is not None and page.count("\n") + PROMPT_LINES >= look.height:
+        page += "\n\n" + lay_out([verdict(snapshot)], look)
+    return page
 
 
 def _rows(snapshot: Snapshot, now: float) -> Iterator[Row]:
@@ -38,8 +43,13 @@ def _rows(snapshot: Snapshot, now: float) -> Iterator[Row]:
         yield from _failure(snapshot.systemd_problem, tr("units not seen: "))
     yield from (Row("", line, Tone.WORRY, whole=True) for line in say_disks(snapshot))
     yield Row("", "")
-    for instance in sorted(snapshot.instances, key=lambda one: not one.wished):
-        yield from _instance(instance, now)
+    quiet = [view for view in snapshot.instances if _has_nothing_to_tell(view, now)]
+    shown = [view for view in snapshot.instances if view not in quiet or len(quiet) == 1]
+    for view in sorted(shown, key=lambda one: not one.wished):
+        yield from _instance(view, now)
+    if len(quiet) > 1:
+        names = ", ".join(view.name for view in quiet)
+        yield Row("○ ", tr("not started: {names} ({command})", names=names, command=START))
     yield Row("", "")
     yield from _npus(snapshot, now)
     if snapshot.events:
@@ -59,6 +69,11 @@ def _about_agent(snapshot: Snapshot, now: float) -> str:
         mode=word(snapshot.mode),
         age=duration(now - snapshot.started_at),
     )
+
+
+def _has_nothing_to_tell(view: InstanceView, now: float) -> bool:
+    idle = view.phase is Phase.IDLE and not view.wished and view.failure is None
+    return idle and not any(chain(_fetch(view), _update(view, now)))
 
 
 def _instance(view: InstanceView, now: float) -> Iterator[Row]:
@@ -127,7 +142,8 @@ def _history(view: InstanceView) -> Iterator[Row]:
 def _what_it_is(view: InstanceView) -> Iterator[Row]:
     url = f"{view.endpoint}/v1"
     yield _row(tr("model"), tr("{model} at {url}", model=view.served_name, url=url))
-    yield _row("NPUs", ", ".join(str(npu) for npu in view.npus) or tr("none"))
+    if view.phase in HOLDING and view.npus:
+        yield _row(tr("runs on"), f"NPU {', '.join(map(str, view.npus))}")
     place = tr(", from {file}", file=view.unit_file) if view.unit_file else ""
     yield _row(tr("unit"), f"{view.unit}{place}")
 

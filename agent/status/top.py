@@ -102,7 +102,7 @@ def show_top(snapshot: Snapshot, npus: NpusAnswer, paces: Paces, look: Look = PL
 
 def _rows(snapshot: Snapshot, npus: NpusAnswer, paces: Paces) -> Iterator[Row]:
     at = datetime.fromtimestamp(snapshot.at).astimezone()
-    yield Row(f"{at:%H:%M:%S}  ", "")
+    yield Row("", tr("{time}, the last {seconds:.0f} s", time=f"{at:%H:%M:%S}", seconds=WINDOW_S))
     yield verdict(snapshot)
     yield Row("", "")
     yield from _models(snapshot, paces)

@@ -103,6 +103,8 @@ def _worries(snapshot: Snapshot) -> Iterator[str]:
             yield tr("{name} has fewer NPUs than it should", name=view.name)
         if view.update is not None and view.update.trial is not None:
             yield tr("an update of {name} is on trial", name=view.name)
+        if not view.wished and view.failure is not None:
+            yield tr("{name} failed, and nobody wishes it any more", name=view.name)
     if snapshot.host_suspect:
         yield tr("the host is suspected")
     aside = [npu for npu in snapshot.npus if npu.quarantine is not None]

@@ -39,10 +39,20 @@ FEW_LETTERS = 4
 SAME = re.compile(
     r"(systemctl|dnf|journalctl) [\w -]+(\{0\})?"
     r"|deepseekctl (config check|verify \{0\})"
-    r"|container deepseek-vllm-|data: |\[supply\] fetch = false"
+    r"|container deepseek-vllm-|data: |cannot |\[supply\] fetch = false"
     r"|(Podman|Python|systemd|cgroup v|Bearer) ?\{0\}(, cgroup v\{1\})?"
     r"|HTTP \{0\}: \{1\}|\{0\} of \{1\} GiB"
 )
+
+
+# Put together of several.
+COMPOSED = {
+    "memory {0} ({1}) is in use",
+    "{0}: set aside: {1}",
+    "set aside: {0}",
+    "answers, by {0}",
+    "{0} GiB of weights, {1}",
+}
 
 
 def texts() -> set[str]:
@@ -77,7 +87,7 @@ def _help_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def templates() -> set[str]:
     """Keys of `Tables.templates`."""
-    found = set()
+    found = set(COMPOSED)
     for name in WHOLE:
         tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
         found |= {text for text in _messages(tree) if _is_worded(text)}

@@ -4,6 +4,7 @@
 import fcntl
 import os
 import pty
+import re
 import signal
 import struct
 import sys
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 
 from agent.model import EngineWork
-from agent.screen import CLEAR_PAGE, HOME, SHOW_CURSOR
+from agent.screen import CLEAR_PAGE, HOME, SHOW_CURSOR, WRAP
 from agent.status.snapshot import npus_answer
 from tests.build import build_snapshot, build_view
 from tests.unit.conftest import DEADLINE_S, FakeAgent
@@ -94,10 +95,12 @@ def test_q_ends_a_watch_and_the_terminal_is_as_before(
     terminal = Terminal(agent_socket, "status", "--watch")
     terminals.append(terminal)
     assert terminal.answer() == "/v1/status"
-    first = terminal.read_until("mode act")
+    first = terminal.read_until(WRAP)
     assert first.index(CLEAR_PAGE) < first.index(HOME) < first.index("all well:")
+    # Not after it: on a full line that would clear its last character.
+    assert re.search(r"\033\[Kdeepseek-agent [^\033]*mode act[^\033]*\n\033", first)
     assert terminal.answer() == "/v1/status"
-    assert CLEAR_PAGE not in terminal.read_until("mode act")  # drawn over the first: no flicker
+    assert CLEAR_PAGE not in terminal.read_until(WRAP)  # drawn over the first: no flicker
     terminal.press(b"xq")
     terminal.read_until(SHOW_CURSOR)
     assert terminal.wait() == 0
