@@ -84,21 +84,17 @@ def translate(message: str) -> str:
         return message
     if message in templates:
         return templates[message]
-    for template, said in _with_holes():
-        found = template.fullmatch(message)
-        if found is not None:
-            return said.format(*map(translate, found.groups()))
+    for parts, said in _with_holes():
+        if all(part in message for part in parts):
+            found = re.fullmatch("(.*?)".join(map(re.escape, parts)), message, re.DOTALL)
+            if found is not None:
+                return said.format(*map(translate, found.groups()))
     return message
 
 
 @cache
-def _with_holes() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """The most telling first."""
-    found = [(key, said) for key, said in _spoken.templates.items() if HOLES.search(key)]
-    found.sort(key=lambda one: len(HOLES.sub("", one[0])), reverse=True)
-    return tuple((_pattern(key), said) for key, said in found)
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    literals = (re.escape(part) for part in HOLES.split(template))
-    return re.compile("(.*?)".join(literals), re.DOTALL)
+def _with_holes() -> tuple[tuple[list[str], str], ...]:
+    """What stands between the values of each template; the most telling first."""
+    found = [(HOLES.split(key), said) for key, said in _spoken.templates.items()]
+    with_holes = [one for one in found if len(one[0]) > 1]
+    return tuple(sorted(with_holes, key=lambda one: len("".join(one[0])), reverse=True))

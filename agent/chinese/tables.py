@@ -3,6 +3,7 @@
 
 from agent.chinese.doctor import DOCTOR
 from agent.chinese.help import HELP
+from agent.chinese.hints import HINTS
 from agent.chinese.meanings import CHECKS, CODES, KINDS
 from agent.chinese.messages import MESSAGES
 from agent.chinese.texts import TEXTS
@@ -13,5 +14,5 @@ CHINESE = Tables(
     texts={**TEXTS, **HELP},
     words=WORDS,
     meanings={**CODES, **KINDS, **CHECKS},
-    templates={**MESSAGES, **DOCTOR},
+    templates={**MESSAGES, **HINTS, **DOCTOR},
 )

@@ -151,3 +151,66 @@ def _words(node: ast.AST) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
+
+
+# --- hints ---------------------------------------------------------------------------------------
+
+FAILURES = {"Failure", "AgentError", "HostError", "HostUnavailable", "ConfigError"}
+# What a person is told by other commands, which speak English.
+ENGLISH = ("chinese", "config", "npud", "support", "supply/bundle", "evidence")
+# Hints that are not written where a failure is made.
+TABLES = ("health/acl.py", "health/signs.py", "health/words.py", "host/pull_failures.py")
+
+
+def hints() -> set[str]:
+    """What a failure says that a person can do, wherever in the agent it is made."""
+    found: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name.startswith(ENGLISH):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found |= {text for node in ast.walk(tree) for text in _hints(node)}
+        if name in TABLES:
+            found |= {text for node in tree.body for text in _constants(node)}
+    return {text for text in found if _is_worded(text)}
+
+
+def _hints(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Call(func=ast.Name(id=made), args=[_, _, hint, *_]) if made in FAILURES:
+            yield from _messages_at_the_top(hint)
+        case ast.Call(func=ast.Name(id="_sign"), args=[_, _, hint, *_]):
+            yield from _messages_at_the_top(hint)
+        case ast.Assign(targets=[ast.Name(id="hint" | "HINT")], value=hint):
+            yield from _messages_at_the_top(hint)
+        case _:
+            pass
+
+
+def _messages_at_the_top(node: ast.expr) -> Iterator[str]:
+    """One, or those that it is chosen of."""
+    match node:
+        case ast.JoinedStr():
+            yield _template(node)
+        case ast.Constant(value=str(text)):
+            yield text
+        case ast.IfExp(body=one, orelse=other):
+            yield from _messages_at_the_top(one)
+            yield from _messages_at_the_top(other)
+        case _:
+            pass
+
+
+def _constants(node: ast.stmt) -> Iterator[str]:
+    match node:
+        case ast.Assign(value=ast.Constant(value=str(text)), targets=[ast.Name(id=name)]):
+            yield from () if name in ("WORD", "REST") else (text,)
+        case (
+            ast.Assign(value=ast.Dict(values=values), targets=[ast.Name(id="HINTS")])
+            | ast.AnnAssign(value=ast.Dict(values=values), target=ast.Name(id="HINTS"))
+        ):
+            for value in values:
+                yield from _messages_at_the_top(value)
+        case _:
+            pass
