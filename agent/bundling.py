@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agent.command_line import parse
 from agent.config.values import Config, Profile, find_profile
 from agent.errors import AgentError, Code
 from agent.host.config import read_config
@@ -47,7 +48,7 @@ Tell = Callable[[Progress], None]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
-    options = _parser().parse_args(argv)
+    options = parse(_parser(), argv)
     return run_command(lambda: int(options.run(options)), lambda code: EXIT_FAILED)
 
 

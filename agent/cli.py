@@ -8,20 +8,20 @@ cannot be used.
 
 import argparse
 import os
-import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from agent import __version__, exits
 from agent.cli_acts import add_acts
+from agent.cli_look import WATCH_EVERY_S, add_looks, look_of_terminal
 from agent.cli_supply import add_supply_verbs
+from agent.command_line import parse
 from agent.errors import AgentError, Code
+from agent.language import tr
 from agent.model import (
     AGENT_UNIT,
     INSTANCE_FIELD,
@@ -34,17 +34,12 @@ from agent.render.workload import KEY_VARIABLE, key_file, parse_key
 from agent.status.chat import chat
 from agent.status.client import SOCKET, AgentClient
 from agent.status.events import show_events
-from agent.status.npus import show_npus
-from agent.status.page import Look
-from agent.status.show import show
 from agent.status.snapshot import EventView, InstanceView
 from agent.status.unknown import unknown_instance
 from agent.terminal import become, run_command
 
-EXIT_NOT_SERVING = 1
 EXIT_UNREACHABLE = 3
 EXIT_REFUSED = 4
-WATCH_EVERY_S = 1.0
 LOG_LINES = 50
 LINES = 1000  # that one answer of the agent has at most
 # In a process of their own: they look at the host, and bring what deepseekctl does without.
@@ -69,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             become(module, arguments[verb_at + (module != "agent.preview") :])
     if arguments[verb_at : verb_at + 1] == [IMAGE]:
         become("agent.image_build", arguments[verb_at + 1 :])
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), arguments)
 
     def command() -> int:
         status: int = options.run(options)
@@ -92,10 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", type=Path, default=SOCKET, help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    status = verbs.add_parser("status", help="what runs, on which NPUs, how healthy")
-    status.add_argument("--json", action="store_true", help="as JSON, with its schema number")
-    status.add_argument("--watch", action="store_true", help="again every second")
-    status.set_defaults(run=_status)
+    add_looks(verbs)
 
     talk = verbs.add_parser("chat", help="ask the model; the answer comes as it is made")
     talk.add_argument("instance")
@@ -108,11 +100,6 @@ def _parser() -> argparse.ArgumentParser:
 
     add_acts(verbs)
     add_supply_verbs(verbs)
-
-    npus = verbs.add_parser("npus", help="the NPUs: health, readings, who uses them, faults")
-    npus.add_argument("--json", action="store_true", help="as JSON, with its schema number")
-    npus.add_argument("--watch", action="store_true", help="again every second")
-    npus.set_defaults(run=_npus)
 
     _add_quarantine(verbs.add_parser("quarantine", help="set NPUs aside, or use them again"))
 
@@ -170,34 +157,6 @@ def _count(word: str) -> int:
     return int(word)
 
 
-def _npus(options: argparse.Namespace) -> int:
-    client = AgentClient(options.socket)
-    _show(options, client.npus_json, client.decode_npus, show_npus)
-    return 0
-
-
-Shown = TypeVar("Shown")
-
-
-def _show(
-    options: argparse.Namespace,
-    ask: Callable[[], bytes],
-    decode: Callable[[bytes], Shown],
-    show_text: Callable[[Shown, float], str],
-) -> Shown:
-    """Once, or every second until it is interrupted; as text, or as the agent wrote it. Returns
-    what was shown."""
-    while True:
-        raw = ask()
-        answer = decode(raw)
-        if options.watch and sys.stdout.isatty():
-            print("\033[H\033[2J", end="")
-        print(raw.decode() if options.json else show_text(answer, time.time()), flush=True)
-        if not options.watch:
-            return answer
-        time.sleep(WATCH_EVERY_S)
-
-
 def _set_aside(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
     for npu in options.npus:
@@ -205,8 +164,12 @@ def _set_aside(options: argparse.Namespace) -> int:
     used = {npu: one.name for one in client.status().instances for npu in one.npus}
     for npu in options.npus:
         name = used.get(npu)
-        stays = f"; {name} stays on it until: deepseekctl restart {name}" if name else ""
-        print(f"NPU {npu} is set aside until: deepseekctl quarantine clear {npu}{stays}")
+        command = f"deepseekctl quarantine clear {npu}"
+        text = tr("NPU {npu} is set aside until: {command}", npu=npu, command=command)
+        if name:
+            command = f"deepseekctl restart {name}"
+            text += tr("; {name} stays on it until: {command}", name=name, command=command)
+        print(text)
     return 0
 
 
@@ -215,33 +178,14 @@ def _clear(options: argparse.Namespace) -> int:
     for npu in options.npus:
         if npu is None:
             client.trust_host()
-            print("the host is trusted again")
+            print(tr("the host is trusted again"))
         else:
             client.clear(npu)
-            print(f"NPU {npu} is used again; faults that are there count when they come anew")
+            text = tr(
+                "NPU {npu} is used again; faults that are there count when they come anew", npu=npu
+            )
+            print(text)
     return 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    client = AgentClient(options.socket)
-    snapshot = _show(options, client.status_json, client.decode, partial(show, look=_look()))
-    wished = [one for one in snapshot.instances if one.wished]
-    serving = all(one.phase == "serving" and one.trouble is None for one in wished)
-    whole = not (
-        snapshot.config_problem
-        or snapshot.broken
-        or snapshot.systemd_problem
-        or snapshot.faults_problem
-    )
-    return 0 if serving and whole else EXIT_NOT_SERVING
-
-
-def _look() -> Look:
-    """Color for a terminal alone, and not where it is unwanted (no-color.org)."""
-    if not sys.stdout.isatty():
-        return Look()
-    color = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Look(shutil.get_terminal_size().columns, color)
 
 
 def _chat(options: argparse.Namespace) -> int:
@@ -303,7 +247,9 @@ def _events(options: argparse.Namespace) -> int:
 
 
 def _print_event(event: EventView, as_json: bool) -> None:
-    text = msgspec.json.encode(event).decode() if as_json else show_events([event])
+    text = (
+        msgspec.json.encode(event).decode() if as_json else show_events([event], look_of_terminal())
+    )
     print(text, flush=True)
 
 

@@ -6,17 +6,36 @@ import sys
 import time
 
 from agent.errors import AgentError
+from agent.language import tr, translate
 from agent.status.changes import Outcome
 from agent.status.client import AgentClient
 
 LOOK_EVERY_S = 0.5
 ACTS = {
-    "start": ("as systemctl start, for members of the group deepseek too", "is being started"),
-    "stop": ("as systemctl stop: until it is started, or a boot", "is being stopped"),
-    "restart": ("stop the engine, plan anew, start it", "is being restarted"),
-    "replan": ("restart it, when that brings more NPUs than it has", "is being restarted anew"),
-    "hold": ("stop it, and do not start it whoever wishes it", "is being stopped, on hold"),
-    "release": ("it is not on hold any more", "is not on hold any more"),
+    "start": (
+        "as systemctl start, for members of the group deepseek too",
+        "{name} is being started; see: deepseekctl status --watch",
+    ),
+    "stop": (
+        "as systemctl stop: until it is started, or a boot",
+        "{name} is being stopped; see: deepseekctl status --watch",
+    ),
+    "restart": (
+        "stop the engine, plan anew, start it",
+        "{name} is being restarted; see: deepseekctl status --watch",
+    ),
+    "replan": (
+        "restart it, when that brings more NPUs than it has",
+        "{name} is being restarted anew; see: deepseekctl status --watch",
+    ),
+    "hold": (
+        "stop it, and do not start it whoever wishes it",
+        "{name} is being stopped, on hold; see: deepseekctl status --watch",
+    ),
+    "release": (
+        "it is not on hold any more",
+        "{name} is not on hold any more; see: deepseekctl status --watch",
+    ),
 }
 
 
@@ -34,7 +53,7 @@ def _act(options: argparse.Namespace) -> int:
     verb, name, client = options.verb, options.instance, AgentClient(options.socket)
     change = client.act(name, verb, {"reason": options.reason} if verb == "hold" else None)
     if not options.wait:
-        print(f"{name} {ACTS[verb][1]}; see: deepseekctl status --watch")
+        print(tr(ACTS[verb][1], name=name))
         return 0
     return _wait(client, change)
 
@@ -46,7 +65,7 @@ def _wait(client: AgentClient, number: int) -> int:
         change = client.change(number)
         match change.outcome:
             case Outcome.DONE:
-                print(f"{change.instance}: done")
+                print(tr("{name}: done", name=change.instance))
                 return 0
             case Outcome.FAILED if change.failure is not None:
                 failure = change.failure
@@ -54,5 +73,5 @@ def _wait(client: AgentClient, number: int) -> int:
             case _:
                 if change.message != told and sys.stdout.isatty():
                     told = change.message
-                    print(f"{change.instance}: {told}", flush=True)
+                    print(f"{change.instance}: {translate(told)}", flush=True)
                 time.sleep(LOOK_EVERY_S)

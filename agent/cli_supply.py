@@ -6,6 +6,7 @@ import sys
 import time
 
 from agent.errors import AgentError
+from agent.language import tr
 from agent.status.client import AgentClient
 from agent.status.disks import show_pruned
 from agent.status.snapshot import InstanceView
@@ -45,7 +46,7 @@ def _pull(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
     client.pull(options.instance)
     _follow_fetch(client, options.instance)
-    print(f"{options.instance}: image and model are there")
+    print(tr("{name}: image and model are there", name=options.instance))
     return 0
 
 
@@ -76,18 +77,21 @@ def _update(options: argparse.Namespace) -> int:
     client.update(name, options.image, options.revision)
     update = _follow_fetch(client, name, is_update=True).update
     if update is None or update.checked_at:
-        print(f"{name} is up to date")
+        print(tr("{name} is up to date", name=name))
     elif update.undone is not None:
         raise AgentError(update.undone.failure.code, update.undone.failure.message)
     elif update.trial is not None:
-        print(f"{name}: {say_supply(update.trial)} is there and goes on trial")
-        print("see: deepseekctl status --watch")
+        what = say_supply(update.trial)
+        print(tr("{name}: {what} is there and goes on trial", name=name, what=what))
+        print(tr("see: deepseekctl status --watch"))
     return 0
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    AgentClient(options.socket).rollback(options.instance)
-    print(f"{options.instance} goes back to what it ran on before; see: deepseekctl events")
+    name = options.instance
+    AgentClient(options.socket).rollback(name)
+    text = tr("{name} goes back to what it ran on before; see: deepseekctl events", name=name)
+    print(text)
     return 0
 
 

@@ -10,6 +10,8 @@ import re
 import sys
 from collections.abc import Sequence
 
+from agent.command_line import parse
+
 CONTAINERFILE = "/usr/share/deepseek-agent/Containerfile"
 TAG = "localhost/deepseek-vllm:latest"
 PODMAN = "podman"
@@ -18,7 +20,7 @@ EXIT_NOT_RUN = 69  # sysexits.h, EX_UNAVAILABLE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns only when Podman cannot be run."""
-    words = _parser().parse_args(arguments)
+    words = parse(_parser(), arguments)
     try:
         # From standard input: without a context, since it copies nothing.
         os.dup2(os.open(words.file, os.O_RDONLY), sys.stdin.fileno())

@@ -313,6 +313,8 @@ class EngineWork:
     requests_finished: int | None = None
     preemptions: int | None = None
     kv_cache_ratio: float | None = None  # of it in use; where it has several, of the fullest
+    first_tokens: int | None = None  # answers that have begun
+    first_token_wait_s: float | None = None  # from request to first token, of all of them together
 
 
 # Instances become part of unit, container and file names. "-" and "." are safe in all three;

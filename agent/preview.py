@@ -21,6 +21,7 @@ import msgspec
 from agent import exits
 from agent.action.facts import images_of
 from agent.action.facts import read_facts as read_here
+from agent.command_line import parse
 from agent.config.values import Config, Profile, RendererChoice, find_profile
 from agent.control.memory import decode_memory
 from agent.errors import AgentError, Code, ConfigError, Failure, Remedy, remedy
@@ -49,7 +50,7 @@ STATE = Path("/var/lib/deepseek-agent/state.json")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
-    options = _parser().parse_args(argv)
+    options = parse(_parser(), argv)
 
     def command() -> int:
         sys.stdout.write(asyncio.run(options.run(options)))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NoReturn, TextIO
 
 from agent.errors import AgentError, Code, Failure
+from agent.language import meaning, tr, translate
 from agent.supplies import Item, Progress, Stage
 from agent.wording import bar, describe_progress, percent
 
@@ -19,9 +20,7 @@ INTERRUPTED, PIPE_CLOSED = 130, 141  # as a shell counts SIGINT and SIGPIPE
 
 def run_command(command: Callable[[], int], exit_status: Callable[[Code], int]) -> int:
     """Runs `command` and returns its exit status, or that of its failure, which is told."""
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    write_anything()
     try:
         status = command()
         sys.stdout.flush()
@@ -36,10 +35,21 @@ def run_command(command: Callable[[], int], exit_status: Callable[[Code], int]) 
     return status
 
 
+def write_anything() -> None:
+    """Names of files need not be text, nor has every terminal all characters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _tell(failure: Failure) -> None:
-    sys.stderr.write(f"deepseekctl: {failure.message} [{failure.code}]\n")
+    meant = meaning(failure.code)
+    message = f"{translate(failure.message)} [{failure.code}]"
+    sys.stderr.write(f"deepseekctl: {meant or message}\n")
+    if meant:
+        sys.stderr.write(f"  {message}\n")
     if failure.hint:
-        sys.stderr.write(f"  hint: {failure.hint}\n")
+        sys.stderr.write(tr("  hint: {hint}\n", hint=translate(failure.hint)))
 
 
 class ProgressLine:

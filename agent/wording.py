@@ -3,6 +3,7 @@
 
 from typing import assert_never
 
+from agent.language import tr, translate
 from agent.supplies import Item, Progress, Stage, Supply
 
 BAR_WIDTH = 24
@@ -12,15 +13,15 @@ def duration(seconds: float) -> str:
     """Readable at a glance: "8 s", "1 min 20 s", "2 h 5 min", "3 d 4 h"."""
     whole = max(0, int(seconds))
     if whole < 60:
-        return f"{whole} s"
+        return tr("{seconds} s", seconds=whole)
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
+        return tr("{minutes} min {seconds} s", minutes=minutes, seconds=rest)
     hours, minutes = divmod(minutes, 60)
     if hours < 24:
-        return f"{hours} h {minutes} min"
+        return tr("{hours} h {minutes} min", hours=hours, minutes=minutes)
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h"
+    return tr("{days} d {hours} h", days=days, hours=hours)
 
 
 def size(count: float) -> str:
@@ -45,33 +46,38 @@ def percent(progress: Progress) -> int | None:
 
 def describe_progress(progress: Progress) -> str:
     """ "fetching the model from modelscope.cn: 45 % (7.2 GB of 16.1 GB), 80 MB/s, 1 min left" """
-    source = f" from {progress.source}" if progress.source else ""
-    parts = [part for part in (_amount(progress), _pace(progress), progress.trouble) if part]
-    about = f"{_verb(progress.stage)} the {_noun(progress.item)}{source}"
+    source = tr(" from {source}", source=progress.source) if progress.source else ""
+    trouble = translate(progress.trouble)
+    parts = [part for part in (_amount(progress), _pace(progress), trouble) if part]
+    about = _verb(progress.stage).format(what=_noun(progress.item), source=source)
     return about + (f": {', '.join(parts)}" if parts else "")
 
 
 def bar(progress: Progress) -> str:
     """ "[##########..............]"; empty while the total is unknown."""
     share = percent(progress)
-    if share is None:
-        return ""
-    full = BAR_WIDTH * share // 100
-    return f"[{'#' * full}{'.' * (BAR_WIDTH - full)}]"
+    return "" if share is None else f"[{meter(share / 100, BAR_WIDTH)}]"
+
+
+def meter(share: float, cells: int) -> str:
+    """ "######...." """
+    full = int(cells * min(1.0, max(0.0, share)))
+    return "#" * full + "." * (cells - full)
 
 
 def _verb(stage: Stage) -> str:
+    """With places for the rest."""
     match stage:
         case Stage.ASKING:
-            return "asking for"
+            return tr("asking for the {what}{source}")
         case Stage.FETCHING:
-            return "fetching"
+            return tr("fetching the {what}{source}")
         case Stage.CHECKING:
-            return "checking"
+            return tr("checking the {what}{source}")
         case Stage.PLACING:
-            return "storing"
+            return tr("storing the {what}{source}")
         case Stage.WRITING:
-            return "writing"
+            return tr("writing the {what}{source}")
         case _:
             assert_never(stage)
 
@@ -79,9 +85,9 @@ def _verb(stage: Stage) -> str:
 def _noun(item: Item) -> str:
     match item:
         case Item.MODEL:
-            return "model"
+            return tr("model")
         case Item.IMAGE:
-            return "image"
+            return tr("image")
         case _:
             assert_never(item)
 
@@ -90,18 +96,20 @@ def _amount(progress: Progress) -> str:
     share = percent(progress)
     if share is None:
         return size(progress.done_bytes) if progress.done_bytes else ""
-    return f"{share} % ({size(progress.done_bytes)} of {size(progress.total_bytes)})"
+    done, total = size(progress.done_bytes), size(progress.total_bytes)
+    return tr("{share} % ({done} of {total})", share=share, done=done, total=total)
 
 
 def _pace(progress: Progress) -> str:
     left_s = progress.seconds_left
     if left_s is None or progress.done_bytes >= progress.total_bytes:
         return ""
-    return f"{size(progress.bytes_per_s)}/s, {duration(left_s)} left"
+    pace = size(progress.bytes_per_s)
+    return tr("{pace}/s, {left} left", pace=pace, left=duration(left_s))
 
 
 def say_supply(supply: Supply) -> str:
     """Which image, which model."""
     revision = supply.model_revision
-    model = f", model revision {revision[:12]}" if revision else ""
-    return f"image {supply.image_id[:12]}{model}"
+    model = tr(", model revision {revision}", revision=revision[:12]) if revision else ""
+    return tr("image {id}{model}", id=supply.image_id[:12], model=model)

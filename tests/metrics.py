@@ -36,7 +36,7 @@ COLD = NpuReadings(
     ecc_double=0,
     isolated_pages=0,
 )
-WORK = EngineWork(3, 0, 1_250_000, 98_765_432, 4_321, 7, 0.25)
+WORK = EngineWork(3, 0, 1_250_000, 98_765_432, 4_321, 7, 0.25, 4_324, 1_081.5)
 SUPPLY = Supply("quay.io/i:t", "0" * 64, "", "/var/lib/deepseek/models/m", "r1", 1_699_000_000.0)
 
 

@@ -44,7 +44,8 @@ def front(checkup: Checkup, patient: Patient) -> Verdict:
         why = view.failure if view is not None else None
         told = why.message if why is not None else f"it ended as {held}"
         hint = (why.hint if why is not None else "") or f"systemctl status {name}"
-        return error(f"cannot serve {patient.name}: {told}", hint)
+        cannot = "" if told.startswith("cannot ") else f"cannot serve {patient.name}: "
+        return error(f"{cannot}{told}", hint)
     if unit.active.is_up() and unit.unit_file_state == "disabled":
         return warning(
             f"cannot bring {patient.name} back after a reboot: {name} runs and is not enabled",

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+from agent.cells import fill, width, wrap
 from agent.doctor.verdict import Finding, Group, Status
+from agent.language import meaning, tr, translate, word
 
 SCHEMA = 1
 COLORS = {
@@ -16,6 +18,9 @@ COLORS = {
     Status.ERROR: "\x1b[31m",
 }
 PLAIN = "\x1b[0m"
+STATUS_CELLS = 7  # "skipped"
+ARROW = "-> "
+NARROWEST = 30  # cells that a message gets, however narrow the terminal is
 NO_MODEL = "no model was looked at: none is enabled; name one: deepseekctl doctor 8b"
 
 
@@ -24,32 +29,49 @@ def is_well(findings: Sequence[Finding]) -> bool:
     return all(one.verdict.status is not Status.ERROR for one in findings)
 
 
-def show(findings: Sequence[Finding], *, colored: bool) -> str:
-    return "\n".join(_lines(findings, colored)) + "\n"
+def show(findings: Sequence[Finding], *, colored: bool, wide: int | None = None) -> str:
+    """`wide`: cells of the terminal; None: lines are as long as they are, as a pipe wants them."""
+    return "\n".join(_lines(findings, colored, wide)) + "\n"
 
 
-def _lines(findings: Sequence[Finding], colored: bool) -> Iterator[str]:
-    width = max((len(one.id) for one in findings), default=0)
+def _lines(findings: Sequence[Finding], colored: bool, wide: int | None) -> Iterator[str]:
+    cells = max((width(_name(one.id)) for one in findings), default=0)
     for title, group in groupby(findings, _title):
         yield title
         for one in group:
-            yield from _about(one, width, colored)
+            yield from _about(one, cells, colored, wide)
         yield ""
     if not any(one.instance for one in findings):
-        yield NO_MODEL
+        yield tr(NO_MODEL)
     yield _summary(findings, colored)
 
 
 def _title(one: Finding) -> str:
-    return f"{one.group} {one.instance}" if one.group is Group.MODEL else str(one.group)
+    group = word(one.group)
+    return f"{group} {one.instance}" if one.group is Group.MODEL else group
 
 
-def _about(one: Finding, width: int, colored: bool) -> Iterator[str]:
+def _about(one: Finding, cells: int, colored: bool, wide: int | None) -> Iterator[str]:
     verdict = one.verdict
-    word = _painted(f"{verdict.status:<7}", verdict.status, colored)
-    yield f"  {word}  {one.id:<{width}}  {verdict.message}"
+    margin = STATUS_CELLS + cells + 6
+    status = _painted(fill(word(verdict.status), STATUS_CELLS), verdict.status, colored)
+    message, *more = _wrapped(translate(verdict.message), margin, wide)
+    yield f"  {status}  {fill(_name(one.id), cells)}  {message}"
+    yield from (f"{'':{margin}}{line}" for line in more)
     if verdict.hint:
-        yield f"  {'':7}  {'':{width}}  -> {verdict.hint}"
+        first, *more = _wrapped(translate(verdict.hint), margin + len(ARROW), wide)
+        yield f"{'':{margin}}{ARROW}{first}"
+        yield from (f"{'':{margin + len(ARROW)}}{line}" for line in more)
+
+
+def _wrapped(text: str, margin: int, wide: int | None) -> list[str]:
+    return [text] if wide is None else wrap(text, max(wide - margin, NARROWEST))
+
+
+def _name(check: str) -> str:
+    """Its id, which monitoring and docs/doctor.md know; in Chinese with its title."""
+    title = meaning(f"check {check}")
+    return f"{check} {title}" if title else check
 
 
 def _painted(text: str, status: Status, colored: bool) -> str:
@@ -65,13 +87,16 @@ def _summary(findings: Sequence[Finding], colored: bool) -> str:
         if counts[status] or status is Status.ERROR
     ]
     errors = [one.id for one in findings if one.verdict.status is Status.ERROR]
-    named = f"; to mend: {', '.join(dict.fromkeys(errors))}" if errors else ""
+    named = tr("; to mend: {checks}", checks=", ".join(dict.fromkeys(errors))) if errors else ""
     return ", ".join(parts) + named
 
 
 def _counted(count: int, status: Status) -> str:
-    plural = "s" if status in (Status.ERROR, Status.WARNING) and count != 1 else ""
-    return f"{count} {status}{plural}"
+    if count != 1 and status is Status.ERROR:
+        return tr("{count} errors", count=count)
+    if count != 1 and status is Status.WARNING:
+        return tr("{count} warnings", count=count)
+    return f"{count} {word(status)}"
 
 
 def to_json(findings: Sequence[Finding], version: str) -> str:

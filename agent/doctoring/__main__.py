@@ -9,10 +9,12 @@ what only root may see is skipped, and said so.
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
 from agent import __version__
+from agent.command_line import parse
 from agent.doctor.checks import examine
 from agent.doctor.checkup import Checkup
 from agent.doctor.show import is_well, show, to_json
@@ -28,7 +30,7 @@ EXIT_ERROR, EXIT_USAGE = 1, 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
-    options = _parser().parse_args(argv)
+    options = parse(_parser(), argv)
     return run_command(lambda: _doctor(options), exit_status)
 
 
@@ -66,7 +68,8 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(to_json(findings, __version__))
     else:
-        sys.stdout.write(show(findings, colored=_has_colors()))
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        sys.stdout.write(show(findings, colored=_has_colors(), wide=wide))
     return 0 if is_well(findings) else EXIT_ERROR
 
 

@@ -14,7 +14,8 @@ from agent.model import EngineWork
 # A label's value may hold anything, also braces and blanks: the number is what stands last.
 LINE = re.compile(
     rb"^vllm:(num_requests_running|num_requests_waiting|prompt_tokens_total"
-    rb"|generation_tokens_total|request_success_total|num_preemptions_total|kv_cache_usage_perc)"
+    rb"|generation_tokens_total|request_success_total|num_preemptions_total|kv_cache_usage_perc"
+    rb"|time_to_first_token_seconds_(?:count|sum))"
     rb"(?:\{.*\})? (\S+)$",
     re.MULTILINE,
 )
@@ -67,6 +68,8 @@ def read_work(body: bytes) -> EngineWork | None:
         _sum(told.get(b"request_success_total")),
         _sum(told.get(b"num_preemptions_total")),
         max(told.get(b"kv_cache_usage_perc") or (), default=None),
+        _sum(told.get(b"time_to_first_token_seconds_count")),
+        sum(waits) if (waits := told.get(b"time_to_first_token_seconds_sum")) else None,
     )
 
 

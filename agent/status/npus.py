@@ -3,48 +3,55 @@
 
 from collections.abc import Iterable, Iterator
 
+from agent.cells import columns
+from agent.language import Language, spoken, tr, translate, word
+from agent.status.page import PLAIN, Look, Row, Tone, lay_out
 from agent.status.snapshot import FaultView, NpusAnswer, NpuView, QuarantineView
 from agent.wording import duration
 
 HEAD = ("NPU", "product", "health", "temp", "HBM", "power", "AI core", "memory", "used by")
 RIGHT = (0, 3, 4, 5, 6, 7)  # columns of numbers
+NOTE_MARGIN = " " * 7
 
 
-def show_npus(answer: NpusAnswer, now: float) -> str:
+def show_npus(answer: NpusAnswer, now: float, look: Look = PLAIN) -> str:
     """`now`: seconds since the epoch."""
-    return "\n".join(_lines(answer, now))
+    return lay_out(_rows(answer, now), look)
 
 
-def _lines(answer: NpusAnswer, now: float) -> Iterator[str]:
+def _rows(answer: NpusAnswer, now: float) -> Iterator[Row]:
     version = f" {answer.driver_version}" if answer.driver_version else ""
     detail = f": {answer.detail}" if answer.detail else ""
-    source = f", by {answer.source}" if answer.source else ""
-    yield f"NPU driver{version}: {answer.driver}{source}{detail}"
+    source = tr(", by {source}", source=answer.source) if answer.source else ""
+    state = f"{word(answer.driver)}{source}{detail}"
+    yield Row("", tr("NPU driver{version}: {state}", version=version, state=state))
     if answer.host_suspect:
-        yield f"the host is suspected: {answer.host_suspect}; nothing is done about NPUs"
-        yield "    once it is well: deepseekctl quarantine clear host"
+        yield suspected(answer.host_suspect)
+        yield Row("    ", tr("once it is well: {command}", command=TRUST), Tone.WORRY)
     if answer.npus:
-        yield ""
+        yield Row("", "")
         yield from table(answer.npus, now)
 
 
-def table(npus: Iterable[NpuView], now: float) -> Iterator[str]:
+TRUST = "deepseekctl quarantine clear host"
+
+
+def suspected(why: str, margin: str = "") -> Row:
+    text = tr("the host is suspected: {why}; nothing is done about NPUs", why=translate(why))
+    return Row(margin, text, Tone.WORRY, whole=True)
+
+
+def table(npus: Iterable[NpuView], now: float, margin: str = "") -> Iterator[Row]:
     """A head, a line for each, and notes."""
     views = list(npus)
-    rows = [HEAD, *(_row(view) for view in views)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    yield _join(HEAD, widths)
-    for view, row in zip(views, rows[1:], strict=True):
-        yield _join(row, widths)
-        yield from (f"       {note}" for note in _notes(view, now))
-
-
-def _join(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = (
-        cell.rjust(width) if column in RIGHT else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join(cells).rstrip()
+    head, *lines = columns([tuple(map(tr, HEAD)), *map(_row, views)], RIGHT)
+    yield Row(margin, head, fixed=True)
+    for view, line in zip(views, lines, strict=True):
+        yield Row(margin, line, fixed=True)
+        for note in _notes(view, now):
+            text = note.lstrip()
+            blanks = margin + NOTE_MARGIN + " " * (len(note) - len(text))
+            yield Row(blanks, text, Tone.WORRY, whole=True)
 
 
 def _row(view: NpuView) -> tuple[str, ...]:
@@ -53,58 +60,71 @@ def _row(view: NpuView) -> tuple[str, ...]:
     return (
         str(view.logic_id),
         view.product or "-",
-        view.health if view.device_present else "gone",
-        _unit(readings.temperature_c, "°C"),
-        _unit(readings.hbm_temperature_c, "°C"),
-        _unit(readings.power_w, "W"),
-        _unit(readings.utilization_percent, "%"),
+        word(view.health) if view.device_present else tr("gone"),
+        with_unit(readings.temperature_c, "°C"),
+        with_unit(readings.hbm_temperature_c, "°C"),
+        with_unit(readings.power_w, "W"),
+        with_unit(readings.utilization_percent, "%"),
         memory,
-        view.instance or _processes(view) or "free",
+        say_user(view),
     )
 
 
-def _unit(value: float | None, unit: str) -> str:
+def with_unit(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:g} {unit}"
 
 
-def _processes(view: NpuView) -> str:
-    """Whoever is on a chip that no instance has."""
-    first = [f"{one.name or 'process'} ({one.pid})" for one in view.processes[:2]]
+def say_user(view: NpuView) -> str:
+    """An instance, or whoever is on a chip that no instance has."""
+    if view.instance:
+        return view.instance
+    first = [f"{one.name or tr('process')} ({one.pid})" for one in view.processes[:2]]
     more = len(view.processes) - len(first)
-    return ", ".join([*first, *([f"{more} more"] if more else [])])
+    rest = [tr("{count} more", count=more)] if more else []
+    return ", ".join([*first, *rest]) or (tr("nobody") if view.unfit else tr("free"))
 
 
 def _notes(view: NpuView, now: float) -> Iterator[str]:
     if not view.device_present and view.device:
-        yield f"{view.device} does not exist"
+        yield tr("{device} does not exist", device=view.device)
     if view.reason:
-        yield f"unknown: {view.reason}"
+        yield tr("unknown: {why}", why=translate(view.reason))
     if view.quarantine is not None:
-        yield _aside(view.quarantine, now)
+        yield _aside(view, view.quarantine, now)
     elif view.unfit:
-        yield f"not used: {view.unfit}"
+        yield tr("not used: {why}", why=translate(view.unfit))
     if view.resets:
-        yield f"reset {view.resets} times since it was last well"
+        yield tr("reset {count} times since it was last well", count=view.resets)
     for fault in view.faults:
         yield from _fault(fault, now)
 
 
-def _aside(quarantine: QuarantineView, now: float) -> str:
-    age = duration(now - quarantine.since)
-    words = f"set aside by {quarantine.by} {age} ago: {quarantine.reason}"
+def _aside(view: NpuView, quarantine: QuarantineView, now: float) -> str:
+    """Its reason is left out where it stands below as a fault."""
+    words = tr(
+        "set aside by {who} {age} ago",
+        who=quarantine.by,
+        age=duration(now - quarantine.since),
+    )
+    if not any(fault.code == quarantine.code for fault in view.faults):
+        words += tr(": ") + translate(quarantine.reason)
     if quarantine.release_at is not None:
-        return f"{words}; used again in {duration(quarantine.release_at - now)}"
+        left = duration(quarantine.release_at - now)
+        return tr("{aside}; used again in {left}", aside=words, left=left)
     if quarantine.release_after_s is not None:
-        return f"{words}; used again {duration(quarantine.release_after_s)} after its fault"
-    return f"{words}; until: deepseekctl quarantine clear"
+        after = duration(quarantine.release_after_s)
+        return tr("{aside}; used again {after} after its fault", aside=words, after=after)
+    return tr("{aside}; until: {command}", aside=words, command="deepseekctl quarantine clear")
 
 
 def _fault(fault: FaultView, now: float) -> Iterator[str]:
-    name = f" {fault.name_en}" if fault.name_en else ""
+    chinese = spoken() is Language.CHINESE
+    name, advice = (fault.name_zh, fault.do_zh) if chinese else (fault.name_en, fault.do_en)
+    about = f"{fault.code} {name}".strip()
     age = duration(now - fault.since)
-    how = "happened" if fault.one_off else "since"
-    gone = "" if fault.present else ", not seen now"
+    when = tr("happened {age} ago", age=age) if fault.one_off else tr("for {age}", age=age)
+    gone = "" if fault.present else tr(", not seen now")
     said = f" - {fault.text}" if fault.text else ""
-    yield f"{fault.code}{name} ({fault.level}, {fault.severity}), {how} {age}{gone}{said}"
-    if fault.do_en and fault.counts:
-        yield f"         {fault.do_en}"
+    yield f"{about} ({fault.level}, {word(fault.severity)}), {when}{gone}{said}"
+    if advice and fault.counts:
+        yield f"         {advice}"

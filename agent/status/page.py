@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Rows of a page -> its text, for a terminal of some width, with color or without. Pure."""
 
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+
+from agent.cells import width as cells
+from agent.cells import wrap
 
 NARROWEST = 20  # what a text gets beside its label, however narrow the terminal is
 
@@ -20,10 +22,12 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the page is for. `width` None: lines are as long as they are, as a pipe wants them."""
+    """What the page is for. `width` None: lines are as long as they are, as a pipe wants them;
+    `height` None: nothing scrolls away."""
 
     width: int | None = None
     color: bool = False
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,9 @@ def lay_out(rows: Iterable[Row], look: Look = PLAIN) -> str:
 
 
 def _lines(row: Row, look: Look) -> Iterator[str]:
-    indent = " " * len(row.label)
+    indent = " " * cells(row.label)
     width = None if row.fixed else look.width
-    for number, part in enumerate(_wrap(row.text, len(row.label), width)):
+    for number, part in enumerate(_wrap(row.text, cells(row.label), width)):
         label = indent if number else row.label
         if row.whole:
             yield _colored(f"{label}{part}".rstrip(), row.tone, look)
@@ -57,11 +61,9 @@ def _lines(row: Row, look: Look) -> Iterator[str]:
 
 
 def _wrap(text: str, before: int, width: int | None) -> list[str]:
-    """Addresses and commands stay whole, also where they are too long: they are copied."""
-    if width is None or before + len(text) <= width:
+    if width is None or before + cells(text) <= width:
         return [text]
-    room = max(width - before, NARROWEST)
-    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    return wrap(text, max(width - before, NARROWEST))
 
 
 def _colored(text: str, tone: Tone, look: Look) -> str:

@@ -3,11 +3,13 @@
 
 from collections.abc import Iterator
 
+from agent.language import tr, word
 from agent.model import DriverState, Phase
 from agent.status.page import Row, Tone
 from agent.status.snapshot import InstanceView, Snapshot
 
 SPARE_PROBLEMS = 3  # so many are named
+START = "systemctl enable --now deepseek@NAME"
 
 
 def serves_well(view: InstanceView) -> bool:
@@ -17,39 +19,47 @@ def serves_well(view: InstanceView) -> bool:
 def verdict(snapshot: Snapshot) -> Row:
     wished = [view for view in snapshot.instances if view.wished]
     wrong = [*_wrong(snapshot), *(_of_instance(one) for one in wished if _is_wrong(one))]
-    begins = [f"{one.name} {_beginning(one)}" for one in wished if _is_beginning(one)]
+    begins = [_beginning(one) for one in wished if _is_beginning(one)]
     worries = [*begins, *_worries(snapshot)]
-    serving = ", ".join(view.name for view in wished if serves_well(view))
-    also = f"; {serving} serves" if serving and "," not in serving else ""
-    also = f"; {serving} serve" if "," in serving else also
+    serving = _serving([view.name for view in wished if serves_well(view)])
     if wrong:
-        return Row("TROUBLE: ", _join([*wrong, *worries]) + also, Tone.TROUBLE)
+        return Row(tr("TROUBLE: "), _join([*wrong, *worries], serving), Tone.TROUBLE)
     if begins:
-        return Row("not yet: ", _join(worries) + also, Tone.WORRY)
+        return Row(tr("not yet: "), _join(worries, serving), Tone.WORRY)
     if worries:
-        label = "serving, but: " if wished else "idle, but: "
+        label = tr("serving, but: ") if wished else tr("idle, but: ")
         return Row(label, _join(worries), Tone.WORRY)
     if not wished:
-        text = "no model is to serve here; start one with: systemctl enable --now deepseek@NAME"
-        return Row("idle: ", text)
-    return Row("all well: ", also.removeprefix("; "), Tone.WELL)
+        text = tr("no model is to serve here; start one with: {command}", command=START)
+        return Row(tr("idle: "), text)
+    return Row(tr("all well: "), serving, Tone.WELL)
 
 
-def _join(parts: list[str]) -> str:
-    more = len(parts) - SPARE_PROBLEMS
-    return "; ".join(parts[:SPARE_PROBLEMS]) + (f"; {more} more" if more > 0 else "")
+def _serving(names: list[str]) -> str:
+    told = ", ".join(names)
+    if len(names) > 1:
+        return tr("{names} serve", names=told)
+    return tr("{name} serves", name=told) if names else ""
+
+
+def _join(parts: list[str], also: str = "") -> str:
+    left = len(parts) - SPARE_PROBLEMS
+    more = [tr("{count} more", count=left)] if left > 0 else []
+    return tr("; ").join([*parts[:SPARE_PROBLEMS], *more, *([also] if also else [])])
 
 
 def _wrong(snapshot: Snapshot) -> Iterator[str]:
     """What a person has to mend, of the host and its configuration."""
     if snapshot.config_problem is not None:
-        yield "the configuration cannot be used"
+        yield tr("the configuration cannot be used")
+    elif len(snapshot.broken) == 1:
+        yield tr("1 profile cannot be used")
     elif snapshot.broken:
-        yield f"{_count(len(snapshot.broken), 'profile')} cannot be used"
+        yield tr("{count} profiles cannot be used", count=len(snapshot.broken))
     if snapshot.faults_problem:
-        yield "files about fault codes cannot be used"
+        yield tr("files about fault codes cannot be used")
     if snapshot.systemd_problem is not None:
-        yield "systemd does not answer, what follows may be old"
+        yield tr("systemd does not answer, what follows may be old")
 
 
 def _is_beginning(view: InstanceView) -> bool:
@@ -65,47 +75,49 @@ def _is_wrong(view: InstanceView) -> bool:
 def _beginning(view: InstanceView) -> str:
     match view.phase:
         case Phase.FETCHING:
-            return "is being fetched"
+            return tr("{name} is being fetched", name=view.name)
         case Phase.STOPPING:
-            return "is being stopped"
+            return tr("{name} is being stopped", name=view.name)
         case _:
-            return "is being started"
+            return tr("{name} is being started", name=view.name)
 
 
 def _of_instance(view: InstanceView) -> str:
     if view.trouble is not None:
-        return f"{view.name} serves badly"
+        return tr("{name} serves badly", name=view.name)
     match view.phase:
         case Phase.HELD:
-            return f"{view.name} does not serve, and waits for somebody"
+            return tr("{name} does not serve, and waits for somebody", name=view.name)
         case Phase.WAITING:
-            return f"{view.name} waits, and does not serve"
+            return tr("{name} waits, and does not serve", name=view.name)
         case Phase.IDLE:
-            return f"{view.name} does not serve"
+            return tr("{name} does not serve", name=view.name)
         case _:
-            return f"{view.name} does not serve, and is tried anew"
+            return tr("{name} does not serve, and is tried anew", name=view.name)
 
 
 def _worries(snapshot: Snapshot) -> Iterator[str]:
     """Serving goes on, and somebody should know."""
     for view in snapshot.instances:
         if view.wished and view.degraded:
-            yield f"{view.name} has fewer NPUs than it should"
+            yield tr("{name} has fewer NPUs than it should", name=view.name)
         if view.update is not None and view.update.trial is not None:
-            yield f"an update of {view.name} is on trial"
+            yield tr("an update of {name} is on trial", name=view.name)
+        if not view.wished and view.failure is not None:
+            yield tr("{name} failed, and nobody wishes it any more", name=view.name)
     if snapshot.host_suspect:
-        yield "the host is suspected"
+        yield tr("the host is suspected")
     aside = [npu for npu in snapshot.npus if npu.quarantine is not None]
     gone = [npu for npu in snapshot.npus if not npu.device_present and npu.quarantine is None]
-    if aside:
-        yield f"{_count(len(aside), 'NPU')} set aside"
-    if gone:
-        yield f"{_count(len(gone), 'NPU')} gone"
+    if len(aside) == 1:
+        yield tr("1 NPU set aside")
+    elif aside:
+        yield tr("{count} NPUs set aside", count=len(aside))
+    if len(gone) == 1:
+        yield tr("1 NPU gone")
+    elif gone:
+        yield tr("{count} NPUs gone", count=len(gone))
     if any(disk.low for disk in snapshot.disks):
-        yield "a disk is too full"
+        yield tr("a disk is too full")
     if snapshot.inventory.driver is not DriverState.READY:
-        yield f"NPU driver {snapshot.inventory.driver}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("s" if number > 1 else "")
+        yield tr("NPU driver {state}", state=word(snapshot.inventory.driver))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent import __version__
+from agent.command_line import parse
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
 from agent.support.gather import Gathering
@@ -37,7 +38,7 @@ ENVIRONMENT = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process's entry point; returns the exit status."""
-    options = _parser().parse_args(argv)
+    options = parse(_parser(), argv)
     return run_command(lambda: _run(options), lambda code: EXIT_FAILED)
 
 

@@ -55,7 +55,8 @@ class Engine(Endpoint):
     """With as much of /metrics as a vLLM has."""
 
     def _metrics(self) -> str:
-        counters = Counters(1, 0, self.tokens, self.tokens, {"stop": self.tokens})
+        done = {"stop": self.tokens}
+        counters = Counters(1, 0, self.tokens, self.tokens, done, self.tokens, 0.1 * self.tokens)
         name = 'vllm:e2e_request_latency_seconds_bucket{engine="0",model_name="a"'
         buckets = (f'{name},le="{number}.0"}} 7.0\n' for number in range(1200))
         return render_metrics(counters, "a") + "".join(buckets)

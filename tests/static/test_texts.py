@@ -5,25 +5,27 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from agent.config.schema import SettingsModel
-from tests.texts import completion, manual
+from tests.texts import completion, manual, picture
 from tests.texts.parsers import leaves, whole_parser
 from tests.texts.roff import to_roff
 
 TREE = Path(__file__).resolve().parents[2]
 PAGES = manual.pages(TREE)
 SCRIPTS = completion.scripts()
+PICTURES = picture.pictures()
 COMMAND_PAGE, SETTINGS_PAGE = "docs/man/deepseekctl.1", "docs/man/deepseek-agent.toml.5"
 
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.mark.parametrize("name", [*PAGES, *SCRIPTS])
+@pytest.mark.parametrize("name", [*PAGES, *SCRIPTS, *PICTURES])
 def test_what_is_committed_is_fresh(name: str) -> None:
-    wanted = {**PAGES, **SCRIPTS}[name]
+    wanted = {**PAGES, **SCRIPTS, **PICTURES}[name]
     assert (TREE / name).read_text(encoding="utf-8") == wanted, "stale: make texts"
 
 
@@ -71,6 +73,14 @@ def test_every_setting_is_in_the_manual() -> None:
                 there = re.search(rf"^{name} = ", section, re.MULTILINE)
                 assert there or f"{key}.{name}" in tables, f"{key}.{name}"
     assert set(re.findall(r'\.SS "\[([\w.]+)\]"', text)) == tables
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_an_svg_of_all_its_text(name: str) -> None:
+    root = ElementTree.fromstring(PICTURES[name])  # noqa: S314 - our own
+    words = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"32b", "80E18402"} <= {word for text in words if text for word in text.split()}
+    assert len(PICTURES[name].encode()) < 100_000
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")

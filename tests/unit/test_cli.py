@@ -16,7 +16,7 @@ import pytest
 from agent import __version__, exits
 from agent.disks import Kind, PruneReport, Removal
 from agent.errors import Code, Failure
-from agent.model import Phase
+from agent.model import EngineWork, Phase
 from agent.status.changes import Change, Outcome, Verb
 from agent.status.history import EventPage
 from agent.status.snapshot import (
@@ -150,6 +150,24 @@ def test_watch_asks_again_until_it_is_interrupted(ctl: Ctl, agent_socket: FakeAg
     ended, output, errors = finish(process)
     assert (ended, errors) == (130, "")
     assert "\033" not in output  # no screen to be cleared
+
+
+def test_top_on_a_pipe_is_one_page_of_two_looks(ctl: Ctl, agent_socket: FakeAgent) -> None:
+    process = ctl.start("top")
+    snapshot = replace(build_snapshot(build_view()), at=1000.0)
+    (view,) = snapshot.instances
+    for at, made in ((1000.0, 0), (1002.0, 50)):
+        asked = agent_socket.accept()
+        assert asked.request == "GET /v1/npus HTTP/1.1"
+        asked.answer(200, msgspec.json.encode(npus_answer(snapshot)))
+        seen = replace(view, work=EngineWork(1, 0, 0, made))
+        body = encode(replace(snapshot, at=at, instances=(seen,)))
+        agent_socket.accept().answer(200, body)
+    ended, output, errors = finish(process)
+    assert (ended, errors) == (0, "")
+    assert output.count("tok/s") == 2  # the head, once
+    assert "25.0" in output
+    assert "\033" not in output
 
 
 def test_a_reader_that_leaves_is_no_error(ctl: Ctl, agent_socket: FakeAgent) -> None:

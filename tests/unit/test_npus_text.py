@@ -43,10 +43,7 @@ def test_a_fault_is_explained() -> None:
     host.break_(1, "80E18402", health=NpuHealth.CRITICAL)
     host.later(30)
     lines = [line.strip() for line in show_host(host)]
-    assert lines[5] == (
-        "set aside by agent 30 s ago: 80E18402 HBM: isolated rows have reached the limit of 64 "
-        "(Separate); used again 7 d 0 h after its fault"
-    )
+    assert lines[5] == "set aside by agent 30 s ago; used again 7 d 0 h after its fault"
     assert lines[6].startswith("80E18402 HBM: isolated rows have reached the limit of 64 (Separate")
     assert lines[6].endswith("- text of 80E18402")
     assert lines[7] == "Have the NPU replaced, then: deepseekctl quarantine clear."
@@ -106,4 +103,4 @@ def test_the_severity_and_age_of_a_fault() -> None:
     fault = NpuFault("80E01809", FaultSeverity.MINOR, "words", NOW - 7200)
     host.npus[0] = build_npu(0, faults=(fault,))
     host.see()
-    assert "(NotHandle, minor), since 2 h 0 min - words" in show_host(host)[-1]
+    assert "(NotHandle, minor), for 2 h 0 min - words" in show_host(host)[-1]

@@ -96,14 +96,15 @@ def test_well_is_said_of_what_serves_alone(
     said = verdict(build_snapshot(view)).label
     well = phase is Phase.SERVING and trouble is None
     assert (said == "all well: ") is well
-    assert (said == "idle: ") is (phase is Phase.IDLE)
+    assert (said == "idle: ") is (phase is Phase.IDLE and failure is None)
+    assert (said == "idle, but: ") is (phase is Phase.IDLE and failure is not None)
 
 
 def test_what_is_wrong_is_told_once_and_before_what_it_is() -> None:
     view = build_view(Phase.HELD, status=f"held: {DIED.message}", failure=DIED)
     lines = show(build_snapshot(view), NOW).splitlines()
     assert lines[2:5] == [
-        "○ 8b       held",
+        "○ 8b       held until something changes, 1 min 30 s",
         f"    reason    {DIED.message} [engine-died]",
         "    hint      look",
     ]
@@ -148,12 +149,19 @@ def test_what_is_wrapped_stays_under_its_column() -> None:
 
 
 @given(
-    st.text(st.characters(exclude_categories=("C", "Z")) | st.just(" "), max_size=200),
+    st.text(st.characters(max_codepoint=0x2E7F, exclude_categories=("C", "Z")) | st.just(" ")),
     st.integers(1, 300),
 )
 def test_wrapping_loses_no_word(text: str, width: int) -> None:
     page = lay_out([Row("  label  ", text)], Look(width))
     assert page.split() == ["label", *text.split()]
+
+
+def test_the_first_line_comes_again_where_it_has_scrolled_away() -> None:
+    page = show(LONG, NOW, Look(80, height=100)).splitlines()
+    short = show(LONG, NOW, Look(80, height=len(page))).splitlines()
+    assert short == [*page, "", *page[: len(short) - len(page) - 1]]
+    assert short[-1] == page[len(short) - len(page) - 2]
 
 
 def test_color_is_nothing_but_color() -> None:

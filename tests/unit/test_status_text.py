@@ -98,7 +98,7 @@ def test_the_page() -> None:
         "",
         "● 8b       serving for 1 min 30 s",
         "    model     deepseek-r1:8b at http://127.0.0.1:2023/v1",
-        "    NPUs      0",
+        "    runs on   NPU 0",
         "    unit      deepseek-vllm-8b.service, from "
         "/run/containers/systemd/deepseek-vllm-8b.container",
     ]
@@ -114,8 +114,7 @@ def test_the_page() -> None:
 
 
 def test_the_reason_and_what_to_do_stand_under_an_instance_that_does_not_serve() -> None:
-    status = "trying again in 4 s: cannot keep serving: it ended"
-    view = build_view(Phase.BACKOFF, status=status, failure=DIED, failures=3)
+    view = build_view(Phase.BACKOFF, next_try_at=NOW + 4, failure=DIED, failures=3)
     lines = show(build_snapshot(view), NOW).splitlines()
     assert "○ 8b       trying again in 4 s" in lines  # the reason is told once
     assert "    reason    cannot keep serving: it ended [engine-died]" in lines
@@ -133,6 +132,14 @@ def test_an_instance_that_nobody_started_says_how() -> None:
     lines = show(build_snapshot(build_view(Phase.IDLE)), NOW).splitlines()
     assert "○ 8b       not started (systemctl enable --now deepseek@8b)" in lines
     assert not [one for one in lines if "model  " in one]
+
+
+def test_several_that_nobody_started_are_one_line() -> None:
+    idle = (build_view(Phase.IDLE, name=name) for name in ("7b", "14b"))
+    ended = build_view(Phase.IDLE, failure=DIED)
+    lines = show(build_snapshot(ended, *idle), NOW).splitlines()
+    assert "○ not started: 7b, 14b (systemctl enable --now deepseek@NAME)" in lines
+    assert "○ 8b       not started (systemctl enable --now deepseek@8b)" in lines
 
 
 def test_the_reason_of_the_last_end_is_kept() -> None:

@@ -50,16 +50,24 @@ vllm:request_success_created{engine="0",finished_reason="length",model_name="a"}
 vllm:num_preemptions_total{engine="0",model_name="a"} 1.0
 vllm:kv_cache_usage_perc{engine="0",model_name="a"} 0.25
 vllm:kv_cache_usage_perc{engine="1",model_name="a"} 0.5
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.5",model_name="a"} 9.0
+vllm:time_to_first_token_seconds_count{engine="0",model_name="a"} 6.0
+vllm:time_to_first_token_seconds_count{engine="1",model_name="a"} 1.0
+vllm:time_to_first_token_seconds_sum{engine="0",model_name="a"} 1.5
+vllm:time_to_first_token_seconds_sum{engine="1",model_name="a"} 0.25
 """
 
 
 def test_what_not_every_engine_tells() -> None:
-    assert read_work((METRICS + MORE).encode()) == EngineWork(4, 2, 1_250_000, 7, 5, 1, 0.5)
+    assert read_work((METRICS + MORE).encode()) == EngineWork(
+        4, 2, 1_250_000, 7, 5, 1, 0.5, 7, 1.75
+    )
 
 
 def test_a_number_that_is_none_is_missing_and_the_others_are_told() -> None:
     odd = MORE.replace("0.25", "NaN").replace(" 2.0", " x")
-    assert read_work((METRICS + odd).encode()) == EngineWork(4, 2, 1_250_000, 7, None, 1, None)
+    told = EngineWork(4, 2, 1_250_000, 7, None, 1, None, 7, None)
+    assert read_work((METRICS + odd).encode()) == told
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,18 @@ INSTANCES: tuple[Family[InstanceView], ...] = (
         _of_work(lambda work: work.generation_tokens),
     ),
     Family(
+        "engine_first_tokens_total",
+        Kind.COUNTER,
+        "Answers that have begun.",
+        _of_work(lambda work: work.first_tokens),
+    ),
+    Family(
+        "engine_first_token_wait_seconds_total",
+        Kind.COUNTER,
+        "From request to first token, of all answers together.",
+        _of_work(lambda work: work.first_token_wait_s),
+    ),
+    Family(
         "engine_preemptions_total",
         Kind.COUNTER,
         "Requests that it put off because the memory for them did not suffice.",

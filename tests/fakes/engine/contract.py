@@ -22,7 +22,9 @@ METRICS = (
     "vllm:num_requests_waiting",
     "vllm:prompt_tokens_total",
     "vllm:generation_tokens_total",
+    "vllm:kv_cache_usage_perc",
 )
+FIRST_TOKENS = "vllm:time_to_first_token_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,9 @@ def check_metrics(target: Target) -> None:
         assert labels, name
         assert 'engine="0"' in labels[1]
         assert f'model_name="{target.model}"' in labels[1]
+    assert re.search(rf"^# TYPE {FIRST_TOKENS} histogram$", text, re.MULTILINE)
+    for part in ("count", "sum"):
+        assert re.search(rf"^{FIRST_TOKENS}_{part}\{{[^}}]*\}} [0-9.e+-]+$", text, re.MULTILINE)
 
 
 def check_completion(target: Target) -> None:

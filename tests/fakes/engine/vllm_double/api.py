@@ -198,7 +198,13 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(self.server.reader.refresh(self.server.log).metrics_s)
         core, served = self.server.core, self.server.served
         counters = Counters(
-            core.running, core.waiting, core.prompt_tokens, core.generation_tokens, core.finished
+            core.running,
+            core.waiting,
+            core.prompt_tokens,
+            core.generation_tokens,
+            core.finished,
+            core.first_tokens,
+            core.first_token_wait_s,
         )
         text = render_metrics(counters, served.names[0])
         self._send(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")

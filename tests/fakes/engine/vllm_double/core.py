@@ -51,6 +51,7 @@ class Pending:
     def __init__(self, id_: int, prompt_tokens: int) -> None:
         self.id = id_
         self.prompt_tokens = prompt_tokens
+        self.asked_at = time.monotonic()
         self.started = False
         self.tokens: queue.SimpleQueue[Token | None] = queue.SimpleQueue()
 
@@ -66,6 +67,8 @@ class Core:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.finished: Counter[str] = Counter()
+        self.first_tokens = 0
+        self.first_token_wait_s = 0.0
         self.leaves_unanswered = False
         self._channel = channel
         self._pending: dict[int, Pending] = {}
@@ -155,9 +158,15 @@ class Core:
             if finish:
                 self.finished[finish] += 1
             if pending is not None:
-                self.prompt_tokens += 0 if pending.started else pending.prompt_tokens
-                pending.started = True
+                if not pending.started:
+                    self._note_first(pending)
                 pending.tokens.put(Token(text, finish))
+
+    def _note_first(self, pending: Pending) -> None:
+        pending.started = True
+        self.prompt_tokens += pending.prompt_tokens
+        self.first_tokens += 1
+        self.first_token_wait_s += time.monotonic() - pending.asked_at
 
     def _note_death(self) -> None:
         with self._lock:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+ROOM_FOR = 64  # requests, in a KV cache whose use is only a guess here
 FINISH_REASONS = ("stop", "length", "abort", "error")
 
 
@@ -14,6 +15,8 @@ class Counters:
     prompt_tokens: int
     generation_tokens: int
     finished: Mapping[str, int]
+    first_tokens: int
+    first_token_wait_s: float
 
 
 def render_metrics(counters: Counters, model_name: str) -> str:
@@ -55,9 +58,26 @@ def _lines(counters: Counters, labels: str) -> Iterator[str]:
             for reason in FINISH_REASONS
         },
     )
+    yield from _metric(
+        "kv_cache_usage_perc",
+        "gauge",
+        "KV-cache usage. 1 means 100 percent usage.",
+        {labels: min(1.0, counters.running / ROOM_FOR)},
+    )
+    yield from _first_tokens(counters, labels)
 
 
-def _metric(name: str, kind: str, text: str, samples: Mapping[str, int]) -> Iterator[str]:
+def _first_tokens(counters: Counters, labels: str) -> Iterator[str]:
+    """A histogram, of which one bucket does."""
+    name = "vllm:time_to_first_token_seconds"
+    yield f"# HELP {name} Histogram of time to first token in seconds."
+    yield f"# TYPE {name} histogram"
+    yield f'{name}_bucket{{{labels},le="+Inf"}} {float(counters.first_tokens)}'
+    yield f"{name}_count{{{labels}}} {float(counters.first_tokens)}"
+    yield f"{name}_sum{{{labels}}} {counters.first_token_wait_s}"
+
+
+def _metric(name: str, kind: str, text: str, samples: Mapping[str, float]) -> Iterator[str]:
     yield f"# HELP vllm:{name} {text}"
     yield f"# TYPE vllm:{name} {kind}"
     for labels, value in samples.items():

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What a person can do about a failure, by the template of its hint."""
+
+HINTS = {
+    # the engine
+    "are all of them well, and the network between them: deepseekctl npus; hccn_tool": (
+        "请检查它们及其间的网络是否正常：deepseekctl npus；hccn_tool"
+    ),
+    "deepseekctl logs shows the engine's last words": "引擎最后的输出见：deepseekctl logs",
+    "deepseekctl logs {0}; where only the disk is slow: start_budget_s in its profile": (
+        "查看 deepseekctl logs {0}；若只是磁盘慢，可调大模型配置中的 start_budget_s"
+    ),
+    "deepseekctl npus tells what the driver says of it; dmesg": (
+        "驱动的说明见 deepseekctl npus；并查看 dmesg"
+    ),
+    "deepseekctl npus; does something else use the NPU: npu-smi info; dmesg": (
+        "查看 deepseekctl npus；是否有其他程序占用 NPU：npu-smi info；dmesg"
+    ),
+    "deepseekctl npus; npu-smi info": "查看 deepseekctl npus；npu-smi info",
+    "if it comes again: lower vllm.max_model_len or vllm.gpu_memory_utilization in the profile, or give it more NPUs; who else uses the NPU: npu-smi info": (
+        "若再次出现：调低模型配置中的 vllm.max_model_len 或 vllm.gpu_memory_utilization，或使用更多 NPU；"
+        "查看还有谁占用 NPU：npu-smi info"
+    ),
+    "compare the model's files with their published checksums and fetch the damaged ones again; it is started by itself when they have changed": (
+        "请按公布的校验和检查模型文件，重新下载损坏的文件；文件更新后自动启动"
+    ),
+    "it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
+    "is ASCEND_RT_VISIBLE_DEVICES in the profile's environment? It counts from 0 inside the container. SELinux can refuse it, too: ausearch -m avc": (
+        "模型配置的环境变量中是否有 ASCEND_RT_VISIBLE_DEVICES？容器内从 0 开始编号。"
+        "也可能被 SELinux 拒绝：ausearch -m avc"
+    ),
+    "is the driver well on the host: npu-smi info, dmesg": "主机上的驱动是否正常：npu-smi info、dmesg",
+    "use an image made for this driver, or install the driver and firmware that it needs": (
+        "请使用与本驱动配套的镜像，或安装镜像所需的驱动与固件"
+    ),
+    "use an image with a newer vLLM (image in the profile), or another model": (
+        "请使用带有更新 vLLM 的镜像（模型配置中的 image），或换一个模型"
+    ),
+    "it is replaced by itself; what was seen of it is in the evidence: deepseekctl events": (
+        "会自动替换引擎；现场证据的位置见：deepseekctl events"
+    ),
+    "it is started again by itself, on other NPUs or after a reset; see: deepseekctl npus": (
+        "会自动在其他 NPU 上启动，或复位后再启动；查看：deepseekctl npus"
+    ),
+    "it is started again by itself; the engine's last words: deepseekctl logs": (
+        "会自动再次启动；引擎最后的输出见：deepseekctl logs"
+    ),
+    "it hangs in the kernel, most likely in the NPU driver: see dmesg; a reboot ends it": (
+        "它挂在内核中，很可能在 NPU 驱动里：查看 dmesg；重启主机可以恢复"
+    ),
+    "systemctl status {0}; a process that hangs in the driver needs a reboot": (
+        "查看 systemctl status {0}；挂在驱动中的进程只能靠重启主机结束"
+    ),
+    "who else starts containers with its unit's label? see: podman ps --all": (
+        "还有谁用该单元的标签启动容器？查看：podman ps --all"
+    ),
+    "who else uses the NPU: npu-smi info": "查看还有谁占用 NPU：npu-smi info",
+    "who it is: npu-smi info; an engine that has just ended may still be letting go of it": (
+        "查看占用者：npu-smi info；刚结束的引擎可能还在释放"
+    ),
+    "who it is: npu-smi info; podman ps --all": "查看占用者：npu-smi info；podman ps --all",
+    "who it is: ss -ltnp": "查看占用者：ss -ltnp",
+    "firewall rules were flushed or reloaded; Podman's are put back by themselves": (
+        "防火墙规则被清空或重载；Podman 的规则会自动恢复"
+    ),
+    # units and requests
+    "is this host booted with systemd? see: systemctl is-system-running": (
+        "本机是否由 systemd 启动？查看：systemctl is-system-running"
+    ),
+    "see: systemctl status dbus": "查看：systemctl status dbus",
+    "remove {0}, then: systemctl daemon-reload": "删除 {0}，然后执行：systemctl daemon-reload",
+    "systemctl status deepseek@{0}": "查看：systemctl status deepseek@{0}",
+    "systemctl status {0}; journalctl -b -t podman-system-generator": (
+        "查看：systemctl status {0}；journalctl -b -t podman-system-generator"
+    ),
+    "systemctl unmask {0} (where it was masked so: --runtime)": (
+        "systemctl unmask {0}（若以 --runtime 屏蔽，则加 --runtime）"
+    ),
+    "systemctl unmask {0}; systemctl start {1}": "执行：systemctl unmask {0}；systemctl start {1}",
+    "when that is over: deepseekctl release {0}": "处理完毕后执行：deepseekctl release {0}",
+    "to end that one: deepseekctl rollback {0}": "结束当前更新：deepseekctl rollback {0}",
+    "to restart it all the same: deepseekctl restart": "仍要重启：deepseekctl restart",
+    'set mode = "act" in /etc/deepseek-agent/agent.toml': (
+        '在 /etc/deepseek-agent/agent.toml 中设置 mode = "act"'
+    ),
+    "deepseekctl npus shows them": "现有 NPU 见：deepseekctl npus",
+    "what happened: deepseekctl events": "经过见：deepseekctl events",
+    "it comes with the package: dnf reinstall deepseek-agent": (
+        "它随软件包提供：dnf reinstall deepseek-agent"
+    ),
+    "run it as root": "请以 root 执行",
+    "run it as root, or as a member of the group {0}": "请以 root 或 {0} 组成员的身份执行",
+    "run it as root, or put the key into the variable {0}": "请以 root 执行，或把密钥放入环境变量 {0}",
+    "try again": "请重试",
+    "try again later": "请稍后重试",
+    "wait for it; see: systemctl list-units 'deepseek*'": (
+        "请等待它结束；查看：systemctl list-units 'deepseek*'"
+    ),
+    "it is tried again; `ss -ltnp` shows who listens where": (
+        "会自动重试；用 `ss -ltnp` 查看谁在监听"
+    ),
+    "umask 077; openssl rand -hex 32 > {0}": "执行：umask 077; openssl rand -hex 32 > {0}",
+    "write it as 4.9.4": "写法如 4.9.4",
+    "write it as 512M or 2G": "写法如 512M 或 2G",
+    "write them with: deepseekctl facts --json (examples: {0})": (
+        "采集事实：deepseekctl facts --json（示例见 {0}）"
+    ),
+    # disks and files
+    "deepseekctl prune": "执行：deepseekctl prune",
+    "make room (see: df -h {0}), or {1}": "请腾出空间（查看 df -h {0}），或 {1}",
+    "make room there, or {0}; see: df -h": "请在该处腾出空间，或 {0}；查看：df -h",
+    "see: df -h /etc, and: systemctl show -p ReadWritePaths deepseek-supply@8b": (
+        "查看：df -h /etc；systemctl show -p ReadWritePaths deepseek-supply@8b"
+    ),
+    "see: df -h {0}": "查看：df -h {0}",
+    "see: df -h {0}; dmesg": "查看：df -h {0}；dmesg",
+    "see: df -h, and: podman system df": "查看：df -h；podman system df",
+    "see: df -h, and: podman system df; what nobody uses goes with: podman image prune": (
+        "查看：df -h；podman system df；清理无人使用的镜像：podman image prune"
+    ),
+    "see: df -h, and: systemctl show -p ReadWritePaths deepseek-agent": (
+        "查看：df -h；systemctl show -p ReadWritePaths deepseek-agent"
+    ),
+    "see: dmesg, and: df -h; is it mounted read-only?": "查看：dmesg；df -h；是否以只读方式挂载？",
+    "see: ls -l {0}; df -h {1}": "查看：ls -l {0}；df -h {1}",
+    "it was set aside as {0}, which may be removed": "已改名为 {0} 保留，可以删除",
+    # images and models
+    "a private or gated repository needs a token (token_file) that may read it": (
+        "私有或受限的仓库需要有读取权限的令牌（token_file）"
+    ),
+    "an endpoint is written https://HOST": "地址写法为 https://主机名",
+    "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart": (
+        "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart"
+    ),
+    "are repository and revision spelled right? a private one needs a token": (
+        "仓库与版本的拼写是否正确？私有仓库需要令牌"
+    ),
+    "compare it with where it came from": "请与来源处的文件比对",
+    "copy the model to the disk anew": "请重新把模型复制到磁盘",
+    "fetch it with: deepseekctl pull INSTANCE": "下载：deepseekctl pull 实例名",
+    "for a private authority set ca_file of this source, or tls_verify = false; a clock that is wrong does this too, see: timedatectl": (
+        "若为私有证书机构，请设置该来源的 ca_file，或 tls_verify = false；"
+        "时钟错误也会导致此问题，查看：timedatectl"
+    ),
+    "is it the right repository, and is this revision complete?": "仓库是否正确，该版本是否完整？",
+    "it has to be a PEM file with the certificate of the authority": (
+        "应为包含证书机构证书的 PEM 文件"
+    ),
+    "it is looked at again by itself": "会自动重新检查",
+    "it is the certificate, in PEM, of who has signed that of the registry": (
+        "应为签发镜像仓库证书者的 PEM 证书"
+    ),
+    "it is tried again; when it stays so, ask who runs the registry": (
+        "会自动重试；若一直如此，请联系镜像仓库的管理者"
+    ),
+    "it is written OWNER/NAME, the revision is a branch, tag or commit": (
+        "写法为 所有者/名称，版本为分支、标签或提交"
+    ),
+    "it is written by: podman login --authfile FILE REGISTRY": (
+        "该文件由此命令生成：podman login --authfile 文件 仓库"
+    ),
+    "it was fetched twice; a proxy on the way may change it, or the hub is ill: name another source": (
+        "已下载两次；可能被途中的代理改动，或来源有问题：请改用其他来源"
+    ),
+    "it was not fetched by the agent, so it is not replaced: copy it anew, or move {0} away and it is fetched": (
+        "它不是 agent 下载的，因此不会被替换：请重新复制，或移走 {0} 后自动下载"
+    ),
+    "make the bundle on a machine that has it for {0}": "请在有 {0} 镜像的机器上制作离线包",
+    "move {0} away, and it is brought": "移走 {0} 后会自动获取",
+    "name a mirror that stays with https": "请使用全程 https 的镜像站",
+    "name one, or copy the model to {0}": "请指定一个来源，或把模型复制到 {0}",
+    "name that image in the profile": "请在模型配置中指定该镜像",
+    "put an archive of it into {0} (podman save -o FILE.tar IMAGE)": (
+        "把它的归档文件放到 {0}（podman save -o 文件.tar 镜像）"
+    ),
+    "remove this file when you know the model to be right; it is made anew": (
+        "若确定模型无误，请删除此文件；它会重新生成"
+    ),
+    "remove those that are not in use": "请删除不再使用的内容",
+    "see LoadCredential= of the unit, and: systemd-creds list": (
+        "查看单元的 LoadCredential= 与 systemd-creds list"
+    ),
+    "see whether the registry can be reached from this host": "请检查本机能否访问该镜像仓库",
+    "see whether the registry has this name and tag for this architecture": (
+        "请检查镜像仓库中是否有此名称、标签与架构的镜像"
+    ),
+    "set auth_file for that registry under [registries] in agent.toml, or: podman login": (
+        "请在 agent.toml 的 [registries] 中为该仓库设置 auth_file，或执行 podman login"
+    ),
+    "set ca_file, or tls_verify = false, for that one registry under [registries] in agent.toml": (
+        "请在 agent.toml 的 [registries] 中为该仓库设置 ca_file，或 tls_verify = false"
+    ),
+    "something else than the hub may have answered; another source may be right": (
+        "应答的可能不是该来源；可换用其他来源"
+    ),
+    "switch to another revision first": "请先切换到其他版本",
+    "the file has to hold the token alone": "文件中只能有令牌本身",
+    "write it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT": (
+        "写入 HTTPS_PROXY：http://用户:密码@主机:端口"
+    ),
+}
