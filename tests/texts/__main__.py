@@ -4,13 +4,14 @@
 import sys
 from pathlib import Path
 
-from . import completion, manual
+from . import completion, configuration, manual
 
 TREE = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    for name, text in {**manual.pages(TREE), **completion.scripts()}.items():
+    made = {**manual.pages(TREE), **completion.scripts(), **configuration.pages(TREE)}
+    for name, text in made.items():
         path = TREE / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
