@@ -10,6 +10,7 @@ import pytest
 
 from agent.errors import Code, remedy
 from agent.model import Phase
+from tests.static.test_links import anchor
 
 TREE = Path(__file__).resolve().parents[2]
 CODES = {code.value: code for code in Code}
@@ -118,11 +119,6 @@ def rows_of(page: str) -> dict[str, tuple[str, list[str]]]:
     names = [code for code, _, _ in rows]
     assert len(set(names)) == len(names), "explained twice"
     return {code: (heading, row) for code, heading, row in rows}
-
-
-def anchor(heading: str) -> str:
-    """As GitHub and Gitee make it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("page", PAGES)
