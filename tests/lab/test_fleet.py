@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(900)]
 
 SETTINGS = product.OFFLINE
 PROFILE = product.SMALLER_NEEDS
+KEY = "0123456789abcdef" * 2
+KEY_FILE = "/etc/deepseek-agent/spare.key"
 BROKEN, GOOD = "localhost/broken:1", "localhost/good:1"
 NEXT = "next-host"  # nobody can reach it
 
@@ -46,6 +48,7 @@ def install(
         deepseek_models=["8b"],
         deepseek_settings=settings,
         deepseek_profiles={"8b": profile},
+        deepseek_keys={"spare": KEY},
         deepseek_wait_s=120,
     )
 
@@ -75,6 +78,9 @@ def test_one_run_installs_and_serves(host: LabHost, installed: Played) -> None:
     assert (recap.failed, recap.unreachable) == (0, 0)
     assert recap.changed > 3
     assert product.ask(host) is not None
+    assert host.read(KEY_FILE) == f"{KEY}\n"
+    assert host.run(["stat", "--format=%U %a", KEY_FILE]).stdout == "root 600\n"
+    assert KEY not in installed.output
     assert host.run(["systemctl", "is-enabled", product.FRONT]).stdout.strip() == "enabled"
     print(f"\n{host.flavour}: the first run took {installed.done.seconds:.0f} s, {recap}")
 
