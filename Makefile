@@ -32,7 +32,7 @@ test-faults: prepare-lab
 	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
 test-quick: prepare
-	$(PYTHON) -m pytest -q -n 2 tests/static tests/test_layers.py tests/unit tests/scenario
+	$(PYTHON) -m pytest -q -n 2 --dist load tests/static tests/test_layers.py tests/unit tests/scenario
 
 bench: prepare-lab
 	$(PYTHON) -m tests.lab.bench

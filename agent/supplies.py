@@ -129,6 +129,7 @@ class Stage(StrEnum):
     FETCHING = "fetching"
     CHECKING = "checking"  # content against checksums
     PLACING = "placing"
+    WRITING = "writing"  # into a bundle
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ def _verb(stage: Stage) -> str:
             return "checking"
         case Stage.PLACING:
             return "storing"
+        case Stage.WRITING:
+            return "writing"
         case _:
             assert_never(stage)
 

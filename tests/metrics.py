@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Two hosts as monitoring sees them, one healthy and one broken in every way that there is."""
 
+import sys
+from pathlib import Path
+
 from agent.control.npu_views import build_npu_views
 from agent.errors import Code, Failure
 from agent.facts import OwnProcess
@@ -18,6 +21,8 @@ from agent.supplies import Item, Progress, Stage, Supply
 from tests.build import build_inventory, build_snapshot, build_view
 from tests.npus import Host
 
+# Put beside Python by tests/prepare, out of Debian's package prometheus.
+PROMTOOL = str(Path(sys.executable).with_name("promtool"))
 NOW = 1_700_000_090.0
 GIB = 2**30
 OWN = OwnProcess(12.5, 48 * 2**20)

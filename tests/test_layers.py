@@ -128,6 +128,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "notify",
         "terminal",
         "host.atomic",
+        "host.image_load",
+        "host.image_space",
         "host.reading",
         "host.references",
     ),

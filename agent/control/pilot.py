@@ -53,6 +53,7 @@ from agent.policy.state import (
     Start,
     StartEnded,
     Stop,
+    WishChanged,
 )
 from agent.policy.update_state import UpdateFetched
 from agent.supplies import Order, Report, Supply
@@ -248,7 +249,7 @@ class Pilot:
         self._keep_last_words(record, before)
         match decision:
             case Start():
-                self._begin(record, before.phase)
+                self._begin(record, anew=_is_new(before.phase, event))
             case Stop(ill=ill):
                 work = (
                     self._worker.stop(name)
@@ -276,7 +277,7 @@ class Pilot:
     def _inventory(self) -> Inventory:
         return self._desk.inventory
 
-    def _begin(self, record: Record, before: Phase) -> None:
+    def _begin(self, record: Record, *, anew: bool) -> None:
         """One action at a time for an instance: policy asks for the next when one has ended.
 
         Under a profile that is broken by now an engine that has died is started again, and none
@@ -284,7 +285,7 @@ class Pilot:
         """
         name = record.profile.name
         found = self._config().profile(name)
-        if isinstance(found, BrokenProfile) and before in (Phase.IDLE, Phase.HELD):
+        if isinstance(found, BrokenProfile) and anew:
             refusal = Failure(Code.CONFIG_INVALID, found.message, found.hint)
             self._worker.put(StartDone(name, refusal, time.monotonic()))
         elif record.hold is not None:
@@ -330,6 +331,12 @@ class Pilot:
             record.guard.cancel()
             record.guard, record.ill, record.port = None, None, PortCare()
             record.work = WorkSeen()
+
+
+def _is_new(before: Phase, event: Event) -> bool:
+    """Whether a start goes back to a person, not to an engine that has died."""
+    stopped_and_started = before is Phase.STOPPING and isinstance(event, WishChanged)
+    return before in (Phase.IDLE, Phase.HELD) or stopped_and_started
 
 
 def _patient(record: Record, failure: Failure) -> Patient:

@@ -30,7 +30,9 @@ GZIP = b"\x1f\x8b"
 Tell = Callable[[int, int], None]
 
 
-def load(path: str, kind: str, selector: str, temporary: str, tell: Tell) -> str:
+def load(
+    path: str, kind: str, selector: str, temporary: str, tell: Tell, podman: str = PODMAN
+) -> str:
     """The image's id. Raises AgentError. `tell`: bytes read, bytes there are, when that changes."""
     try:
         with ExitStack() as open_files:
@@ -40,7 +42,7 @@ def load(path: str, kind: str, selector: str, temporary: str, tell: Tell) -> str
                 handle = open_files.enter_context(_unpacked(handle, temporary, tell))
             # By its descriptor: in a name, ":" would end the path, and what is unpacked has none.
             source = f"{kind}:/proc/{os.getpid()}/fd/{handle}"
-            return _pull(path, f"{source}:{selector}" if selector else source, tell)
+            return _pull(podman, path, f"{source}:{selector}" if selector else source, tell)
     except (OSError, EOFError) as error:
         failure = explain_load(path, str(error))
         raise AgentError(failure.code, failure.message, failure.hint) from error
@@ -66,13 +68,13 @@ def _unpacked(handle: int, temporary: str, tell: Tell) -> Iterator[int]:
         yield copy.fileno()
 
 
-def _pull(path: str, source: str, tell: Tell) -> str:
-    if not shutil.which(PODMAN):
-        raise AgentError(Code.PODMAN_UNAVAILABLE, f"cannot load {path}: there is no {PODMAN}")
+def _pull(podman: str, path: str, source: str, tell: Tell) -> str:
+    if not shutil.which(podman):
+        raise AgentError(Code.PODMAN_UNAVAILABLE, f"cannot load {path}: there is no {podman}")
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
-        _running((PODMAN, "pull", "--quiet", source), output.fileno(), errors.fileno()) as child,
+        _running((podman, "pull", "--quiet", source), output.fileno(), errors.fileno()) as child,
     ):
         status = _wait(child, _size(Path(path)), tell)
         output.seek(0)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import httpx
 
-BUFFER_BYTES = 2**17
+BUFFER_BYTES = 2**18
 
 
 def read_body(

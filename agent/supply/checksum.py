@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from agent.supply.hub.listing import RemoteFile
 
-READ_BYTES = 2**17
+READ_BYTES = 2**18
 
 
 class Checksum:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Files of one source into staging: in what is missing, out checked files there, or AgentError.
 
-Workers fetch segments, one thread follows and computes checksums of what has arrived, and the
-thread that called tells how far it is. What has arrived stays for the next try, whatever ends
-this one.
+Workers fetch segments, one thread follows and computes checksums of what has arrived, one sees to
+it that the disk has it, and the thread that called tells how far it is. What has arrived stays for
+the next try, whatever ends this one.
 """
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ class Job:
     part: Part
     checksum: Checksum
     ranges: bool  # whether it may come in pieces
+    checked: bool = False
     wrong: int = 0  # how often its content was
 
 
@@ -72,10 +72,11 @@ class Download:
 
     def run(self, watch: Callable[[int, str], None]) -> None:
         """`watch(bytes, trouble)` is called now and then from here. Raises AgentError."""
+        fetching = [(self._work, "write what was fetched")] * self._parallel
+        others = [(self._check, "check what was fetched"), (self._keep, "keep what was fetched")]
         threads = [
-            Thread(target=self._work, name=f"fetch-{number}") for number in range(self._parallel)
+            Thread(target=self._guard, args=(body, doing)) for body, doing in fetching + others
         ]
-        threads.append(Thread(target=self._check, name="checksum"))
         for thread in threads:
             thread.start()
         try:
@@ -111,6 +112,18 @@ class Download:
             self._failure = self._failure or failure
             self._changed.notify_all()
 
+    def _guard(self, body: Callable[[], None], doing: str) -> None:
+        """What ends one thread ends all."""
+        try:
+            body()
+        except AgentError as failure:
+            self._fail(failure)
+        except OSError as error:
+            self._fail(disk_error(error, doing))
+        except BaseException as error:
+            self._fail(AgentError(Code.INTERNAL, f"cannot {doing}: {error!r}"))
+            raise
+
     def _enqueue(self, job: Job) -> None:
         with self._changed:
             self._queue.extend(
@@ -122,16 +135,8 @@ class Download:
 
     def _work(self) -> None:
         buffer = memoryview(bytearray(BUFFER_BYTES))
-        try:
-            while (task := self._next()) is not None:
-                self._fetch(*task, buffer)
-        except AgentError as failure:
-            self._fail(failure)
-        except OSError as error:
-            self._fail(disk_error(error, "write what was fetched"))
-        except BaseException as error:
-            self._fail(AgentError(Code.INTERNAL, f"cannot go on fetching: {error!r}"))
-            raise
+        while (task := self._next()) is not None:
+            self._fetch(*task, buffer)
 
     def _next(self) -> tuple[Job, Segment] | None:
         with self._changed:
@@ -204,32 +209,16 @@ class Download:
     # --- checking ---------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        recorded_at = time.monotonic()
-        try:
-            while not self._is_over():
-                busy = [self._follow(job) for job in list(self._jobs)]
-                if time.monotonic() - recorded_at > RECORD_EVERY_S:
-                    self._record()
-                    recorded_at = time.monotonic()
-                if not any(busy):
-                    with self._changed:
-                        self._changed.wait(LOOK_EVERY_S)
-            self._record()
-        except AgentError as failure:
-            self._fail(failure)
-        except OSError as error:
-            self._fail(disk_error(error, "check what was fetched"))
-        except BaseException as error:
-            self._fail(AgentError(Code.INTERNAL, f"cannot go on checking: {error!r}"))
-            raise
-
-    def _record(self) -> None:
-        for job in list(self._jobs):
-            if job.ranges:
-                job.part.record()
+        while not self._is_over():
+            busy = [self._follow(job) for job in list(self._jobs)]
+            if not any(busy):
+                with self._changed:
+                    self._changed.wait(LOOK_EVERY_S)
 
     def _follow(self, job: Job) -> bool:
         """Whether there was something to do."""
+        if job.checked:
+            return False
         checksum, segments = job.checksum, job.part.segments
         try:
             read = checksum.read(job.part.handle, job.part.frontier, HASH_SLICE_BYTES)
@@ -241,10 +230,37 @@ class Download:
         if checksum.at < job.file.size or checksum is not job.checksum:
             return read > 0
         if checksum.agrees(job.file):
-            self._finish(job)
+            with self._changed:
+                job.checked = True
+                self._changed.notify_all()
         else:
             self._wrong(job, segments[0], "its checksum is wrong")
         return True
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Beside the checksums, which would stand still while the disk writes."""
+        while True:
+            with self._changed:
+                over = self._changed.wait_for(
+                    lambda: self._is_over() or self._checked(), RECORD_EVERY_S
+                )
+                checked = self._checked()
+            for job in checked:
+                self._finish(job)
+            if not checked:
+                self._record()
+                if over:
+                    return
+
+    def _checked(self) -> list[Job]:
+        return [job for job in self._jobs if job.checked]
+
+    def _record(self) -> None:
+        for job in list(self._jobs):
+            if job.ranges:
+                job.part.record()
 
     def _finish(self, job: Job) -> None:
         job.part.finish()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Stands in for `podman` on the PATH, for its storage of images only.
 
-    podman image exists REF | image inspect --format json REF | info --format TEMPLATE
-    podman save --quiet --format docker-archive REF | load --quiet --input FILE | tag ID REF
+    podman image exists REF | image inspect --format json REF | info --format json | tag ID REF
+    podman save --quiet --format docker-archive REF | pull --quiet docker-archive:FILE
 
 An image is an archive in $PODMAN_IMAGES, called by its id; `names.json` says who is called what. As
 Podman does (4.3.1 and 5.4.2): an unknown image is status 1 of `exists` and 125 of everything else;
-`load` gives the names that stand in the archive, which are none when it was saved by an id; the id
+`pull` gives the names that stand in the archive, which are none when it was saved by an id; the id
 is the sha256 of the configuration. A file
 `fault` there holds the name of a command that fails: of `save` after half of the bytes.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 
 STORE = Path(os.environ.get("PODMAN_IMAGES", "/nonexistent"))
 FAILED = 125
+KIND = "docker-archive:"
 
 
 def make_archive(reference: str, content: bytes, architecture: str = "arm64") -> tuple[str, bytes]:
@@ -72,13 +73,15 @@ def find(image: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def load(archive: Path) -> None:
+def load(archive: Path) -> str:
+    """The only image of it."""
     with tarfile.open(archive) as opened:
-        for row in json.loads(member(opened, "manifest.json")):
-            image_id = hashlib.sha256(member(opened, row["Config"])).hexdigest()
-            shutil.copyfile(archive, STORE / image_id)
-            for tag in row["RepoTags"] or []:
-                give_name(tag, image_id)
+        (row,) = json.loads(member(opened, "manifest.json"))
+        image_id = hashlib.sha256(member(opened, row["Config"])).hexdigest()
+        shutil.copyfile(archive, STORE / image_id)
+        for tag in row["RepoTags"] or []:
+            give_name(tag, image_id)
+        return image_id
 
 
 def member(opened: tarfile.TarFile, name: str) -> bytes:
@@ -114,11 +117,11 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["image", "exists", image]:
             return 0 if find(image) else 1
-        case ["info", "--format", "{{.Store.GraphRoot}}"]:
-            print(STORE)
+        case ["info", "--format", "json"]:
+            print(json.dumps({"store": {"graphRoot": str(STORE), "imageCopyTmpDir": str(STORE)}}))
             return 0
-        case ["load", "--quiet", "--input", archive] if not failing:
-            load(Path(archive))
+        case ["pull", "--quiet", source] if source.startswith(KIND) and not failing:
+            print(load(Path(source.removeprefix(KIND))))
             return 0
         case ["image", "inspect", "--format", "json", image] if path := find(image):
             print(json.dumps(inspect(path)))

@@ -30,16 +30,26 @@ def host(bare_host: LabHost) -> LabHost:
 # What hardly depends on the flavour, or is seen by others too, is done on one in `make test`.
 LONG_ON = {
     "test_bus": Flavour.MODERN,
+    "test_containers": Flavour.MODERN,
+    "test_cuts": Flavour.MODERN,
     "test_cycles": Flavour.MODERN,
     "test_doctor": Flavour.MODERN,
     "test_drain": Flavour.LEGACY,
+    "test_evidence": Flavour.MODERN,
     "test_kills": Flavour.MODERN,
+    "test_liveness": Flavour.MODERN,
     "test_metrics": Flavour.MODERN,
+    "test_package": Flavour.MODERN,
+    "test_podman": Flavour.MODERN,
+    "test_removal": Flavour.MODERN,
+    "test_rendered": Flavour.MODERN,
+    "test_settings": Flavour.MODERN,
     "test_starts": Flavour.MODERN,
     "test_state": Flavour.MODERN,
     "test_supply": Flavour.MODERN,
     "test_updates": Flavour.LEGACY,
     "test_users": Flavour.MODERN,
+    "test_values": Flavour.MODERN,
     "test_vllm": Flavour.LEGACY,
 }
 

@@ -30,6 +30,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
         self._socket = self._bind(self.port)
         self.port = self._socket.getsockname()[1]
 
@@ -45,7 +46,10 @@ class Endpoint:
             self._socket = self._bind(self.port)
 
     def end(self) -> None:
+        """Before the loop's own end, which would leave the transports of clients open."""
         self.close()
+        for client in self._clients:
+            client.transport.abort()
         self._socket.close()
 
     def _bind(self, port: int) -> socket.socket:
@@ -59,6 +63,7 @@ class Endpoint:
         return "".join(f'vllm:{name}{{engine="0"}} {self.tokens}.0\n' for name in NAMES)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._clients.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -76,4 +81,5 @@ class Endpoint:
                 writer.write((head + body).encode())
                 await writer.drain()
         finally:
+            self._clients.discard(writer)
             writer.close()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # A reaped child's thread and a closed transport need a moment.
-PATIENCE_S = 2.0
+PATIENCE_S = 10.0
 
 
 def left_over() -> set[str]:

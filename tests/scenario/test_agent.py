@@ -317,3 +317,22 @@ def test_a_broken_profile_takes_nothing_from_what_runs(world: World) -> None:
         assert world.acted().count(START) == 2
 
     play(world, scenario)
+
+
+def test_a_restart_under_a_broken_profile_that_is_seen_late(world: World) -> None:
+    """The front unit is up again before the agent knows that the engine is down: also then it is a
+    person who starts it."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await agent.requests.take_config(world.config(profiles=(), broken=(BROKEN,)))
+        world.begin_stop()
+        await agent.reach(Phase.STOPPING)
+        world.systemd.change(FRONT, "inactive")
+        world.start()
+        await until(lambda: world.front() == "failed")
+        assert world.lines["8b"][-1]["exit"] == 78
+        assert world.acted().count(START) == 1
+
+    play(world, scenario)

@@ -159,6 +159,11 @@ class World:
         self.systemd.jobs[front_unit(name)].ends = True
         self.systemd.stop(front_unit(name))
 
+    def begin_stop(self, name: str = "8b") -> None:
+        """Not yet passed on."""
+        self._detach(name)
+        self.systemd.change(front_unit(name), "deactivating")
+
     def kill_engine(self, name: str = "8b") -> None:
         self._on_stopped(engine_unit(name))
         self.systemd.crash(engine_unit(name), "exit-code", 1)
@@ -362,12 +367,12 @@ class Agent:
         self.world.inventory = inventory
         self.controller.put(InventorySeen(inventory))
 
-    async def reach(self, phase: Phase, name: str = "8b", within_s: float = 5.0) -> None:
+    async def reach(self, phase: Phase, name: str = "8b", within_s: float = 30.0) -> None:
         await until(lambda: self.view(name).phase is phase, lambda: f"{self.view(name)}", within_s)
 
 
 async def until(
-    condition: Callable[[], object], say: Callable[[], str] = str, within_s: float = 5.0
+    condition: Callable[[], object], say: Callable[[], str] = str, within_s: float = 30.0
 ) -> None:
     deadline = time.monotonic() + within_s
     while not condition():

@@ -232,7 +232,6 @@ def test_bash_completes_npus(scripts: dict[str, Path]) -> None:
     assert complete(scripts["bash"], "quarantine", "add", "0", "1") == {"11"}
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
 def test_zsh_reads_it_and_finds_instances_and_npus(scripts: dict[str, Path]) -> None:
     parts = SCRIPTS[completion.SHELLS["zsh"]]
     assert parts.startswith("#compdef deepseekctl\n")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 # A thread or child that is told to end needs a moment to be gone.
-SETTLE_S = 2.0
+SETTLE_S = 10.0
 # For anything that a test waits for.
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 
 
 @pytest.fixture(autouse=True)

@@ -188,7 +188,7 @@ def test_it_runs_where_an_image_installs_it(tmp_path: Path, model: Path) -> None
     shutil.copy(VLLM, tmp_path / "bin" / "vllm")
     shutil.copytree(VLLM.parent / "vllm_double", tmp_path / "lib" / "vllm_double")
     installed = [str(tmp_path / "bin" / "vllm"), "serve", str(model), "--no-such-flag"]
-    result = subprocess.run(installed, capture_output=True, text=True, timeout=5, check=False)
+    result = subprocess.run(installed, capture_output=True, text=True, timeout=20, check=False)
     assert "vllm: error: unrecognized arguments" in result.stderr
 
 
@@ -556,7 +556,7 @@ def may_unshare() -> bool:
     command = ["unshare", "--pid", "--fork", "true"]
     if shutil.which("unshare") is None:
         return False
-    return subprocess.run(command, capture_output=True, timeout=5, check=False).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not may_unshare(), reason="a PID namespace needs root")
@@ -567,7 +567,7 @@ def test_as_pid_1_it_obeys_sigterm_and_collects_strangers(tmp_path: Path) -> Non
         engine.wait_ready()
         first = engine.child_of(engine.process.pid)
         orphan = ["nsenter", "-t", str(first), "-p", "sh", "-c", "sleep 0.5 & exit 0"]
-        subprocess.run(orphan, timeout=5, check=True)
+        subprocess.run(orphan, timeout=20, check=True)
         wait_until(lambda: len(engine.children_of(first)) == 2, "the orphan's adoption")
         wait_until(lambda: len(engine.children_of(first)) == 1, "the orphan's end")
         os.kill(first, signal.SIGTERM)

@@ -2,7 +2,6 @@
 """What monitoring reads: whole texts against tests/golden, and what must hold in any of them."""
 
 import re
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,7 @@ from agent.status.metrics.npus import NPUS
 from agent.status.metrics.page import render_process, render_snapshot
 from agent.status.snapshot import Snapshot
 from tests.build import build_inventory, build_snapshot, build_view
-from tests.metrics import OWN, build_blind, build_broken, build_healthy
+from tests.metrics import OWN, PROMTOOL, build_blind, build_broken, build_healthy
 
 TREE = Path(__file__).resolve().parents[2]
 GOLDEN = TREE / "tests/golden/metrics"
@@ -172,11 +171,10 @@ def test_the_process() -> None:
 # --- Prometheus' own word ------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
 @pytest.mark.parametrize("case", CASES)
 def test_promtool_takes_it(case: str) -> None:
     done = subprocess.run(
-        ["promtool", "check", "metrics"],
+        [PROMTOOL, "check", "metrics"],
         input=text_of(CASES[case]()),
         capture_output=True,
         text=True,

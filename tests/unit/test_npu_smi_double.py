@@ -45,7 +45,7 @@ class Host:
             input=answers,
             capture_output=True,
             text=True,
-            timeout=5,
+            timeout=20,
             check=False,
         )
 
@@ -232,7 +232,7 @@ def test_occupied_and_garbage(host: Host) -> None:
     assert host.run("info", "-m").returncode == 187
     host.set_state(mode="garbage")
     command = [str(NPU_SMI), "info"]
-    raw = subprocess.run(command, env=host.environment, capture_output=True, check=True, timeout=5)
+    raw = subprocess.run(command, env=host.environment, capture_output=True, check=True, timeout=20)
     with pytest.raises(UnicodeDecodeError):
         raw.stdout.decode()
 

@@ -210,7 +210,7 @@ class _Engine:
         return Outcome.OK, None
 
 
-async def run_for(watch: Watch, over: Callable[[], bool], limit_s: float = 5.0) -> None:
+async def run_for(watch: Watch, over: Callable[[], bool], limit_s: float = 20.0) -> None:
     task = asyncio.create_task(watch.run())
     try:
         async with asyncio.timeout(limit_s):

@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError, Code
+from agent.host.image_space import needs_of_load
 from agent.supplies import Item, Manifest, Stage
 from agent.supply.bundle import signing
 from agent.supply.bundle.archive import require_archive_of
 from agent.supply.bundle.copying import copy_content, is_copied
 from agent.supply.bundle.files import prune_files
-from agent.supply.bundle.format import Bundle, BundledImage, BundledModel, Content
+from agent.supply.bundle.format import (
+    ARCHIVE_FORMAT,
+    Bundle,
+    BundledImage,
+    BundledModel,
+    Content,
+)
 from agent.supply.bundle.images import PodmanImages
 from agent.supply.bundle.names import IMAGE_STEM
 from agent.supply.bundle.opened import COPYING_S, OpenedBundle, damaged, open_bundle, require_whole
@@ -153,17 +160,18 @@ def _check_room(
     target: Target,
 ) -> None:
     """The archive of the image is gone again before the model comes."""
-    archive = stored = weights = 0
+    archive = weights = 0
     if image is not None:
-        stored = image.archive.size
         archive = _left(image.archive, staging / IMAGE_STEM, records)
     if model is not None:
         paths = ((content, staging / _STAGED_MODEL / content.path) for content in model.contents)
         weights = sum(_left(content, path, records) for content, path in paths)
     needed = {staging: max(archive, weights)}
     if image is not None:
-        storage = target.images.storage_folder()
-        needed[storage] = stored
+        places = target.images.places()
+        for place, size in needs_of_load(image.archive.size, ARCHIVE_FORMAT, False, places):
+            folder = Path(place)
+            needed[folder] = needed.get(folder, 0) + int(size)
     check_room("import the bundle", needed, target.keep_free_mib)
 
 
@@ -190,21 +198,22 @@ def _bring_image(
     count = Count(Meter(tell, Item.IMAGE), Stage.FETCHING, str(opened.folder), size)
     copy_content(opened.folder, image.archive, archive, records, count)
     count.finish()
-    placing = Count(Meter(tell, Item.IMAGE), Stage.PLACING, str(opened.folder), size)
-    placing.finish()
+    placing = Meter(tell, Item.IMAGE)
+    placing.show(Stage.PLACING, str(opened.folder), 0, size)
     try:
         require_archive_of(archive, image)
     except ValueError as error:
         raise damaged(IMAGE_STEM, str(error)) from error
-    target.images.load(archive, size)
+    target.images.load(
+        archive, lambda read, _: placing.show(Stage.PLACING, str(opened.folder), read, size)
+    )
     if target.images.find(image.image_id) is None:
         raise damaged(IMAGE_STEM, f"Podman has loaded it, and has no image {image.image_id[:12]}")
     target.images.tag(image.image_id, image.reference)
     for part in image.archive.parts:
         records.forget(part.name)
     archive.unlink()
-    placing.add(size)
-    placing.finish()
+    placing.show(Stage.PLACING, str(opened.folder), size, size, at_once=True)
 
 
 def _bring_model(

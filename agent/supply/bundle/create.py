@@ -209,7 +209,7 @@ def _write_image(
 ) -> BundledImage:
     reference = _reference(wanted, facts)
     source = wanted.image_id or reference
-    count = Count(Meter(tell, Item.IMAGE), Stage.FETCHING, reference, facts.size)
+    count = Count(Meter(tell, Item.IMAGE), Stage.WRITING, reference, facts.size)
     archive = cutter.cut(IMAGE_STEM, IMAGE_STEM, lambda: images.save(source), count)
     count.finish()
     after = images.find(source)
@@ -225,7 +225,7 @@ def _write_image(
 
 
 def _write_model(folder: Path, manifest: Manifest, cutter: Cutter, tell: Tell) -> BundledModel:
-    count = Count(Meter(tell, Item.MODEL), Stage.FETCHING, str(folder), manifest.size)
+    count = Count(Meter(tell, Item.MODEL), Stage.WRITING, str(folder), manifest.size)
     contents: list[Content] = []
     for file in manifest.files:
         path = folder / file.path

@@ -9,8 +9,8 @@ pkg/api/handlers/libpod/images.go, read in 4.x and 6.x): a second copy of 10 to 
 command does not make. And a bundle is made and taken where nobody has opened podman.socket.
 
 `podman load` of a pipe copies all of it into a file below TMPDIR first (cmd/podman/images/load.go,
-5.x; tried with 5.4.2), so an archive is put together in our own folder and loaded from there: it is
-the same space, on a disk that we have looked at, and an import goes on from it. `podman save` of a
+5.x; tried with 5.4.2), so an archive is put together in our own folder and taken from there, as
+`host.image_load` does: it is the same space, and an import goes on from it. `podman save` of a
 docker-archive writes into a pipe layer by layer, with room for one layer below TMPDIR, and twice
 the same bytes (tried with 4.3.1 and 5.4.2); oci-archive is compressed and made in a folder first.
 Either version loads what the other has saved, with its name and with the same id.
@@ -23,18 +23,18 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.errors import AgentError, Code
+from agent.host import image_load
+from agent.host.image_space import Places, find_places
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
 
 ASK_DEADLINE_S = 60.0
 # Podman reads a layer from its storage before it writes the first byte of it: up to 10 GB.
 SAVE_SILENCE_S = 600.0
-LOAD_DEADLINE_S = 600.0
-LOAD_BYTES_PER_S = 10e6  # a slow disk's; added to the deadline
 SAVE_HINT = "it needs room for the largest layer in /var/tmp, or where TMPDIR says"
 WORDS_BYTES = 500  # of Podman's last ones, in an error
 
@@ -76,10 +76,16 @@ class PodmanImages:
                 Code.PODMAN_UNSUPPORTED, f"cannot understand what Podman says of {image}: {error}"
             ) from error
 
-    def storage_folder(self) -> Path:
-        """Where images are kept."""
-        asked = self._run(("info", "--format", "{{.Store.GraphRoot}}"), ASK_DEADLINE_S)
-        return Path(os.fsdecode(asked.stdout.strip()) or "/var/lib/containers/storage")
+    def places(self) -> Places:
+        """Where images are kept, and where they are put meanwhile."""
+        asked = self._run(("info", "--format", "json"), ASK_DEADLINE_S)
+        try:
+            info = json.loads(asked.stdout)
+        except (ValueError, RecursionError):
+            info = None
+        places = find_places(info if isinstance(info, dict) else {})
+        # Podman's own order (pkg/util, 4.3 and 5.4); it runs with our environment.
+        return replace(places, temporary=os.environ.get("TMPDIR") or places.temporary)
 
     @contextmanager
     def save(self, reference: str) -> Iterator["SavedStream"]:
@@ -97,9 +103,9 @@ class PodmanImages:
                 finally:
                     child.kill()
 
-    def load(self, archive: Path, size: int) -> None:
-        deadline_s = LOAD_DEADLINE_S + size / LOAD_BYTES_PER_S
-        self._run(("load", "--quiet", "--input", str(archive)), deadline_s)
+    def load(self, archive: Path, tell: image_load.Tell) -> None:
+        temporary = self.places().temporary
+        image_load.load(str(archive), ARCHIVE_FORMAT, "", temporary, tell, self._podman)
 
     def tag(self, image_id: str, reference: str) -> None:
         """A name with a digest cannot be given; the id is enough for the agent."""

@@ -14,7 +14,7 @@ from typing import Any
 from tests.fakes.dcmi.control import DcmiDouble
 
 CLIENT = Path(__file__).parent / "client.py"
-ANSWER_S = 5.0
+ANSWER_S = 20.0
 
 
 class Client:

@@ -158,7 +158,7 @@ def test_a_container_that_is_gone(tmp_path: Path, doubles: Path) -> None:
     }
     write_notes(tmp_path, notes)
     with start(tmp_path, folder, doubles) as child:
-        output, _ = child.communicate(timeout=8)
+        output, _ = child.communicate(timeout=30)
     assert child.returncode == 0
     assert output == f"{folder / PROGRAM_NAME}\n"
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -177,7 +177,7 @@ def test_all_that_hangs_costs_only_itself(tmp_path: Path, doubles: Path) -> None
         add_program(doubles, name, f"echo {name} says; exec sleep 60")
     began = time.monotonic()
     with start(tmp_path, folder, doubles) as child:
-        child.communicate(timeout=8)
+        child.communicate(timeout=30)
     assert time.monotonic() - began < 4
     text = (folder / PROGRAM_NAME).read_text()
     assert "systemctl says\n\n(no more within 0.8 s)" in text
@@ -193,7 +193,7 @@ def test_sigterm_leaves_what_there_is(tmp_path: Path, doubles: Path) -> None:
         while not (folder / PROGRAM_NAME).exists():  # the processes have been looked at
             time.sleep(0.01)
         child.send_signal(signal.SIGTERM)
-        child.communicate(timeout=8)
+        child.communicate(timeout=30)
     assert child.returncode == 0
     text = (folder / PROGRAM_NAME).read_text()
     assert "== reason ==\nhung\n" in text

@@ -26,7 +26,7 @@ from tests.unit.npud.fake_smi import answering, write_script
 from tests.unit.npud.nodes import UNUSED_MINORS, make_node
 
 DEADLINE_S = 0.3  # of a vendor call; 5 s in real life
-WAIT_S = 8.0
+WAIT_S = 20.0
 LIMITS = ResetLimits(reset_s=4.0, boot_s=1.0, look_s=0.05)
 
 Ended = tuple[ResetOutcome, str]

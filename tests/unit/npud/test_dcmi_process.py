@@ -203,7 +203,7 @@ def test_a_worker_does_not_outlive_npud(host: Host) -> None:
     process = host.npud.process
     assert process is not None
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=5)
+    process.wait(timeout=20)
     end = time.monotonic() + 2
     while not has_ended(worker):
         assert time.monotonic() < end

@@ -16,7 +16,7 @@ from agent.model import MEMORY_LEFT, NpuHealth, ResetOutcome
 from agent.npud.dcmi.process import kill_process
 from agent.npud.source import RESET_LIMITS
 from tests.unit.npud.dcmi_driver import LIMITS, Reading
-from tests.unit.npud.nodes import ZERO, make_node, opener
+from tests.unit.npud.nodes import OPENABLE, make_node, opener
 
 CODE = "80C98001"
 OTHER = "80E18005"
@@ -361,7 +361,7 @@ def test_memory_of_a_duo_is_its_ddr(reading: Reading) -> None:
 def test_a_node_that_is_open(reading: Reading) -> None:
     """In a process that the driver does not list."""
     reading.start(cards=2)
-    with opener(make_node(reading.dev, 1, ZERO)) as pid:
+    with opener(make_node(reading.dev, 1, OPENABLE)) as pid:
         told = (BUSY, f"NPU 1 is open in process {pid} (sleep)")
         assert (reading.reset(1), reading.reset(0, 1)) == (told, told)
         assert reset_calls(reading) == []
@@ -371,14 +371,14 @@ def test_a_node_that_is_open(reading: Reading) -> None:
 
 def test_a_node_of_the_other_chip_of_the_card(reading: Reading) -> None:
     reading.start("310P3")
-    with opener(make_node(reading.dev, 7, ZERO)) as pid:
+    with opener(make_node(reading.dev, 7, OPENABLE)) as pid:
         assert reading.reset(6) == (BUSY, f"NPU 7 is open in process {pid} (sleep)")
 
 
 def test_a_node_that_npud_itself_has_open(reading: Reading) -> None:
     """By the driver's library, in the worker that goes on reading, for one."""
     reading.start(cards=1)
-    with opener(make_node(reading.dev, 0, ZERO), of_npud=True):
+    with opener(make_node(reading.dev, 0, OPENABLE), of_npud=True):
         assert reading.reset(0)[0] is OK
 
 
@@ -387,7 +387,7 @@ def test_the_node_of_a_chip_that_dropped(reading: Reading) -> None:
     reading.start(cards=2)
     reading.double.drop(1, 0)
     reading.read()
-    with opener(make_node(reading.dev, 1, ZERO)):
+    with opener(make_node(reading.dev, 1, OPENABLE)):
         assert reading.reset(1, codes=("40F84E00",))[0] is OK
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.npud.open_nodes import find_openers, who_has_open
-from tests.unit.npud.nodes import UNUSED_MINORS, ZERO, make_node, opener
+from tests.unit.npud.nodes import OPENABLE, UNUSED_MINORS, make_node, opener
 
 SOMEBODY_ELSE = -1
 FAR = 4001  # a chip that no host has, nor a lab that runs beside this test
@@ -19,7 +19,7 @@ def dev(tmp_path: Path) -> Path:
     folder = tmp_path / "dev"
     folder.mkdir()
     for number in range(4):
-        make_node(folder, number, ZERO if number == 1 else UNUSED_MINORS + number)
+        make_node(folder, number, OPENABLE if number == 1 else UNUSED_MINORS + number)
     return folder
 
 
@@ -42,7 +42,7 @@ def test_it_is_known_by_its_number(dev: Path, tmp_path: Path) -> None:
     """A container may call it davinci3, or have the old node of one that was made anew."""
     other = tmp_path / "container"
     other.mkdir()
-    with opener(make_node(other, 1, ZERO, name="davinci3")) as pid:
+    with opener(make_node(other, 1, OPENABLE, name="davinci3")) as pid:
         assert ask(dev, 3) == ""
         assert ask(dev, 1) == f"NPU 1 is open in process {pid} (sleep)"
         (other / "davinci3").unlink()
@@ -50,7 +50,7 @@ def test_it_is_known_by_its_number(dev: Path, tmp_path: Path) -> None:
 
 
 def test_by_its_name_where_the_node_is_gone(dev: Path) -> None:
-    with opener(make_node(dev, FAR, ZERO)) as pid:
+    with opener(make_node(dev, FAR, OPENABLE)) as pid:
         make_node(dev, 1, UNUSED_MINORS + 1)
         (dev / f"davinci{FAR}").unlink()
         assert ask(dev, FAR) == f"NPU {FAR} is open in process {pid} (sleep)"
@@ -59,7 +59,7 @@ def test_by_its_name_where_the_node_is_gone(dev: Path) -> None:
 
 
 def test_by_its_name_where_nodes_share_a_number(dev: Path) -> None:
-    make_node(dev, 2, ZERO)
+    make_node(dev, 2, OPENABLE)
     with opener(dev / "davinci2") as pid:
         assert ask(dev, 1) == ""
         assert ask(dev, 1, 2) == f"NPU 2 is open in process {pid} (sleep)"

@@ -107,7 +107,7 @@ class Npud:
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=5)
+        return self.process.wait(timeout=20)
 
     def close(self) -> None:
         for client in self.clients:
@@ -118,7 +118,7 @@ class Npud:
                 self.stop()  # which also ends an npu-smi that hangs
             finally:
                 self.process.kill()
-                self.process.wait(timeout=5)
+                self.process.wait(timeout=20)
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_second_npud_refuses(npud: Npud) -> None:
     npud.spawn()
     second, npud.process = npud.process, first
     assert second is not None
-    assert second.wait(timeout=5) == 1
+    assert second.wait(timeout=20) == 1
     assert "another npud answers" in npud.log.read_text()
     assert npud.await_inventory(lambda seen: True)["driver"] == "absent"
 
@@ -253,7 +253,7 @@ def test_after_a_crash_the_next_one_serves(npud: Npud) -> None:
     npud.start()
     assert npud.process is not None
     npud.process.kill()
-    npud.process.wait(timeout=5)
+    npud.process.wait(timeout=20)
     assert npud.socket.exists()
     npud.start()
     npud.await_inventory(lambda seen: True)

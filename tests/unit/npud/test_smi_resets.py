@@ -18,7 +18,7 @@ from agent.npud.smi_reset import judge_words
 from agent.npud.smi_source import NpuSmi
 from agent.npud.source import ResetLimits
 from tests.unit.npud.fake_smi import write_script
-from tests.unit.npud.nodes import ZERO, make_node, opener
+from tests.unit.npud.nodes import OPENABLE, make_node, opener
 
 DOUBLE = Path(__file__).parents[2] / "fakes" / "npu_smi" / "npu-smi"
 SICK = {"health": "Critical", "codes": ["80C98001"]}
@@ -306,7 +306,7 @@ def test_memory_of_a_process_is_not_left(host: Host) -> None:
 def test_a_node_that_is_open(host: Host) -> None:
     """In a process that npu-smi does not list."""
     host.set(chips={"1": SICK})
-    make_node(host.dev, 1, ZERO)
+    make_node(host.dev, 1, OPENABLE)
     with opener(host.dev / "davinci1") as pid:
         host.told.clear()
         assert host.reset(1, codes=("80C98001",)) == (

@@ -346,6 +346,20 @@ def test_room_is_looked_at_first(scene: Scene) -> None:
     assert not list(scene.models_dir.rglob("*.safetensors"))
 
 
+def test_podman_writes_the_layers_twice(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[Path, int] = {}
+    monkeypatch.setattr(
+        "agent.supply.bundle.bring.check_room",
+        lambda what, needed, keep_free_mib: asked.update(needed),
+    )
+    archive = scene.create().image
+    assert archive is not None
+    monkeypatch.setenv("TMPDIR", str(scene.root))
+    scene.bring()
+    assert asked[scene.root] == archive.archive.size
+    assert asked[scene.root / "host/images"] == archive.archive.size
+
+
 def fill() -> None:
     """/dev/full answers as a full disk does."""
     with writing("write model/x"):
