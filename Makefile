@@ -6,7 +6,7 @@
 #   make test-faults the longest: long faults, every kill, cut, NPU fault and 200 starts; five hours
 #   make test-quick  the same without the lab hosts: five minutes
 #   make bench       time and memory, beside a hand-written quadlet
-#   make texts       manual pages and shell completion, which are made of others and committed
+#   make texts       manual pages, completion, docs/configuration.md: made of others and committed
 #   make rpm         the package, in build/rpms
 #   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
 FLAVOUR ?= modern

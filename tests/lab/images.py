@@ -9,6 +9,8 @@ from .rootfs import BASE_IMAGE
 
 ENGINE_IMAGE = "quay.io/ascend/vllm-ascend:v0.18.0-openeuler"
 KEPT_IMAGE = "localhost/kept:latest"
+# For `add_changed_image`: one whose engine ends at once.
+ENDS_AT_ONCE = 'ENTRYPOINT ["/bin/false"]'
 FAKES = Path(__file__).resolve().parent.parent / "fakes"
 ENGINE = FAKES / "engine"
 # Serves nothing, and tells what reached it.
@@ -31,6 +33,14 @@ def add_engine_image(host: LabHost, name: str = ENGINE_IMAGE, engine: Path = ENG
     done = host.run([*build, CONTEXT], timeout_s=120)
     host.run(["rm", "-rf", CONTEXT])
     return done.stdout.split()[-1]
+
+
+def add_changed_image(host: LabHost, name: str, change: str) -> None:
+    """The engine's image with one line of a Containerfile more."""
+    made = host.run(["podman", "create", ENGINE_IMAGE, "true"]).stdout.strip()
+    commit = ["podman", "commit", "--quiet", "--change", change, made, name]
+    host.run(commit, timeout_s=120)
+    host.run(["podman", "rm", made])
 
 
 def untag_engine_image(host: LabHost) -> None:

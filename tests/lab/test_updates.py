@@ -14,7 +14,7 @@ import pytest
 from . import product
 from .faults import ask_status, start_fresh, wait_event, wait_told
 from .host import LabHost
-from .images import ENGINE_IMAGE
+from .images import ENDS_AT_ONCE, ENGINE_IMAGE, add_changed_image
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
@@ -29,12 +29,8 @@ KEPT = "localhost/deepseek-agent/8b"
 @pytest.fixture(autouse=True)
 def _images(host: LabHost) -> None:
     """What the engine's image is made into: one that ends at once, and one that only differs."""
-    changes = {BROKEN: 'ENTRYPOINT ["/bin/false"]', GOOD: "LABEL lab=good"}
-    for name, change in changes.items():
-        made = host.run(["podman", "create", ENGINE_IMAGE, "true"]).stdout.strip()
-        commit = ["podman", "commit", "--quiet", "--change", change, made, name]
-        host.run(commit, timeout_s=120)
-        host.run(["podman", "rm", made])
+    add_changed_image(host, BROKEN, ENDS_AT_ONCE)
+    add_changed_image(host, GOOD, "LABEL lab=good")
 
 
 @contextmanager

@@ -4,13 +4,21 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from pydantic import BaseModel
 
-from agent.config.schema import SettingsModel
-from tests.texts import completion, manual, picture
+from agent.config.schema import (
+    MountModel,
+    ProfileModel,
+    RegistryModel,
+    SettingsModel,
+    SourceModel,
+)
+from tests.texts import completion, configuration, manual, picture
 from tests.texts.parsers import leaves, whole_parser
 from tests.texts.roff import to_roff
 
@@ -18,14 +26,15 @@ TREE = Path(__file__).resolve().parents[2]
 PAGES = manual.pages(TREE)
 SCRIPTS = completion.scripts()
 PICTURES = picture.pictures()
+REFERENCE = configuration.pages(TREE)
 COMMAND_PAGE, SETTINGS_PAGE = "docs/man/deepseekctl.1", "docs/man/deepseek-agent.toml.5"
 
 pytestmark = pytest.mark.timeout(240)
 
 
-@pytest.mark.parametrize("name", [*PAGES, *SCRIPTS, *PICTURES])
+@pytest.mark.parametrize("name", [*PAGES, *SCRIPTS, *REFERENCE, *PICTURES])
 def test_what_is_committed_is_fresh(name: str) -> None:
-    wanted = {**PAGES, **SCRIPTS, **PICTURES}[name]
+    wanted = {**PAGES, **SCRIPTS, **REFERENCE, **PICTURES}[name]
     assert (TREE / name).read_text(encoding="utf-8") == wanted, "stale: make texts"
 
 
@@ -106,6 +115,76 @@ def test_what_roff_would_take_for_its_own_is_text() -> None:
         "\\&'x\n",
         ".RS 4\n.EX\n\\&.so /etc/passwd\n.EE\n.RE\n",
     ]
+
+
+# --- the reference of the configuration ----------------------------------------------------------
+
+
+def keys_of(model: type[BaseModel], table: str = "") -> set[tuple[str, str]]:
+    """Table and key of all that the schema takes."""
+    found = set()
+    for key, info in model.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= keys_of(inner, f"{table}.{key}".lstrip("."))
+        elif key != "registries":
+            found.add((table, key))
+    return found
+
+
+def several(model: type[BaseModel], table: str) -> set[tuple[str, str]]:
+    return {(table, key) for key in model.model_fields}
+
+
+def rows_of(text: str) -> dict[tuple[str, str], list[str]]:
+    """Table and key -> the other cells of its row."""
+    table, found = "", {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            name = re.fullmatch(r"### `\[+([\w.]+?)(\.\"NAME\")?\]+`", line)
+            table = name[1] if name is not None else ""
+        elif line.startswith("| `") and line.count(" | ") == 4:
+            key, *cells = line.removeprefix("| `").removesuffix(" |").split(" | ")
+            assert (table, key.rstrip("`")) not in found
+            found[table, key.rstrip("`")] = cells
+    return found
+
+
+def test_every_key_of_the_schema_is_in_the_reference_with_all_that_is_to_be_known() -> None:
+    settings, _, profile = REFERENCE[configuration.PAGE].partition("## A model: ")
+    registries = several(RegistryModel, "registries")
+    assert rows_of(settings).keys() == keys_of(SettingsModel) | registries
+    lists = several(SourceModel, "sources") | several(MountModel, "mounts")
+    assert rows_of(profile).keys() == keys_of(ProfileModel) | lists
+    for key, cells in {**rows_of(settings), **rows_of(profile)}.items():
+        assert all(cells), key
+
+
+def test_types_limits_and_units_are_those_of_the_schema() -> None:
+    settings, _, profile = REFERENCE[configuration.PAGE].partition("## A model: ")
+    assert rows_of(settings)["limits", "backoff_first_s"][:2] == [
+        "`1`",
+        "number, seconds, above 0 to 300",
+    ]
+    assert rows_of(settings)["supply.modelscope", "endpoints"][1].endswith("at least 1")
+    assert rows_of(profile)["", "port"][:2] == ["required", "whole number, from 1 to 65535"]
+    assert rows_of(profile)["vllm", "dtype"][1].startswith('`"float16"`, `"bfloat16"`')
+
+
+def test_a_value_that_the_reference_has_no_words_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="not known"):
+        configuration._type(str, ())
+
+
+def test_profile_toml_names_every_key_with_its_default() -> None:
+    """And what it proposes for those without one can be used."""
+    text = (TREE / "etc/profile.toml").read_text(encoding="utf-8")
+    said = tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE))
+    tables = ("needs", "vllm")
+    keys = {("", key) for key in said if key not in tables}
+    assert keys | {(table, key) for table in tables for key in said[table]} == keys_of(ProfileModel)
+    required = {key: said[key] for key in ("served_name", "model", "port")}
+    assert ProfileModel.model_validate(said) == ProfileModel.model_validate(required)
 
 
 # --- completion ----------------------------------------------------------------------------------

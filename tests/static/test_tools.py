@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 TREE = Path(__file__).resolve().parents[2]
-PYTHON_SCRIPTS = ("rpm/bundled", "rpm/check-install", "rpm/install-vendor", "rpm/prepare-sources")
+PYTHON_SCRIPTS = (
+    *("rpm/bundled", "rpm/check-install", "rpm/install-vendor", "rpm/prepare-sources"),
+    "etc/monitoring/notify.py",
+)
 SHELL_SCRIPTS = ("tests/prepare", ".ci/run", "units/front-is-up", "units/front-stopped", "rpm/lock")
 
 pytestmark = pytest.mark.timeout(240)

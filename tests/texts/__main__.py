@@ -4,13 +4,15 @@
 import sys
 from pathlib import Path
 
-from . import completion, manual, picture
+from . import completion, configuration, manual, picture
 
 TREE = Path(__file__).resolve().parents[2]
 
 
 def main() -> int:
-    for name, text in {**manual.pages(TREE), **completion.scripts(), **picture.pictures()}.items():
+    pages = {**manual.pages(TREE), **configuration.pages(TREE)}
+    made = {**pages, **completion.scripts(), **picture.pictures()}
+    for name, text in made.items():
         path = TREE / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -6,9 +6,11 @@ import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import assert_never
 
 from .parsers import help_of, leaves, verbs_of, whole_parser
 from .roff import to_roff
+from .settings import Example, Keys, Part, Table, Words, read_parts
 
 FOLDER = "docs/man"
 COMMANDS, SETTINGS = "<!-- commands -->", "<!-- settings -->"
@@ -92,46 +94,24 @@ def _sentence(text: str) -> str:
 
 # --- settings ------------------------------------------------------------------------------------
 
-_KEY = re.compile(r"#(?P<key>[a-z_0-9]+) = (?P<value>.+)")
-_TABLE = re.compile(r"\[(?P<name>[a-z.]+)\]")
-_EXAMPLE = "#   "
-
 
 def settings_text(toml: str) -> str:
     """A section for each table; the comments above a key are its text."""
-    body = toml.partition("\n\n")[2]  # the head is about the file
-    return "\n\n".join(part for block in body.split("\n\n") for part in _settings(block))
+    return "\n\n".join(text for part in read_parts(toml) for text in _setting(part))
 
 
-def _settings(block: str) -> Iterator[str]:
-    words: list[str] = []
-    example: list[str] = []
-    terms: list[str] = []
-    for line in block.strip().split("\n"):
-        table, key = _TABLE.fullmatch(line), _KEY.fullmatch(line)
-        if key is None and terms:
-            yield _definition(terms, words)
-            terms, words = [], []
-        if table is not None:
-            yield f"### [{table['name']}]"
+def _setting(part: Part) -> Iterator[str]:
+    match part:
+        case Table(name, words):
+            yield f"### [{name}]"
             if words:
-                yield " ".join(words)
-            words = []
-        elif key is not None:
-            terms.append(f"`{key['key']}` = {key['value']}")
-        elif line.startswith(_EXAMPLE):
-            example.append(line.removeprefix(_EXAMPLE))
-        elif line.startswith("# "):
-            words.append(line.removeprefix("# "))
-        else:
-            raise ValueError(f"this is not understood: {line!r}")
-    if terms:
-        yield _definition(terms, words)
-    elif words:
-        yield " ".join(words)
-    if example:
-        yield "\n".join(("```", *example, "```"))
-
-
-def _definition(terms: list[str], words: list[str]) -> str:
-    return "\n".join(terms) + f"\n: {' '.join(words) or 'As above.'}"
+                yield words
+        case Keys(defaults, words):
+            terms = "\n".join(f"`{key}` = {default}" for key, default in defaults)
+            yield f"{terms}\n: {words}"
+        case Words(words):
+            yield words
+        case Example(lines):
+            yield "\n".join(("```", *lines, "```"))
+        case _:
+            assert_never(part)
