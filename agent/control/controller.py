@@ -289,7 +289,8 @@ class Controller:
             self._take_config(keep_last(config, self.config))
 
     def _take_config(self, config: Config) -> None:
-        self.config = config
+        """Whoever waits looks again: a person has changed something, and expects to see it."""
+        before, self.config = self.config, config
         for broken in config.broken:
             self.events.note(broken.name, "profile-refused", broken.message)
         for file in config.faults.broken:
@@ -298,9 +299,10 @@ class Controller:
             record = self.roster.get(profile.name)
             if record is None:
                 self.roster.add(profile, config.limits)
-            elif record.profile != profile:
+            else:
                 record.profile = profile
-                self.pilot.feed(profile.name, CauseChanged())
+        if config != before:
+            self.pilot.feed_all(CauseChanged())
 
     def _take_units(self, seen: UnitsSeen) -> None:
         record = self.roster.get(seen.instance)

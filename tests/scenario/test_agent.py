@@ -319,6 +319,24 @@ def test_a_broken_profile_takes_nothing_from_what_runs(world: World) -> None:
     play(world, scenario)
 
 
+def test_a_change_of_any_setting_wakes_who_is_held(world: World) -> None:
+    """A token, a mirror, a mode: what it means for a model only a new plan can tell."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.podman.images[world.profile("8b").images.a2] = ""
+        world.start()
+        await agent.reach(Phase.HELD)
+        world.podman.images.clear()
+        await agent.requests.take_config(world.config())
+        await asyncio.sleep(0.2)
+        assert agent.view().phase is Phase.HELD  # nothing has changed
+        changed = replace(world.config().supply, prune=False)
+        await agent.requests.take_config(replace(world.config(), supply=changed))
+        await agent.reach(Phase.SERVING)
+
+    play(world, scenario)
+
+
 def test_a_restart_under_a_broken_profile_that_is_seen_late(world: World) -> None:
     """The front unit is up again before the agent knows that the engine is down: also then it is a
     person who starts it."""
