@@ -129,7 +129,7 @@ def _tone(view: InstanceView) -> Tone:
 
 
 def _history(view: InstanceView) -> Iterator[Row]:
-    if view.failures:
+    if view.failures and view.phase is not Phase.SERVING:
         yield _row(tr("failures"), tr("{count} in a row", count=view.failures), Tone.WORRY)
     if view.restarts:
         yield _row(tr("restarts"), tr("{count} after a failure", count=view.restarts))

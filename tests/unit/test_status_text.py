@@ -122,6 +122,11 @@ def test_the_reason_and_what_to_do_stand_under_an_instance_that_does_not_serve()
     assert "    failures  3 in a row" in lines
 
 
+def test_failures_before_it_served_are_over() -> None:
+    view = build_view(Phase.SERVING, failures=10)
+    assert "in a row" not in show(build_snapshot(view), NOW)
+
+
 def test_when_a_start_is_given_up_is_told_while_it_loads() -> None:
     start = StartView(Step.WEIGHTS, 45, 5, 11, NOW - 3, NOW + 80, 600.0)
     lines = show(build_snapshot(build_view(Phase.LOADING, start=start)), NOW).splitlines()
