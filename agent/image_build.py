@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from agent.command_line import parse
+from agent.language import tr, translate
 
 CONTAINERFILE = "/usr/share/deepseek-agent/Containerfile"
 TAG = "localhost/deepseek-vllm:latest"
@@ -28,7 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.execvp(argv[0], argv)  # noqa: S606 - it becomes that command
     except OSError as error:
         what = error.filename or PODMAN
-        sys.stderr.write(f"deepseekctl: cannot build an image: {what}: {error.strerror}\n")
+        why = translate(error.strerror or str(error))
+        sys.stderr.write(
+            tr("deepseekctl: cannot build an image: {what}: {why}\n", what=what, why=why)
+        )
     return EXIT_NOT_RUN
 
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import cache
 
 HOLES = re.compile(r"\{\d+\}")
+COLON = ": "
+ANYTHING, NO_COLON = "(.*?)", "((?:(?!: ).)*?)"
 
 
 class Language(StrEnum):
@@ -84,17 +86,40 @@ def translate(message: str) -> str:
         return message
     if message in templates:
         return templates[message]
-    for parts, said in _with_holes():
-        if all(part in message for part in parts):
-            found = re.fullmatch("(.*?)".join(map(re.escape, parts)), message, re.DOTALL)
+    for template in _with_holes():
+        if all(part in message for part in template.parts):
+            found = re.fullmatch(template.pattern, message, re.DOTALL)
             if found is not None:
-                return said.format(*map(translate, found.groups()))
+                return template.said.format(*map(translate, found.groups()))
     return message
 
 
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A message with values, and what is said for it."""
+
+    parts: tuple[str, ...]  # between the values
+    pattern: str
+    said: str
+
+
 @cache
-def _with_holes() -> tuple[tuple[list[str], str], ...]:
-    """What stands between the values of each template; the most telling first."""
-    found = [(HOLES.split(key), said) for key, said in _spoken.templates.items()]
-    with_holes = [one for one in found if len(one[0]) > 1]
-    return tuple(sorted(with_holes, key=lambda one: len("".join(one[0])), reverse=True))
+def _with_holes() -> tuple[_Template, ...]:
+    """The most telling first."""
+    found = ((tuple(HOLES.split(key)), said) for key, said in _spoken.templates.items())
+    made = [_Template(parts, _pattern(parts), said) for parts, said in found if len(parts) > 1]
+    return tuple(sorted(made, key=lambda one: len("".join(one.parts)), reverse=True))
+
+
+def _pattern(parts: tuple[str, ...]) -> str:
+    """In "cannot use {0} {1}: {2}" the first colon of a message ends what cannot be done: else
+    "cannot use a file: it is too old: see b" would fit, with "a" and "file: it is too old"."""
+    first, *others = parts
+    pattern = re.escape(first)
+    is_failure = first.startswith("cannot ") and COLON not in first
+    before_colon = is_failure and any(COLON in part for part in others)
+    for part in others:
+        pattern += NO_COLON if before_colon else ANYTHING
+        pattern += re.escape(part)
+        before_colon = before_colon and COLON not in part
+    return pattern

@@ -65,6 +65,29 @@ HINTS = {
     "firewall rules were flushed or reloaded; Podman's are put back by themselves": (
         "防火墙规则被清空或重载；Podman 的规则会自动恢复"
     ),
+    "correct vllm.extra_args in the profile, or use the image that it was written for; it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
+        "请更正模型配置中的 vllm.extra_args，或使用与其对应的镜像；"
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
+    "correct vllm.reasoning_parser in the profile; empty: none. it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
+        "请更正模型配置中的 vllm.reasoning_parser；留空表示不使用。"
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
+    "does vllm.extra_args or environment set a port? deepseekctl logs shows the engine's last words": (
+        "vllm.extra_args 或环境变量是否设置了端口？引擎最后的输出见：deepseekctl logs"
+    ),
+    "lower vllm.max_model_len in the profile. it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
+        "请调低模型配置中的 vllm.max_model_len。"
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
+    "lower vllm.max_model_len, raise vllm.gpu_memory_utilization, or give it more NPUs (npus). it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
+        "请调低 vllm.max_model_len、调高 vllm.gpu_memory_utilization，或使用更多 NPU（npus）。"
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
+    'set vllm.dtype in the profile: "float16" runs on all of them, 310P has nothing else. it is started by itself when the profile has changed: systemctl reload deepseek-agent': (
+        '请在模型配置中设置 vllm.dtype："float16" 在所有 NPU 上可用，310P 只支持它。'
+        "修改模型配置后自动启动：systemctl reload deepseek-agent"
+    ),
     # units and requests
     "is this host booted with systemd? see: systemctl is-system-running": (
         "本机是否由 systemd 启动？查看：systemctl is-system-running"
@@ -200,4 +223,67 @@ HINTS = {
     "write it into HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT": (
         "写入 HTTPS_PROXY：http://用户:密码@主机:端口"
     ),
+    # the way to a source
+    "a proxy or a login page may answer instead of the hub; see: curl -v ADDRESS": (
+        "应答的可能是代理或登录页面，而不是下载源；查看：curl -v 地址"
+    ),
+    "is there a way to it? see: curl -v https://{0}": "网络是否可达？查看：curl -v https://{0}",
+    "it goes on from there; when this repeats: is a proxy or a firewall on the way?": (
+        "会从中断处继续；若反复出现：途中是否有代理或防火墙？"
+    ),
+    "it is too busy or ill; it is asked again later": "来源繁忙或有问题；稍后会再次请求",
+    "see HTTP_PROXY and HTTPS_PROXY": "请检查 HTTP_PROXY 与 HTTPS_PROXY",
+    "see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; http:// and https:// proxies work": (
+        "请检查 HTTP_PROXY、HTTPS_PROXY 与 ALL_PROXY；支持 http:// 与 https:// 代理"
+    ),
+    # the configuration
+    "add the level, one of: {0}": "请加上 level，可选：{0}",
+    "correct or remove the variable in the service's environment": (
+        "请在服务的环境中更正或删除该变量"
+    ),
+    "correct the file, then: deepseekctl config check": (
+        "更正该文件，然后执行：deepseekctl config check"
+    ),
+    "correct the key, then: deepseekctl config check": (
+        "更正该键，然后执行：deepseekctl config check"
+    ),
+    "please report it; which file was changed last?": "请报告此问题；最近修改的是哪个文件？",
+    "rename the file in models.d": "请重命名 models.d 中的该文件",
+    "run it as root, or let others read it: ls -ld {0}": (
+        "请以 root 执行，或允许其他用户读取：ls -ld {0}"
+    ),
+    # bundles
+    "carry it again; if that does not help, ask who has made it": (
+        "请重新复制；如无效，请联系制作者"
+    ),
+    "copy it again from the machine that made it, or try another disk": (
+        "请从制作它的机器重新复制，或换一个磁盘"
+    ),
+    "do it again when nothing pulls images": "请在没有拉取镜像时重试",
+    "fetch the model with: deepseekctl pull INSTANCE": "下载模型：deepseekctl pull 实例名",
+    "for servers of that kind: --arch {0}": "用于该架构的服务器：--arch {0}",
+    "is the disk still there? see: dmesg": "磁盘是否仍连接？查看：dmesg",
+    "it is the ALLOWED SIGNERS file of ssh-keygen(1); while it is there it has to be read": (
+        "它是 ssh-keygen(1) 的 ALLOWED SIGNERS 文件；只要存在就必须可读"
+    ),
+    "make a key with: ssh-keygen -t ed25519 -f {0}": "生成密钥：ssh-keygen -t ed25519 -f {0}",
+    "make it anew: deepseekctl bundle create {0} --arch {1} -o DIR": (
+        "重新制作：deepseekctl bundle create {0} --arch {1} -o 目录"
+    ),
+    "name an empty folder": "请指定一个空目录",
+    "name another place: deepseekctl support-bundle -o /var/tmp/support.tar.gz": (
+        "请指定其他位置：deepseekctl support-bundle -o /var/tmp/support.tar.gz"
+    ),
+    "name it as Podman does: {0}": "请使用 Podman 中的名称：{0}",
+    "name the folder that `deepseekctl bundle create` has filled": (
+        "请指定由 `deepseekctl bundle create` 生成的目录"
+    ),
+    "podman pull {0}": "执行：podman pull {0}",
+    "see {0}; ssh-keygen says: {1}": "查看 {0}；ssh-keygen 的输出：{1}",
+    "see: deepseekctl verify": "查看：deepseekctl verify",
+    "sign it where it is made (--sign KEY); {0} says who may": (
+        "请在制作时签名（--sign 密钥）；许可的签名者见 {0}"
+    ),
+    "wait until it has been copied": "请等待复制完成",
+    "wait until it has ended": "请等待其结束",
 }

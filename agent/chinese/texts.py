@@ -200,6 +200,47 @@ TEXTS = {
         "{name} 正在退回之前的版本；查看：deepseekctl events"
     ),
     "  hint: {hint}\n": "  建议：{hint}\n",
+    # the configuration
+    "note: {note}\n": "注意：{note}\n",
+    "the configuration can be used\n": "配置可以使用\n",
+    "{names} use the same port {port}: only one of them can serve": (
+        "{names} 使用同一端口 {port}：只能有一个提供服务"
+    ),
+    " and ": "、",
+    # image build
+    "deepseekctl: cannot build an image: {what}: {why}\n": (
+        "deepseekctl: 无法构建镜像：{what}：{why}\n"
+    ),
+    # the support bundle
+    "inside:   {count} files: {folders}": "内容：    {count} 个文件：{folders}",
+    "removed:  {secrets} values that are secrets or may be, {lines} lines with prompts": (
+        "已去除：  {secrets} 个是或可能是密钥的值，{lines} 行可能含提示词的内容"
+    ),
+    "missing:  {names}{more}; all of it in MANIFEST.txt": (
+        "缺少：    {names}{more}；完整列表见 MANIFEST.txt"
+    ),
+    " and {count} more": "，另有 {count} 项",
+    "missing:  what only root may see; run it as root for all of it": (
+        "缺少：    只有 root 能看到的内容；请以 root 执行以收集全部"
+    ),
+    "look:     {advice}": "请检查：  {advice}",
+    "A program has done that, and may have missed something: look into it before you send it.": (
+        "以上由程序处理，可能有遗漏：发送之前请自行查看内容。"
+    ),
+    # bundles
+    "signed": "已签名",
+    "not signed": "未签名",
+    "whole: {bundle}, {trust}": "完整：{bundle}，{trust}",
+    "image brought": "镜像已导入",
+    "image was there already": "镜像原已存在",
+    "model brought": "模型已导入",
+    "model was there already": "模型原已存在",
+    "signed by {signer}": "签名者 {signer}",
+    "signature not checked: there is no {signers}": "未检查签名：没有 {signers}",
+    "bundle of {instance}{kind}, made {created}, {count} files, {gib:.2f} GiB": (
+        "{instance} 的离线包{kind}，制作于 {created}，{count} 个文件，{gib:.2f} GiB"
+    ),
+    " for {architecture}": "（{architecture}）",
     # the doctor
     "no model was looked at: none is enabled; name one: deepseekctl doctor 8b": (
         "未检查任何模型：没有已启用的模型；可指定一个：deepseekctl doctor 8b"

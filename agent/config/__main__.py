@@ -8,6 +8,7 @@ this, so that both understand the same thing.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from agent import exits
 from agent.config.load import Paths, load
 from agent.errors import Code, ConfigError, Failure
+from agent.language import choose_language, speak, tr, translate
 from agent.terminal import run_command
 
 
@@ -26,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="say only what is wrong")
     parser.add_argument("--show", action="store_true", help="as indented JSON")
     options = parser.parse_args(argv)
+    if options.check or options.show:
+        speak(choose_language(os.environ))
     try:
         config = load(Paths(options.etc, options.share))
     except ConfigError as error:
@@ -45,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _refuse(failure: Failure, for_person: bool) -> int:
     if for_person:
-        sys.stderr.write(f"{failure.message}\n  hint: {failure.hint}\n")
+        _tell(failure.message, failure.hint)
     else:
         error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
         json.dump({"error": error}, sys.stdout, ensure_ascii=False)
@@ -55,13 +59,17 @@ def _refuse(failure: Failure, for_person: bool) -> int:
 def _check(config: Mapping[str, object]) -> int:
     broken = _broken(config)
     for note in _notes(config):
-        sys.stdout.write(f"note: {note}\n")
+        sys.stdout.write(tr("note: {note}\n", note=note))
     if not broken:
-        sys.stdout.write("the configuration can be used\n")
+        sys.stdout.write(tr("the configuration can be used\n"))
         return 0
     for one in broken:
-        sys.stderr.write(f"{one['message']}\n  hint: {one['hint']}\n")
+        _tell(str(one["message"]), str(one["hint"]))
     return exits.PERSON
+
+
+def _tell(message: str, hint: str) -> None:
+    sys.stderr.write(f"{translate(message)}\n" + tr("  hint: {hint}\n", hint=translate(hint)))
 
 
 def _broken(config: Mapping[str, object]) -> list[Mapping[str, object]]:
@@ -81,7 +89,11 @@ def _notes(config: Mapping[str, object]) -> Iterator[str]:
         ports.setdefault(profile["port"], []).append(profile["name"])
     for port, names in sorted(ports.items()):
         if len(names) > 1:
-            yield f"{' and '.join(names)} use the same port {port}: only one of them can serve"
+            yield tr(
+                "{names} use the same port {port}: only one of them can serve",
+                names=tr(" and ").join(names),
+                port=port,
+            )
 
 
 if __name__ == "__main__":

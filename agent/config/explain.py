@@ -50,10 +50,12 @@ def explain(
     else:
         plain = first["msg"].removeprefix("Value error, ").replace("Input should", "it must")
         what = WORDS.get(first["type"], plain)
-    told = f"{_visible(key)}: {what}" if key else what
+    refused = f"cannot use {where}: {what}{more}"
+    if key:
+        refused = f"cannot use {where}: {_visible(key)}: {what}{more}"
     return ConfigError(
         Code.CONFIG_INVALID,
-        f"cannot use {where}: {told}{more}",
+        refused,
         "correct the key, then: deepseekctl config check",
     )
 

@@ -14,8 +14,10 @@ def explain(verdict: Verdict, state: Liveness, now: float) -> Failure:
     match verdict:
         case Verdict.HUNG:
             busy = "it says that requests wait" if state.busy else "it says that it is idle"
-            seen = f"no token for {now - state.life_at:.1f} s, {state.misses} canaries unanswered"
-            why = f"the engine hangs: {seen}, {busy}, and its API server answers"
+            why = (
+                f"the engine hangs: no token for {now - state.life_at:.1f} s, {state.misses} "
+                f"canaries unanswered, {busy}, and its API server answers"
+            )
             return Failure(Code.ENGINE_HUNG, f"cannot keep serving: {why}", REPLACED)
         case Verdict.SILENT:
             why = f"the engine hangs: nothing in it has answered for {now - state.life_at:.1f} s"

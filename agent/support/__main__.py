@@ -16,8 +16,9 @@ from agent import __version__
 from agent.command_line import parse
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
+from agent.language import tr
 from agent.support.gather import Gathering
-from agent.support.manifest import LOOK, summary, write_manifest
+from agent.support.manifest import LOOK, NOT_ROOT, summary, write_manifest
 from agent.support.pack import Packing
 from agent.support.secrets import find_secrets
 from agent.terminal import CLEAR_LINE, run_command
@@ -26,7 +27,6 @@ from agent.wording import size
 MEBIBYTE = 1024 * 1024
 DEFAULT_MIB = 20
 EXIT_FAILED = 4  # as deepseekctl, when something is refused
-NOT_ROOT = "missing:  what only root may see; run it as root for all of it"
 ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "NO_COLOR": "1",
@@ -88,8 +88,8 @@ def _run(options: argparse.Namespace) -> int:
     for line in (
         f"{target} ({size(len(content))})",
         *summary(gathering.entries),
-        *([] if os.geteuid() == 0 else [NOT_ROOT]),
-        f"look:     {LOOK}",
+        *([] if os.geteuid() == 0 else [tr(NOT_ROOT)]),
+        tr("look:     {advice}", advice=tr(LOOK)),
         f"          tar -xzf {target}; less {folder}/MANIFEST.txt",
     ):
         sys.stdout.write(f"{line}\n")

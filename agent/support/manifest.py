@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.language import tr, translate
 from agent.wording import size
 
 STAYS = (
@@ -15,6 +16,7 @@ REMOVED = (
     "in auth files and in variables whose names are not known to be harmless, comments in",
     "settings; and lines that may hold what people asked a model or what it answered.",
 )
+NOT_ROOT = "missing:  what only root may see; run it as root for all of it"
 LOOK = "A program has done that, and may have missed something: look into it before you send it."
 
 
@@ -45,12 +47,19 @@ def summary(entries: Sequence[Entry]) -> list[str]:
     taken = [entry for entry in entries if entry.taken]
     folders = sorted({entry.name.partition("/")[0] for entry in taken})
     secrets, lines = sum(one.secrets for one in taken), sum(one.lines for one in taken)
-    found = [f"inside:   {len(taken)} files: {', '.join(folders)}"]
-    found += [f"removed:  {secrets} values that are secrets or may be, {lines} lines with prompts"]
-    missing = [f"{entry.name} ({entry.problem})" for entry in entries if entry.problem]
+    found = [
+        tr("inside:   {count} files: {folders}", count=len(taken), folders=", ".join(folders)),
+        tr(
+            "removed:  {secrets} values that are secrets or may be, {lines} lines with prompts",
+            secrets=secrets,
+            lines=lines,
+        ),
+    ]
+    missing = [f"{entry.name} ({translate(entry.problem)})" for entry in entries if entry.problem]
     if missing:
-        more = f" and {len(missing) - 6} more" if len(missing) > 6 else ""
-        found += [f"missing:  {'; '.join(missing[:6])}{more}; all of it in MANIFEST.txt"]
+        more = tr(" and {count} more", count=len(missing) - 6) if len(missing) > 6 else ""
+        names = "; ".join(missing[:6])
+        found += [tr("missing:  {names}{more}; all of it in MANIFEST.txt", names=names, more=more)]
     return found
 
 

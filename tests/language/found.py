@@ -11,6 +11,9 @@ from agent.cli_acts import ACTS
 from agent.doctor.show import NO_MODEL
 from agent.status.npus import HEAD
 from agent.status.text import STEPS
+from agent.support.manifest import LOOK, NOT_ROOT
+from tests.language.failures import PARTS, SIGNS, failures
+from tests.language.strings import messages, messages_at_the_top, with_constants
 from tests.texts.parsers import verbs_of, whole_parser
 
 PACKAGE = Path(__file__).resolve().parents[2] / "agent"
@@ -39,7 +42,8 @@ FEW_LETTERS = 4
 SAME = re.compile(
     r"(systemctl|dnf|journalctl) [\w -]+(\{0\})?"
     r"|deepseekctl (config check|verify \{0\})"
-    r"|container deepseek-vllm-|data: |cannot |\[supply\] fetch = false"
+    r"|cannot be told: see [\w-]+"
+    r"|container deepseek-vllm-|data: |cannot |cannot serve \{0\}: |\[supply\] fetch = false"
     r"|(Podman|Python|systemd|cgroup v|Bearer) ?\{0\}(, cgroup v\{1\})?"
     r"|HTTP \{0\}: \{1\}|\{0\} of \{1\} GiB"
 )
@@ -61,7 +65,14 @@ def texts() -> set[str]:
     found = {text for path in sources for text in _given_to_tr(path)}
     told = {said for _, said in ACTS.values()}
     steps = {text for text in STEPS.values() if text}
-    return found | told | steps | set(HEAD) | {NO_MODEL} | set(_help_of(whole_parser()))
+    return (
+        found
+        | told
+        | steps
+        | set(HEAD)
+        | {NO_MODEL, LOOK, NOT_ROOT}
+        | set(_help_of(whole_parser()))
+    )
 
 
 def _given_to_tr(path: Path) -> Iterator[str]:
@@ -87,10 +98,10 @@ def _help_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 def templates() -> set[str]:
     """Keys of `Tables.templates`."""
-    found = set(COMPOSED)
+    found = {*COMPOSED, *PARTS, *(text for text in failures() if _is_worded(text))}
     for name in WHOLE:
         tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
-        found |= {text for text in _messages(tree) if _is_worded(text)}
+        found |= {text for text in messages(tree) if _is_worded(text)}
     return found
 
 
@@ -98,29 +109,6 @@ def _is_worded(template: str) -> bool:
     letters = re.findall(r"[A-Za-z]", re.sub(r"\{\d+\}", "", template))
     enough = len(letters) >= FEW_LETTERS and " " in template
     return enough and SAME.fullmatch(template) is None
-
-
-def _messages(node: ast.AST) -> Iterator[str]:
-    if isinstance(node, ast.JoinedStr):
-        yield _template(node)
-        for part in node.values:
-            yield from _messages(part) if isinstance(part, ast.FormattedValue) else ()
-        return
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        yield node.value
-    for child in ast.iter_child_nodes(node):
-        is_docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
-        if not is_docstring:
-            yield from _messages(child)
-
-
-def _template(text: ast.JoinedStr) -> str:
-    """ "cannot start {0}: {1}" """
-    numbers = iter(range(len(text.values)))
-    return "".join(
-        str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}"
-        for part in text.values
-    )
 
 
 def kinds() -> set[str]:
@@ -156,20 +144,20 @@ def _words(node: ast.AST) -> Iterator[str]:
 # --- hints ---------------------------------------------------------------------------------------
 
 FAILURES = {"Failure", "AgentError", "HostError", "HostUnavailable", "ConfigError"}
-# What a person is told by other commands, which speak English.
-ENGLISH = ("chinese", "config", "npud", "support", "supply/bundle", "evidence")
+# Processes of their own, whose words are for the agent, and the tables themselves.
+UNHEARD = ("chinese", "npud", "evidence", "drain")
 # Hints that are not written where a failure is made.
 TABLES = ("health/acl.py", "health/signs.py", "health/words.py", "host/pull_failures.py")
 
 
 def hints() -> set[str]:
     """What a failure says that a person can do, wherever in the agent it is made."""
-    found: set[str] = set()
+    found = {sign.hint for sign in SIGNS}
     for path in PACKAGE.rglob("*.py"):
         name = path.relative_to(PACKAGE).as_posix()
-        if name.startswith(ENGLISH):
+        if name.startswith(UNHEARD):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = with_constants(ast.parse(path.read_text(encoding="utf-8")))
         found |= {text for node in ast.walk(tree) for text in _hints(node)}
         if name in TABLES:
             found |= {text for node in tree.body for text in _constants(node)}
@@ -179,25 +167,13 @@ def hints() -> set[str]:
 def _hints(node: ast.AST) -> Iterator[str]:
     match node:
         case ast.Call(func=ast.Name(id=made), args=[_, _, hint, *_]) if made in FAILURES:
-            yield from _messages_at_the_top(hint)
+            yield from messages_at_the_top(hint)
+        case ast.Call(func=ast.Name(id="SourceUnreachable"), args=[_, hint, *_]):
+            yield from messages_at_the_top(hint)
         case ast.Call(func=ast.Name(id="_sign"), args=[_, _, hint, *_]):
-            yield from _messages_at_the_top(hint)
+            yield from messages_at_the_top(hint)
         case ast.Assign(targets=[ast.Name(id="hint" | "HINT")], value=hint):
-            yield from _messages_at_the_top(hint)
-        case _:
-            pass
-
-
-def _messages_at_the_top(node: ast.expr) -> Iterator[str]:
-    """One, or those that it is chosen of."""
-    match node:
-        case ast.JoinedStr():
-            yield _template(node)
-        case ast.Constant(value=str(text)):
-            yield text
-        case ast.IfExp(body=one, orelse=other):
-            yield from _messages_at_the_top(one)
-            yield from _messages_at_the_top(other)
+            yield from messages_at_the_top(hint)
         case _:
             pass
 
@@ -211,6 +187,6 @@ def _constants(node: ast.stmt) -> Iterator[str]:
             | ast.AnnAssign(value=ast.Dict(values=values), target=ast.Name(id="HINTS"))
         ):
             for value in values:
-                yield from _messages_at_the_top(value)
+                yield from messages_at_the_top(value)
         case _:
             pass

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent.errors import Code
+from agent.language import tr
 from agent.supply.bundle import signing
 from agent.supply.bundle.bring import ARCHITECTURES, Imported, Target, import_bundle
 from agent.supply.bundle.create import Wanted, create
@@ -90,7 +91,7 @@ def _create(wanted: argparse.Namespace, shown: ProgressLine) -> str:
         PodmanImages(),
         shown.show,
     )
-    signed = "signed" if wanted.sign else "not signed"
+    signed = tr("signed") if wanted.sign else tr("not signed")
     return f"{wanted.output / BUNDLE_NAME}: {_describe(bundle)}, {signed}"
 
 
@@ -102,31 +103,39 @@ def _import(wanted: argparse.Namespace, shown: ProgressLine) -> str:
 def _verify(wanted: argparse.Namespace, shown: ProgressLine) -> str:
     opened = open_bundle(wanted.folder, wanted.signers)
     verify(opened, shown.show)
-    return f"whole: {_describe(opened.bundle)}, {_trust(opened.signer, wanted.signers)}"
+    trust = _trust(opened.signer, wanted.signers)
+    return tr("whole: {bundle}, {trust}", bundle=_describe(opened.bundle), trust=trust)
 
 
 def describe_import(imported: Imported, signers: Path) -> str:
     """A line for the person and for the journal."""
-    brought = {
-        "image": imported.bundle.image and imported.image_brought,
-        "model": imported.bundle.model and imported.model_brought,
-    }
-    words = [
-        f"{item} {'brought' if new else 'was there already'}"
-        for item, new in brought.items()
-        if new is not None
-    ]
+    words = []
+    if imported.bundle.image is not None:
+        is_new = imported.image_brought
+        words.append(tr("image brought") if is_new else tr("image was there already"))
+    if imported.bundle.model is not None:
+        is_new = imported.model_brought
+        words.append(tr("model brought") if is_new else tr("model was there already"))
     return f"{', '.join(words)}; {_trust(imported.signer, signers)}"
 
 
 def _trust(signer: str, signers: Path) -> str:
-    return f"signed by {signer}" if signer else f"signature not checked: there is no {signers}"
+    if signer:
+        return tr("signed by {signer}", signer=signer)
+    return tr("signature not checked: there is no {signers}", signers=signers)
 
 
 def _describe(bundle: Bundle) -> str:
-    parts = f"{len(bundle.parts)} files, {bundle.size / 2**30:.2f} GiB"
-    kind = f" for {bundle.image.architecture}" if bundle.image is not None else ""
-    return f"bundle of {bundle.instance}{kind}, made {bundle.created}, {parts}"
+    image = bundle.image
+    kind = tr(" for {architecture}", architecture=image.architecture) if image is not None else ""
+    return tr(
+        "bundle of {instance}{kind}, made {created}, {count} files, {gib:.2f} GiB",
+        instance=bundle.instance,
+        kind=kind,
+        created=bundle.created,
+        count=len(bundle.parts),
+        gib=bundle.size / 2**30,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
