@@ -50,7 +50,7 @@ def describe_progress(progress: Progress) -> str:
     trouble = translate(progress.trouble)
     parts = [part for part in (_amount(progress), _pace(progress), trouble) if part]
     about = _verb(progress.stage).format(what=_noun(progress.item), source=source)
-    return about + (f": {', '.join(parts)}" if parts else "")
+    return about + (tr(": ") + tr(", ").join(parts) if parts else "")
 
 
 def bar(progress: Progress) -> str:

@@ -36,6 +36,19 @@ CAUSES = {
     "{0}: {1} bytes, not {2}": "{0}：大小为 {1} 字节，应为 {2}",
     "{0}: {1} bytes, not {2}; {3}": "{0}：大小为 {1} 字节，应为 {2}；{3}",
     "{0} bytes, not {1}": "大小为 {0} 字节，应为 {1}",
+    # a bundle
+    "there is no such folder": "没有这个目录",
+    "no {0} in it": "其中没有 {0}",
+    "no {0}, it is still being made": "没有 {0}，仍在制作",
+    "{0}: it is not there": "{0}：缺失",
+    "{0}: it has {1} bytes of {2}": "{0}：{2} 字节中只有 {1} 字节",
+    "it has {0} bytes and should have {1}": "大小为 {0} 字节，应为 {1}",
+    "it has become shorter while it was read": "读取期间文件变短",
+    "its content is not what the checksum says": "内容与校验和不符",
+    "its parts are whole, but together they are not what its checksum says": (
+        "各部分完整，但合并之后与校验和不符"
+    ),
+    "Podman has loaded it, and has no image {0}": "Podman 已载入，但没有镜像 {0}",
     # the configuration
     "unknown key{0}": "未知的键{0}",
     '; did you mean "{0}"?': '；是否想写 "{0}"？',

@@ -103,9 +103,9 @@ TEXTS = {
     "looking for image and model": "正在查找镜像与模型",
     "asking for the {what}{source}": "正在{source}查询{what}",
     "fetching the {what}{source}": "正在{source}下载{what}",
-    "checking the {what}{source}": "正在校验{what}{source}",
-    "storing the {what}{source}": "正在保存{what}{source}",
-    "writing the {what}{source}": "正在写出{what}{source}",
+    "checking the {what}{source}": "正在{source}校验{what}",
+    "storing the {what}{source}": "正在{source}保存{what}",
+    "writing the {what}{source}": "正在{source}写出{what}",
     " from {source}": "从 {source} ",
     "latest events": "最近事件",
     "  {age} ago  ": "  {age}前  ",
@@ -228,6 +228,8 @@ TEXTS = {
         "以上由程序处理，可能有遗漏：发送之前请自行查看内容。"
     ),
     # bundles
+    "{file}: {bundle}, {signed}": "{file}：{bundle}，{signed}",
+    ", ": "，",
     "signed": "已签名",
     "not signed": "未签名",
     "whole: {bundle}, {trust}": "完整：{bundle}，{trust}",

@@ -47,7 +47,7 @@ ERRNOS = (
 OF_NAMES = (socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_NODATA)
 SIGNS = (*PASSING, *PASSING_LAST, *LASTING)
 # Where the second part of a message is written, which is a sentence of its own.
-WHYS = ("health/words.py", "supply/verify.py")
+WHYS = ("health/words.py", "supply/verify.py", "supply/bundle/opened.py")
 # Put together of several.
 PARTS = {
     "nobody takes the connection",
@@ -94,6 +94,8 @@ def _of_file(name: str, tree: ast.Module) -> Iterator[str]:
                     yield f"cannot {what}: {{{len(HOLES.findall(what))}}}"
             case ast.Call(func=ast.Name(id=called), args=given) if called in WANTING:
                 yield from messages_at_the_top(given[WANTING[called]])
+            case ast.Call(func=ast.Name(id="damaged"), args=[_, why]):
+                yield from messages_at_the_top(why)
             case ast.Call(func=ast.Name(id="ValueError"), args=[words]) if "config/" in name:
                 yield from messages_at_the_top(words)
             case _:

@@ -21,11 +21,13 @@ from agent.health.state import Liveness, Verdict
 from agent.health.words import explain
 from agent.host.pull_failures import explain_load, explain_pull
 from agent.language import Language, speak, translate
+from agent.supply.bundle.__main__ import main as bundle
 from agent.supply.disk import check_room, disk_error
 from agent.supply.net import failure_of
 from agent.support.manifest import Entry, summary
 from tests.language.failures import failures
 from tests.language.found import hints
+from tests.unit.supply.bundle_scene import Scene, put_model
 
 TREE = Path(__file__).resolve().parents[2]
 CHINA = {**os.environ, "LANG": "zh_CN.UTF-8", "LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1"}
@@ -209,6 +211,27 @@ def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
     assert read.stderr.startswith("deepseekctl: 下载源中没有所需内容\n")
     assert f"{tmp_path} 中没有离线包：" in read.stderr
     assert "  建议：请指定由 `deepseekctl bundle create` 生成的目录" in read.stderr
+
+
+def test_what_becomes_of_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Scene(tmp_path)
+    put_model(made.model, {"config.json": b"{}"})
+    made.models_dir.mkdir(parents=True)
+    output, signers = str(made.output), ["--signers", str(made.signers)]
+    assert bundle(["create", "8b", "-o", output, "--model", str(made.model)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{output}/deepseek-bundle.json：8b 的离线包，制作于 ")
+    assert printed.endswith(" GiB，未签名\n")
+    read = run("agent.cli", "bundle", "verify", output, *signers)
+    assert read.stdout.startswith("完整：8b 的离线包，制作于 ")
+    assert read.stdout.endswith(f"，未检查签名：没有 {made.signers}\n")
+    for expected in ("模型已导入；", "模型原已存在；"):
+        assert bundle(["import", output, "--models-dir", str(made.models_dir), *signers]) == 0
+        assert capsys.readouterr().out.startswith(expected)
+    (made.output / "model/config.json.000").write_bytes(b"[]")
+    damaged = run("agent.cli", "bundle", "verify", output, *signers).stderr
+    assert "无法使用离线包：model/config.json.000：内容与校验和不符 [bundle-damaged]" in damaged
+    assert damaged.startswith(f"正在从 {output} 校验模型：100 %（2 B / 2 B）\n")
 
 
 def test_a_support_bundle_tells_what_is_in_it() -> None:

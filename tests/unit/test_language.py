@@ -41,8 +41,20 @@ NOW = 1_700_000_090.0
 CHINESE_MARK = re.compile(r"[\u4e00-\u9fff]")
 # Names and units that Chinese has as they are.
 SAME = {
-    *("NPU", "HBM", "AI core", "NPUs", "Podman", "the agent", "the NPUs", "; ", ": ", " and "),
-    *(" for {architecture}", "{0} (ACL {1})"),
+    *(
+        "NPU",
+        "HBM",
+        "AI core",
+        "NPUs",
+        "Podman",
+        "the agent",
+        "the NPUs",
+        "; ",
+        ": ",
+        ", ",
+        " and ",
+    ),
+    *(" for {architecture}", "{0} (ACL {1})", "{file}: {bundle}, {signed}"),
     *("check selinux", "check cpu", "a quadlet ({0})"),
     *(" ({done} of {total})", "{share} % ({done} of {total})"),
     "journalctl -b -u deepseek-agent; systemctl restart deepseek-agent",

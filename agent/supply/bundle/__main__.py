@@ -92,7 +92,12 @@ def _create(wanted: argparse.Namespace, shown: ProgressLine) -> str:
         shown.show,
     )
     signed = tr("signed") if wanted.sign else tr("not signed")
-    return f"{wanted.output / BUNDLE_NAME}: {_describe(bundle)}, {signed}"
+    return tr(
+        "{file}: {bundle}, {signed}",
+        file=wanted.output / BUNDLE_NAME,
+        bundle=_describe(bundle),
+        signed=signed,
+    )
 
 
 def _import(wanted: argparse.Namespace, shown: ProgressLine) -> str:
@@ -116,7 +121,7 @@ def describe_import(imported: Imported, signers: Path) -> str:
     if imported.bundle.model is not None:
         is_new = imported.model_brought
         words.append(tr("model brought") if is_new else tr("model was there already"))
-    return f"{', '.join(words)}; {_trust(imported.signer, signers)}"
+    return tr(", ").join(words) + tr("; ") + _trust(imported.signer, signers)
 
 
 def _trust(signer: str, signers: Path) -> str:
