@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from agent.health.metrics import Work, pick_counters, read_work, to_compare, without_buckets
+from agent.health.metrics import Work, read_work, to_compare, without_buckets
 from agent.health.state import Outcome, Question
 from agent.model import EngineWork
 from agent.ports import Answer, Ask, Http, NoAnswer, Server
@@ -37,12 +37,12 @@ class Engine:
 
 @dataclass
 class Asker:
-    """Asks one engine. `metrics`: the counters as it has told them last, without histograms;
+    """Asks one engine. `counted`: /metrics as it was told last, without buckets;
     `measured` hears each time what they say of its work."""
 
     http: Http
     engine: Engine
-    metrics: str = ""
+    counted: bytes = b""
     measured: Callable[[EngineWork], None] = lambda work: None
 
     async def ask(self, question: Question, deadline_s: float) -> tuple[Outcome, Work | None]:
@@ -67,9 +67,8 @@ class Asker:
         outcome = _judge(answer)
         if outcome is not Outcome.OK or not isinstance(answer, Answer):
             return outcome, None
-        numbers = without_buckets(answer.body)
-        self.metrics = pick_counters(numbers)
-        work = read_work(numbers)
+        self.counted = without_buckets(answer.body)
+        work = read_work(self.counted)
         if work is None:
             return Outcome.ODD, None
         self.measured(work)

@@ -9,6 +9,7 @@ from agent.errors import Failure
 from agent.facts import ContainerFacts
 from agent.health.asking import Asker, Engine
 from agent.health.liveness import longest_step_s
+from agent.health.metrics import pick_counters
 from agent.health.state import Liveness, Rules, Verdict
 from agent.health.watch import Watch
 from agent.health.words import explain
@@ -43,7 +44,10 @@ class Guard:
             return Server(container.address, self.engine_port, door.certificate)
 
         def report(verdict: Verdict | None, state: Liveness, now: float) -> None:
-            told(None if verdict is None else explain(verdict, state, now), asker.metrics)
+            told(
+                None if verdict is None else explain(verdict, state, now),
+                pick_counters(asker.counted),
+            )
 
         engine = Engine(door, inside, profile.served_name, key)
         asker = Asker(self.http, engine, measured=measured)

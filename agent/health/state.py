@@ -47,6 +47,9 @@ class Door:
     ended_at: float = float("-inf")
 
 
+NEVER_ASKED = Door()
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What differs from engine to engine. `longest_step_s`: what its longest prompt may take."""
@@ -72,4 +75,4 @@ class Liveness:
     doors: dict[Question, Door] = field(default_factory=dict)
 
     def door(self, question: Question) -> Door:
-        return self.doors.get(question, Door())
+        return self.doors.get(question, NEVER_ASKED)

@@ -4,8 +4,8 @@
     python -m tests.bench.fetch [--gib 1] [--parallel 4] [--rounds 3] [--folder DIR]
 
 The server is the double of a hub with sendfile, a process of its own on loopback; the weights are
-random. curl only writes, we compute sha256 as well and sync; so curl is timed with and without a
-`sync` of what it wrote. Rounds are interleaved. Memory is the peak of VmHWM and of Pss, read ten
+random. curl only writes, we compute sha256 as well and sync; so curl is timed alone, with a `sync` of
+what it wrote, and with `sha256sum` too, which an operator needs for as much. Rounds are interleaved. Memory is the peak of VmHWM and of Pss, read ten
 times a second.
 """
 
@@ -105,17 +105,19 @@ def measure(
     each = [word for number, url in enumerate(urls) for word in ("-o", f"file-{number}", url)]
     fetch = [sys.executable, "-c", FETCH, endpoint, REPO, str(target / "model"), str(parallel)]
     together = ["--parallel", "--parallel-max", str(parallel)]
-    commands = {
-        "curl": [*curl, *each],
-        "curl --parallel": [*curl, *together, *each],
-        "bring_model": fetch,
+    one_by_one, at_once = [*curl, *each], [*curl, *together, *each]
+    ways: dict[str, tuple[list[str], tuple[str, ...]]] = {
+        "curl": (one_by_one, ()),
+        "curl + sync": (one_by_one, ("sync",)),
+        "curl --parallel": (at_once, ()),
+        "curl --parallel + sync": (at_once, ("sync",)),
+        "curl --parallel + sha256sum + sync": (at_once, ("sha256sum", "sync")),
+        "bring_model": (fetch, ()),
     }
     found: dict[str, list[Result]] = {}
     for _ in range(rounds):
-        for name, command in commands.items():
-            for synced in (False, True) if name != "bring_model" else (True,):
-                label = f"{name} + sync" if synced and name != "bring_model" else name
-                found.setdefault(label, []).append(run(command, target, synced=synced))
+        for name, (command, then) in ways.items():
+            found.setdefault(name, []).append(run(command, target, then))
     for name, results in found.items():
         best = min(results, key=lambda one: one.seconds)
         print(
@@ -132,7 +134,8 @@ def measure(
         )
 
 
-def run(command: list[str], target: Path, *, synced: bool) -> Result:
+def run(command: list[str], target: Path, then: tuple[str, ...]) -> Result:
+    """`then`: programs for the files that it has written."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     os.sync()  # what was there before shall not be paid for here
@@ -144,8 +147,9 @@ def run(command: list[str], target: Path, *, synced: bool) -> Result:
         look(process.pid, result)
         time.sleep(0.05)
     assert process.returncode == 0, command
-    if synced and command[0] == "curl":
-        subprocess.run(["sync", *map(str, target.iterdir())], check=True)
+    for program in then:
+        files = map(str, target.iterdir())
+        subprocess.run([program, *files], stdout=subprocess.DEVNULL, check=True)
     result.seconds = time.monotonic() - started_at
     after = os.times()
     result.cpu_s = (

@@ -93,6 +93,8 @@ def test_a_page_of_the_past(tmp_path: Path) -> None:
         "since=%D9%A3",
         "limit=0",
         "limit=1001",
+        "newest=2",
+        "newest=-1",
         "npu=-1",
         "since=" + "9" * 40,
     ],

@@ -5,6 +5,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.action.examine import Patient, describe_npus, examine
 from agent.errors import Code, Failure
@@ -59,6 +61,43 @@ def test_the_npus_are_told_with_faults_and_processes() -> None:
     assert "fault 80E01801 major its words" in text
     assert "process 7 vllm 4096 MiB" in text
     assert "(card dropped (-8012)), device node gone" in text
+
+
+def simple(body: bytes) -> bytes:
+    """The same, line by line."""
+    names = ((one, one.partition(b"{")[0]) for one in body.split(b"\n"))
+    left = [one for one, name in names if b"#" in name or not name.endswith(b"_bucket")]
+    return b"\n".join(left)
+
+
+names = st.sampled_from(["vllm:a", "vllm:a_b", "vllm:a_bucket_total", "x"])
+labels = st.sampled_from(['{m="x"}', '{m="_bucket{"}', '{le="1",m="vllm:a_count"}', ""])
+
+
+def histogram(name: str, edges: list[str], tail: list[str]) -> list[str]:
+    lines = [f'{name}_bucket{{m="x",le="{edge}"}} 1.0' for edge in edges]
+    return lines + [f'{name}_{end}{{m="x"}} 2.5' for end in tail]
+
+
+histograms = st.builds(
+    histogram,
+    names,
+    st.lists(st.sampled_from(["0.1", "+Inf", "_bucket{"]), max_size=4),
+    st.sampled_from([["count", "sum"], ["sum", "count", "created"]]),
+)
+plain = st.builds(lambda name, label: [f"{name}{label} 1.0"], names, labels)
+comments = st.sampled_from([["# HELP vllm:a_bucket{ y"], ["# TYPE vllm:a histogram"], [""]])
+
+
+@given(st.lists(histograms | plain | comments, max_size=12), st.sampled_from(["", "\n"]))
+def test_no_more_is_left_out_than_buckets(parts: list[list[str]], end: str) -> None:
+    body = ("\n".join(line for part in parts for line in part) + end).encode()
+    assert without_buckets(body) == simple(body)
+
+
+@pytest.mark.parametrize("body", [b"vllm:a_bucket{", b'vllm:a_bucket{le="1"} 3', b"_bucket{\nx 1"])
+def test_a_histogram_without_an_end(body: bytes) -> None:
+    assert b"vllm" not in without_buckets(body)
 
 
 def test_counters_without_histograms() -> None:

@@ -14,10 +14,12 @@ from agent.status.api.asgi import Request, Response
 from agent.status.api.changes import ChangeDesk
 from agent.status.api.control import Control
 from agent.status.api.encoded import Encoded
-from agent.status.api.operation import JSON, Operation, Parameter, answer
+from agent.status.api.operation import JSON, Operation, Parameter, answer, read_number
 from agent.status.changes import Verb
 from agent.status.config import ConfigAnswer
 from agent.status.snapshot import SCHEMA, Board, Snapshot
+
+DRY_RUN = Parameter("dry_run", int, "1: only tells what would go; for anyone", most=1)
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -69,7 +71,7 @@ class Host:
                 "removes what is ours and nobody uses",
                 self.prune,
                 answer=PruneReport,
-                query=(Parameter("dry_run", int, "1: only tells what would go; for anyone"),),
+                query=(DRY_RUN,),
             ),
             Operation(
                 "trust",
@@ -117,7 +119,7 @@ class Host:
         return answer(Alive())
 
     async def prune(self, request: Request) -> Response:
-        dry_run = request.query.get("dry_run") == "1"
+        dry_run = read_number(request.query.get("dry_run"), DRY_RUN) == 1
         if not dry_run:
             permit(request, Access.OPERATOR)
         return answer(await self.control.prune(dry_run))

@@ -12,13 +12,14 @@ from agent.status.api.asgi import Handler, Request, Response
 from agent.status.api.attach import AttachLine, attach_lines
 from agent.status.api.changes import ChangeDesk
 from agent.status.api.control import Control
-from agent.status.api.operation import Operation, Parameter, answer, read_body
+from agent.status.api.operation import Operation, Parameter, answer, read_body, read_number
 from agent.status.changes import Verb
 from agent.status.snapshot import Board, InstancesAnswer, InstanceView
 from agent.status.unknown import unknown_instance
 
 # Only what cannot be one: who fetches it reads it exactly. A revision as in a profile.
 IMAGE = r"^([A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*)?$"
+RESUMED = Parameter("resumed", int, "1: it was connected before", most=1)
 REVISION = r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$"
 
 
@@ -71,7 +72,7 @@ class Instances:
                 "of the front unit: the instance is wished; how it goes on",
                 self.attach,
                 answer=AttachLine,
-                query=(Parameter("resumed", int, "1: it was connected before"),),
+                query=(RESUMED,),
                 media_type="application/x-ndjson",
             ),
             self._act(Verb.START, "as systemctl start", lambda name: self.control.start(name)),
@@ -124,7 +125,8 @@ class Instances:
 
     async def attach(self, request: Request) -> Response:
         name = _name(request)
-        await self.control.attach(name, request.query.get("resumed") == "1")
+        resumed = read_number(request.query.get("resumed"), RESUMED) == 1
+        await self.control.attach(name, resumed)
         lines = attach_lines(self.board, name, self.control.start_wait_s())
         return Response(lines, media_type="application/x-ndjson")
 

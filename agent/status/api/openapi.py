@@ -12,7 +12,7 @@ import msgspec
 
 from agent.errors import Code, http_status
 from agent.status.api.access import GROUP, Access
-from agent.status.api.operation import JSON, Operation, Parameter, Refusal
+from agent.status.api.operation import BIGGEST, JSON, Operation, Parameter, Refusal
 from agent.status.snapshot import SCHEMA
 
 REFERENCE = "#/components/schemas/{name}"
@@ -39,7 +39,7 @@ CHANGE = {
     "schema": {"type": "integer", "minimum": 0},
 }
 KINDS: dict[type, dict[str, object]] = {
-    int: {"type": "integer", "minimum": 0},
+    int: {"type": "integer"},
     str: {"type": "string"},
 }
 ACCESS = {
@@ -127,5 +127,9 @@ def _parameter(one: Parameter) -> dict[str, object]:
         "in": "query",
         "required": False,
         "description": one.summary,
-        "schema": KINDS[one.kind],
+        "schema": {**KINDS[one.kind], **(_bounds(one) if one.kind is int else {})},
     }
+
+
+def _bounds(one: Parameter) -> dict[str, object]:
+    return {"minimum": one.least, **({"maximum": one.most} if one.most < BIGGEST else {})}

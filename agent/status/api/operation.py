@@ -15,6 +15,7 @@ from agent.status.snapshot import SCHEMA
 BODY_LIMIT_BYTES = 4096
 NO_SUCH = {"image": "that is no name of an image", "revision": "that is no revision of a model"}
 JSON = "application/json"
+BIGGEST = 2**63 - 1  # of SQLite
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -34,11 +35,13 @@ class Refusal(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """What may stand in the query."""
+    """What may stand in the query: text, or a number within its bounds."""
 
     name: str
     kind: type
     summary: str
+    least: int = 0
+    most: int = BIGGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,22 @@ def route(operation: Operation) -> Route:
             return refuse(error.failure)
 
     return asgi.route(operation.path, operation.method, guarded)
+
+
+def read_number(text: str | None, one: Parameter) -> int | None:
+    """Raises AgentError for what is no number, or beyond the bounds of `one`."""
+    if text is None:
+        return None
+    # Not int() alone: it takes "1_000", and other scripts' digits.
+    if text.isascii() and text.isdecimal() and len(text) < 20:
+        number = int(text)
+        if one.least <= number <= one.most:
+            return number
+    raise AgentError(
+        Code.REQUEST_INVALID,
+        f"cannot understand {one.name}={text[:40]!r}: "
+        f"it has to be a number from {one.least} to {one.most}",
+    )
 
 
 Body = TypeVar("Body")
