@@ -44,10 +44,8 @@ class Guard:
             return Server(container.address, self.engine_port, door.certificate)
 
         def report(verdict: Verdict | None, state: Liveness, now: float) -> None:
-            told(
-                None if verdict is None else explain(verdict, state, now),
-                pick_counters(asker.counted),
-            )
+            failure = None if verdict is None else explain(verdict, state, now)
+            told(failure, pick_counters(asker.counted))
 
         engine = Engine(door, inside, profile.served_name, key)
         asker = Asker(self.http, engine, measured=measured)

@@ -4,9 +4,9 @@
     python -m tests.bench.fetch [--gib 1] [--parallel 4] [--rounds 3] [--folder DIR]
 
 The server is the double of a hub with sendfile, a process of its own on loopback; the weights are
-random. curl only writes, we compute sha256 as well and sync; so curl is timed alone, with a `sync` of
-what it wrote, and with `sha256sum` too, which an operator needs for as much. Rounds are interleaved. Memory is the peak of VmHWM and of Pss, read ten
-times a second.
+random. curl only writes, we compute sha256 as well and sync; so curl is timed alone, with a `sync`
+of what it wrote, and with `sha256sum` too, which an operator needs for as much. Rounds are
+interleaved. Memory is the peak of VmHWM and of Pss, read ten times a second.
 """
 
 import argparse
