@@ -27,6 +27,10 @@ NEEDED = (
     b"generation_tokens_total",
 )
 
+# Of vLLM 0.18: some 20 histograms of at most 40 buckets, for each engine of a host.
+BLOCKS_LIMIT = 256
+BLOCK_LIMIT_BYTES = 64 * 1024
+ENDS = (b"_count", b"_sum")
 NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 # What is shown of one that does not work.
 COUNTERS = re.compile(rb"^vllm:\w+(?:\{.*\})? \S+$", re.MULTILINE)
@@ -45,19 +49,33 @@ def without_buckets(body: bytes) -> bytes:
     """Of an engine's 100 KiB some 10. To look at each line would cost, every 2 s and for each
     engine, as much as all else that the agent does; but the buckets of a histogram stand together,
     before its `_count` and `_sum` (prometheus_client, `Histogram.collect`)."""
-    kept, begin, search = [], 0, 0
-    while (found := body.find(b"_bucket{", search)) >= 0:
-        line = body.rfind(b"\n", 0, found) + 1
+    kept: list[bytes] = []
+    begin = search = 0
+    for _ in range(BLOCKS_LIMIT):
+        if (found := body.find(b"_bucket{", search)) < 0:
+            return b"".join((*kept, body[begin:]))
+        line = body.rfind(b"\n", begin, found) + 1 or begin
         name = body[line:found]
         if not NAME.fullmatch(name):  # a comment, or somebody's label
             search = found + 1
             continue
-        ends = (body.find(b"\n" + name + end, found) for end in (b"_count", b"_sum", b"_created"))
-        end = min((one for one in ends if one >= 0), default=body.find(b"\n", found))
+        found_ends = (_find_near(body, b"\n" + name + word, found) for word in ENDS)
+        if (end := min((one for one in found_ends if one >= 0), default=-1)) < 0:
+            break
         kept.append(body[begin:line])
-        begin = search = end + 1 if end >= 0 else len(body)
-    kept.append(body[begin:])
-    return b"".join(kept)
+        begin = search = end + 1
+    return b"".join((*kept, _line_by_line(body[begin:])))
+
+
+def _find_near(body: bytes, what: bytes, since: int) -> int:
+    return body.find(what, since, since + BLOCK_LIMIT_BYTES)
+
+
+def _line_by_line(body: bytes) -> bytes:
+    """It is none of vLLM's: whatever it is, it may cost no more than it is long."""
+    names = ((one, one.partition(b"{")[0]) for one in body.split(b"\n"))
+    left = (one for one, name in names if b"#" in name or not name.endswith(b"_bucket"))
+    return b"\n".join(left)
 
 
 def pick_counters(body: bytes) -> str:

@@ -57,9 +57,13 @@ class Engine(Endpoint):
     def _metrics(self) -> str:
         done = {"stop": self.tokens}
         counters = Counters(1, 0, self.tokens, self.tokens, done, self.tokens, 0.1 * self.tokens)
-        name = 'vllm:e2e_request_latency_seconds_bucket{engine="0",model_name="a"'
-        buckets = (f'{name},le="{number}.0"}} 7.0\n' for number in range(1200))
-        return render_metrics(counters, "a") + "".join(buckets)
+        return render_metrics(counters, "a") + "".join(map(_histogram, range(20)))
+
+
+def _histogram(number: int) -> str:
+    name, labels = f"vllm:time_{number}_seconds", 'engine="0",model_name="a"'
+    edges = (f'{name}_bucket{{{labels},le="{edge}.0"}} 7.0\n' for edge in range(60))
+    return "".join(edges) + f"{name}_count{{{labels}}} 7.0\n{name}_sum{{{labels}}} 70.0\n"
 
 
 def main() -> None:

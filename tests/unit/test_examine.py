@@ -2,6 +2,7 @@
 """What is handed over of an engine that does not work, and that it is waited for no longer."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -93,6 +94,38 @@ comments = st.sampled_from([["# HELP vllm:a_bucket{ y"], ["# TYPE vllm:a histogr
 def test_no_more_is_left_out_than_buckets(parts: list[list[str]], end: str) -> None:
     body = ("\n".join(line for part in parts for line in part) + end).encode()
     assert without_buckets(body) == simple(body)
+
+
+ENDLESS = [
+    b'vllm:a_bucket{le="1"} 3\n',
+    b'vllm:a_bucket{le="1"} 3\nvllm:a_sum 1\n',
+    b'vllm:a_bucket{le="1"} 3\nvllm:a_count 1\n',
+    b"# HELP vllm:a_bucket{ x\n",
+    b'x{m="_bucket{"} 1\n',
+    b"_bucket{",
+]
+
+
+@pytest.mark.parametrize("line", ENDLESS)
+def test_the_cost_grows_with_the_length_only(line: bytes) -> None:
+    """Four times as long: four times the work; what looks to the end for each line has sixteen."""
+    short = line * (2**17 // len(line))
+    assert _work_of(short * 4) < 8 * _work_of(short)
+
+
+def _work_of(body: bytes) -> float:
+    """CPU seconds of this thread; the least of several, as others disturb."""
+    spent = []
+    for _ in range(5):
+        began = time.thread_time()
+        without_buckets(body)
+        spent.append(time.thread_time() - began)
+    return min(spent)
+
+
+@pytest.mark.parametrize("line", ENDLESS)
+def test_nothing_else_is_left_out_of_what_is_long(line: bytes) -> None:
+    assert without_buckets(line * 500).count(b"\n") == simple(line * 500).count(b"\n")
 
 
 @pytest.mark.parametrize("body", [b"vllm:a_bucket{", b'vllm:a_bucket{le="1"} 3', b"_bucket{\nx 1"])
