@@ -39,6 +39,7 @@ LONG_ON = {
     "test_kills": Flavour.MODERN,
     "test_liveness": Flavour.MODERN,
     "test_metrics": Flavour.MODERN,
+    "test_notify": Flavour.MODERN,
     "test_package": Flavour.MODERN,
     "test_podman": Flavour.MODERN,
     "test_removal": Flavour.MODERN,
