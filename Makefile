@@ -4,7 +4,7 @@
 #   make test        all tests but the longest: static, unit, scenario, then both lab hosts
 #   make test-vllm   a real vLLM on both lab hosts; part of make test
 #   make test-faults the longest: long faults, every kill, cut, NPU fault and 200 starts; five hours
-#   make test-quick  the same without the lab hosts: five minutes
+#   make test-quick  the same without the lab hosts: ten minutes
 #   make bench       time and memory, beside a hand-written quadlet
 #   make texts       manual pages, completion, docs/configuration.md: made of others and committed
 #   make rpm         the package, in build/rpms
