@@ -6,10 +6,13 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .process import run_command
+
+KEPT_S = 6 * 3600.0
 
 
 def cache_directory() -> Path:
@@ -36,12 +39,11 @@ def ensure_built(name: str, key: str, build: Callable[[Path], None]) -> Path:
     """The cached thing `name` for this key; built beside it and renamed when it is not there."""
     target = cache_directory() / f"{name}-{key}"
     if target.exists():
+        os.utime(target)
         return target
     with hold_lock(name):
         if not target.exists():
-            # Whatever is left was another key's, or an interrupted build's: the lock is ours.
-            for old in cache_directory().glob(f"{name}-*"):
-                remove_tree(old)
+            _tidy(name)
             part = Path(tempfile.mkdtemp(prefix=f"{name}-part.", dir=cache_directory()))
             try:
                 build(part / "made")
@@ -49,6 +51,14 @@ def ensure_built(name: str, key: str, build: Callable[[Path], None]) -> Path:
             finally:
                 remove_tree(part)
     return target
+
+
+def _tidy(name: str) -> None:
+    """What interrupted builds have left (the lock is ours), and what nobody has asked for lately:
+    another checkout may be at work with another key."""
+    for old in cache_directory().glob(f"{name}-*"):
+        if old.name.startswith(f"{name}-part.") or time.time() - old.stat().st_mtime > KEPT_S:
+            remove_tree(old)
 
 
 def remove_tree(path: Path) -> None:
