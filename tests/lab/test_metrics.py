@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Monitoring of a real host: numbers over the socket and a port, from within the agent's sandbox;
-Prometheus' own promtool has the last word where it is there.
+Prometheus' own promtool has the last word.
 """
 
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.metrics import PROMTOOL
 from tests.unit.test_metrics import NAMES
 
 from . import product
@@ -128,9 +128,7 @@ def test_what_comes_with_the_package(host: LabHost) -> None:
 
 
 def test_promtool_takes_it(host: LabHost) -> None:
-    if shutil.which("promtool") is None:
-        pytest.skip("NOT RUN: there is no promtool (Debian: package prometheus)")
-    argv = ["promtool", "check", "metrics"]
+    argv = [PROMTOOL, "check", "metrics"]
     text = over_socket(host)
     done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
