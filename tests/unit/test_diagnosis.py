@@ -2,8 +2,6 @@
 """Why an engine ended, from last words of a real vLLM 0.32 (CPU), of vllm-ascend as its users have
 shown them, and of the engine double."""
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +10,7 @@ from agent.errors import Code, Remedy
 from agent.health.acl import ACL
 from agent.health.diagnosis import LINE_LIMIT, diagnose
 from tests.fakes.engine.vllm_double.failures import ACL_CODES, FAILURES
+from tests.growth import cpu_s
 
 WORKER = "(Worker pid=34) ERROR 11-25 14:52:26 [multiproc_executor.py:953] "
 CORE = "(EngineCore pid=19) ERROR 11-25 14:55:33 [core.py:1510] "
@@ -187,11 +186,6 @@ def test_the_cost_of_a_line_grows_with_its_length_only(part: str) -> None:
 
 
 def _work_of(part: str, length: int) -> float:
-    """CPU seconds of this thread for 100 lines; the least of several, as others disturb."""
+    """Of 100 lines."""
     lines = [(part * length)[:length]] * 100
-    spent = []
-    for _ in range(5):
-        began = time.thread_time()
-        diagnose("8b", lines, served=False)
-        spent.append(time.thread_time() - began)
-    return min(spent)
+    return cpu_s(lambda: diagnose("8b", lines, served=False))

@@ -2,7 +2,6 @@
 """What is handed over of an engine that does not work, and that it is waited for no longer."""
 
 import asyncio
-import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from agent.errors import Code, Failure
 from agent.health.metrics import pick_counters, without_buckets
 from agent.model import FaultSeverity, NpuFault, NpuProcess, NpuReadings
 from tests.build import build_inventory, build_npu
+from tests.growth import cpu_s
 from tests.scenario.ports import FakeEvidence, FakeNpuDriver
 
 FAILURE = Failure(Code.ENGINE_HUNG, "cannot keep serving: no token")
@@ -110,17 +110,8 @@ ENDLESS = [
 def test_the_cost_grows_with_the_length_only(line: bytes) -> None:
     """Four times as long: four times the work; what looks to the end for each line has sixteen."""
     short = line * (2**17 // len(line))
-    assert _work_of(short * 4) < 8 * _work_of(short)
-
-
-def _work_of(body: bytes) -> float:
-    """CPU seconds of this thread; the least of several, as others disturb."""
-    spent = []
-    for _ in range(5):
-        began = time.thread_time()
-        without_buckets(body)
-        spent.append(time.thread_time() - began)
-    return min(spent)
+    long = short * 4
+    assert cpu_s(lambda: without_buckets(long)) < 8 * cpu_s(lambda: without_buckets(short))
 
 
 @pytest.mark.parametrize("line", ENDLESS)
