@@ -104,8 +104,8 @@ class PodmanImages:
                     child.kill()
 
     def load(self, archive: Path, tell: image_load.Tell) -> None:
-        temporary = self.places().temporary
-        image_load.load(str(archive), ARCHIVE_FORMAT, "", temporary, tell, self._podman)
+        """Beside it would be unpacked what is packed, which is no archive of a bundle."""
+        image_load.load(str(archive), ARCHIVE_FORMAT, "", str(archive.parent), tell, self._podman)
 
     def tag(self, image_id: str, reference: str) -> None:
         """A name with a digest cannot be given; the id is enough for the agent."""
