@@ -23,6 +23,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 KEEP_ALIVE_S = 5
 CLOSE_DEADLINE_S = 1.0
+# From the turn of the loop in which a connection is accepted to the one in which it is made.
+TURNS_TO_CONNECT = 3
 # asyncio takes so many before it looks at anything else, and closes those who may not stay some
 # turns later: descriptors have to last for a few times as many.
 ACCEPTED_AT_ONCE = 32
@@ -165,8 +167,10 @@ class HttpServer:
         self._build = build
         self._state = ServerState()
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
 
     async def start(self, listener: socket.socket) -> None:
+        self._listener = listener
         self._server = await asyncio.get_running_loop().create_server(
             lambda: self._build(self._config, self._state),
             sock=listener,
@@ -177,10 +181,19 @@ class HttpServer:
 
     async def close(self) -> None:
         """Lets requests that are being answered come to their end, for a moment."""
-        if self._server is not None:
-            # wait_closed() would also wait for idle connections (Python >= 3.12).
-            self._server.close()
+        await self._stop_accepting()
         for connection in list(self._state.connections):
             connection.shutdown()  # one that is idle; the others end with their answer
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=CLOSE_DEADLINE_S)
+
+    async def _stop_accepting(self) -> None:
+        """What is accepted already is made first: asyncio 3.11 would lose it half made, with its
+        descriptor (Server._attach() fails in a closed one, python/cpython 109564)."""
+        if self._server is None or self._listener is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._listener)
+        for _ in range(TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
+        # wait_closed() would also wait for idle connections (Python >= 3.12).
+        self._server.close()
