@@ -33,6 +33,7 @@ class HostFacts:
     architecture: str  # "aarch64", "x86_64"
     driver_paths: tuple[str, ...]  # of the driver's files that a container needs, those that exist
     container_init: bool = False  # Podman finds catatonit, so a container can have an init
+    pids_controller: bool = False  # the kernel can limit a container's processes and threads
 
 
 @dataclass(frozen=True, slots=True)

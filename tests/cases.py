@@ -51,6 +51,7 @@ EXTRA = build_profile(
     ),
     vllm={"extra_args": ("--enable-lora", "--max-num-seqs=64")},
 )
+SHUT = build_profile(read_only_root=True)
 KEY = build_profile(listen="0.0.0.0", api_key_file="/etc/deepseek-agent/8b.key")  # noqa: S104
 TLS = replace(KEY, tls_certificate="/etc/pki/tls/certs/x.pem", tls_key="/etc/pki/tls/private/x.key")
 
@@ -94,6 +95,14 @@ CASES: dict[str, Plan] = {
     "odd-model": make_plan(build_profile(model='/srv/模 型/"8b" $x 100%'), build_host("5.4.2")),
     "with-init": make_plan(host=build_host("4.4.0", container_init=True)),
     "with-init-cgroup1": make_plan(host=build_host("4.3.1", cgroup=1, container_init=True)),
+    **{
+        f"shut{suffix}": make_plan(SHUT, build_host(podman, cgroup, pids_controller=True))
+        for suffix, podman, cgroup in (
+            ("", "5.4.2", 2),
+            ("-podman-4.4.0", "4.4.0", 2),
+            ("-cgroup1", "4.9.4", 1),
+        )
+    },
     "no-driver-files": make_plan(host=build_host("5.4.2", driver_paths=())),
     **{
         f"{name}{suffix}": make_plan(profile, build_host(podman, cgroup))

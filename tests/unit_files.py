@@ -117,8 +117,12 @@ def check_generated(dryrun: str, plan: Plan) -> None:
         ("--env-file", file),
         ("--device", list(workload.devices)),
         ("-v", [mount.text for mount in workload.mounts]),
+        ("--pids-limit", ["32768"] if workload.host.pids_controller else []),
+        ("--workdir", ["/tmp"] if workload.read_only_root else []),
     ):
         assert [argv[at + 1] for at, word in enumerate(argv) if word == option] == wanted
+    assert "--oom-score-adj=100" in argv
+    assert ("--read-only" in argv) is workload.read_only_root
     # All that stop it, and requests are drained first.
     stops = [
         value for key, value in read_unit(dryrun.partition("\n")[2])["Service"] if key == "ExecStop"

@@ -115,6 +115,7 @@ class ProfileModel(Strict):
     tls_key: OptionalPath = ""
     npus: Npus = "auto"
     shm_size: ShmSize = "1g"
+    read_only_root: Flag = False
     drain_s: Annotated[int, Field(strict=True, ge=0, le=MAX_DRAIN_S)] = 30
     environment: dict[Variable, Line] = {}
     mounts: tuple[MountModel, ...] = ()

@@ -136,6 +136,7 @@ class Profile:
     longest_step_s: float = 0.0  # without a token, and not hung; 0: by max_model_len and compiling
     drain_s: int = 30  # so long a stop waits for requests that run; 0: not at all
     sources: tuple[ModelRepo, ...] = ()  # of the model, in the order in which they are tried
+    read_only_root: bool = False  # of the container; what it has to write is in memory
 
     def image_for(self, inventory: Inventory) -> str:
         """The image's reference for the NPUs of this host; that for A2 while none is known."""

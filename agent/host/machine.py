@@ -49,6 +49,7 @@ class LocalMachine:
             architecture=platform.machine(),
             driver_paths=tuple(path for path in driver_paths if Path(path).exists()),
             container_init=any(Path(folder, "catatonit").exists() for folder in HELPER_FOLDERS),
+            pids_controller=has_pids_controller(),
         )
 
     def model(self, directory: str) -> ModelFacts:
@@ -169,3 +170,13 @@ def cgroup_version(root: Path = Path("/sys/fs/cgroup")) -> int:
     """2 when the unified hierarchy is mounted there, else 1 (also for systemd's hybrid mode,
     in which Podman uses the v1 controllers)."""
     return 2 if (root / "cgroup.controllers").exists() else 1
+
+
+def has_pids_controller(root: Path = Path("/sys/fs/cgroup")) -> bool:
+    """Without it crun and runc refuse a container that has a limit (docs/doctor.md, cgroup)."""
+    try:
+        return "pids" in (root / "cgroup.controllers").read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return (root / "pids").is_dir()
+    except OSError:
+        return False

@@ -4,7 +4,17 @@
 from collections.abc import Iterator
 
 from agent.render.escape import argument
-from agent.render.options import CAPABILITIES, LABEL, LOG_DRIVER, PULL_NEVER, shm_size, stop_timeout
+from agent.render.options import (
+    CAPABILITIES,
+    LABEL,
+    LOG_DRIVER,
+    OOM_SCORE,
+    PULL_NEVER,
+    pids_limit,
+    shm_size,
+    stop_timeout,
+    working_directory,
+)
 from agent.render.sections import HEADER, section, service_lines, unit_section
 from agent.render.workload import Workload
 
@@ -42,7 +52,11 @@ def _run(workload: Workload) -> Iterator[str]:
     # cgroups=no-conmon: the payload gets a scope of its own, so the slice is named for it.
     yield from ("--rm", "--cgroups=no-conmon", "--cgroup-parent=deepseek.slice")
     yield from ("--sdnotify=conmon", "-d", PULL_NEVER, f"--log-driver={LOG_DRIVER}")
-    yield from (stop_timeout(), shm_size(workload))
+    yield from (stop_timeout(), shm_size(workload), OOM_SCORE)
+    if workload.host.pids_controller:
+        yield pids_limit()
+    if workload.read_only_root:
+        yield from ("--read-only", working_directory())
     if workload.host.container_init:
         yield "--init"
     yield from ("--security-opt=no-new-privileges", "--cap-drop=all")

@@ -9,13 +9,25 @@ has no key yet goes through PodmanArgs=, which stands right before the image, so
 from collections.abc import Iterator
 
 from agent.render.escape import argument, specifiers, unquoted
-from agent.render.options import CAPABILITIES, LABEL, LOG_DRIVER, PULL_NEVER, shm_size, stop_timeout
+from agent.render.options import (
+    CAPABILITIES,
+    LABEL,
+    LOG_DRIVER,
+    OOM_SCORE,
+    PIDS_LIMIT,
+    PULL_NEVER,
+    pids_limit,
+    shm_size,
+    stop_timeout,
+    working_directory,
+)
 from agent.render.sections import HEADER, section, service_lines, unit_section
-from agent.render.workload import STOP_TIMEOUT_S, Workload
+from agent.render.workload import STOP_TIMEOUT_S, WRITABLE, Workload
 
 LOG_DRIVER_SINCE = (4, 5, 0)
 PULL_SINCE = (4, 6, 0)
-SHM_SIZE_SINCE = (4, 7, 0)
+WORKING_DIRECTORY_SINCE = (4, 6, 0)
+SHM_SIZE_SINCE = PIDS_LIMIT_SINCE = (4, 7, 0)
 STOP_TIMEOUT_SINCE = (5, 0, 0)
 
 
@@ -52,22 +64,30 @@ def _container(workload: Workload) -> Iterator[str]:
     yield "AddCapability=" + " ".join(CAPABILITIES)
     if workload.host.container_init:
         yield "RunInit=true"
+    if workload.read_only_root:
+        yield "ReadOnly=true"
     yield from _versioned(workload)
     yield "Exec=" + " ".join(argument(part) for part in workload.command)
 
 
 def _versioned(workload: Workload) -> Iterator[str]:
     version = workload.host.podman_version
-    arguments: list[str] = []
-    for since, key, option in (
-        (LOG_DRIVER_SINCE, f"LogDriver={LOG_DRIVER}", f"--log-driver={LOG_DRIVER}"),
-        (PULL_SINCE, "Pull=never", PULL_NEVER),
-        (SHM_SIZE_SINCE, f"ShmSize={workload.shm_size}", shm_size(workload)),
-        (STOP_TIMEOUT_SINCE, f"StopTimeout={STOP_TIMEOUT_S}", stop_timeout()),
-    ):
+    arguments = [OOM_SCORE]  # no release has a key for it
+    for since, key, option in _newer(workload):
         if version >= since:
             yield key
         else:
             arguments.append(option)
-    if arguments:
-        yield "PodmanArgs=" + specifiers(" ".join(arguments))
+    yield "PodmanArgs=" + specifiers(" ".join(arguments))
+
+
+def _newer(workload: Workload) -> Iterator[tuple[tuple[int, int, int], str, str]]:
+    """The release that brought a key, the key, and the option for those before."""
+    yield LOG_DRIVER_SINCE, f"LogDriver={LOG_DRIVER}", f"--log-driver={LOG_DRIVER}"
+    yield PULL_SINCE, "Pull=never", PULL_NEVER
+    yield SHM_SIZE_SINCE, f"ShmSize={workload.shm_size}", shm_size(workload)
+    yield STOP_TIMEOUT_SINCE, f"StopTimeout={STOP_TIMEOUT_S}", stop_timeout()
+    if workload.host.pids_controller:
+        yield PIDS_LIMIT_SINCE, f"PidsLimit={PIDS_LIMIT}", pids_limit()
+    if workload.read_only_root:
+        yield WORKING_DIRECTORY_SINCE, f"WorkingDir={WRITABLE}", working_directory()

@@ -29,6 +29,10 @@ UNIT_START_TIMEOUT_S = 300
 
 # Read by podman as root, gone with the boot; the folder is root's alone (units/tmpfiles.d).
 KEY_FOLDER = "/run/deepseek-agent/env"
+# With a root that cannot be written, Podman puts file systems in memory on /tmp, /var/tmp and /run.
+# What vLLM, torch, triton and CANN keep (compiled code, logs) goes below HOME or into the working
+# directory, which an image sets to places of its own.
+WRITABLE = "/tmp"  # noqa: S108 - inside the container
 KEY_VARIABLE = "VLLM_API_KEY"  # vllm/envs.py; unlike --api-key it is in no command line and no log
 CERTIFICATE_FOLDER = "/run/deepseek-agent/tls"
 # Where the container sees the operator's certificate and its key.
@@ -85,6 +89,7 @@ class Workload:
     label_instance: str
     drain_s: int
     tls: bool
+    read_only_root: bool
     host_paths: tuple[str, ...]  # the operator's: they may be on file systems of their own
     # With `container_init` the engine is not PID 1: the kernel drops a SIGTERM for PID 1 while it
     # has no handler, and vLLM imports for 10 s and more before it has one; a stop in that time took
@@ -111,6 +116,7 @@ def build_workload(plan: Plan) -> Workload:
         label_instance=plan.instance,
         drain_s=profile.drain_s,
         tls=bool(profile.tls_certificate),
+        read_only_root=profile.read_only_root,
         host_paths=tuple(mount.source for mount in build_operator_mounts(profile)),
         host=plan.host,
     )
@@ -200,6 +206,7 @@ def build_environment(profile: Profile) -> tuple[tuple[str, str], ...]:
         # Nothing is fetched at run time: the model is on the disk, whole.
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        **({"HOME": WRITABLE} if profile.read_only_root else {}),
     }
     return tuple(sorted({**ours, **profile.environment}.items()))
 

@@ -44,6 +44,7 @@ LONG_ON = {
     "test_podman": Flavour.MODERN,
     "test_removal": Flavour.MODERN,
     "test_rendered": Flavour.MODERN,
+    "test_sandbox": Flavour.MODERN,
     "test_settings": Flavour.MODERN,
     "test_rights": Flavour.MODERN,
     "test_starts": Flavour.MODERN,

@@ -7,6 +7,7 @@ it as well are taken away; and works when it is taken away itself. So it is in f
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ UNITS = Path(__file__).resolve().parents[2] / "units"
 FOLDER = sandbox_probe.FOLDER
 PROBE = f"{FOLDER}/probe.py"
 CGROUP = {Flavour.MODERN: "/sys/fs/cgroup", Flavour.LEGACY: "/sys/fs/cgroup/systemd"}
+# systemd.exec(5), "Sandboxing" and what belongs to it.
+SHUTS = re.compile(
+    "Ambient|Capability|Device|Exec.*Paths|Inaccessible|IPAddress|Keyring|Lock|MemoryDeny|NoExec|"
+    "NoNew|Private|Proc|Protect|Read(Only|Write)|Restrict|SystemCall|TemporaryFile|UMask"
+)
 # These say what is let through, or how it is refused.
 GRANTS = ("ReadWritePaths", "SystemCallErrorNumber")
 # What refuses the same thing, and has to be out of the way to see one alone.
@@ -82,10 +88,9 @@ class Row:
 
 def read_sandbox(unit: str) -> Sandbox:
     """Of a unit file of the package."""
-    known = {*sandbox_probe.PROBES, *GRANTS}
     text = (UNITS / unit).read_text(encoding="utf-8")
-    pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
-    return Sandbox(unit, tuple((name, value) for name, _, value in pairs if name in known))
+    pairs = (line.partition("=") for line in text.splitlines())
+    return Sandbox(unit, tuple((name, value) for name, _, value in pairs if SHUTS.match(name)))
 
 
 def units() -> list[str]:

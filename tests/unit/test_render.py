@@ -120,7 +120,7 @@ def test_files_of_other_renderers_are_known() -> None:
 # --- keys ----------------------------------------------------------------------------------------
 
 # A profile with all that a profile can have.
-EVERYTHING = replace(TLS, mounts=EXTRA.mounts, environment=EXTRA.environment)
+EVERYTHING = replace(TLS, mounts=EXTRA.mounts, environment=EXTRA.environment, read_only_root=True)
 
 # facts/podman-systemd.md, 1.3: the release that brought the keys of [Container] and [Quadlet].
 KEYS_BY_RELEASE = {
@@ -152,7 +152,7 @@ RELEASES = tuple(f"4.{minor}.0" for minor in range(4, 10)) + tuple(
 @pytest.mark.parametrize("podman", RELEASES)
 def test_podman_knows_every_key(podman: str) -> None:
     """One unknown key, and the unit silently does not exist."""
-    plan = make_plan(EVERYTHING, build_host(podman, container_init=True))
+    plan = make_plan(EVERYTHING, build_host(podman, container_init=True, pids_controller=True))
     known = {
         key
         for release, keys in KEYS_BY_RELEASE.items()
@@ -166,8 +166,10 @@ def test_podman_knows_every_key(podman: str) -> None:
 
 @pytest.mark.parametrize("podman", RELEASES)
 def test_every_option_is_there_as_key_or_argument(podman: str) -> None:
-    text = render(make_plan(host=build_host(podman)), AUTO).text
+    text = render(make_plan(EVERYTHING, build_host(podman, pids_controller=True)), AUTO).text
     for key, option in (
+        ("PidsLimit=32768", "--pids-limit=32768"),
+        ("WorkingDir=/tmp", "--workdir=/tmp"),
         ("LogDriver=journald", "--log-driver=journald"),
         ("Pull=never", "--pull=never"),
         ("ShmSize=1g", "--shm-size=1g"),

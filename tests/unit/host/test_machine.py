@@ -14,6 +14,7 @@ from agent.facts import Listener
 from agent.host.machine import (
     LocalMachine,
     cgroup_version,
+    has_pids_controller,
     parse_listeners,
     read_process,
 )
@@ -31,6 +32,16 @@ def build_model(folder: Path, config: str | bytes | None, *weights: str) -> str:
     for name in weights:
         (model / name).write_bytes(b"x")
     return str(model)
+
+
+def test_pids_controller(tmp_path: Path) -> None:
+    assert not has_pids_controller(tmp_path)
+    (tmp_path / "pids").mkdir()
+    assert has_pids_controller(tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu io memory\n")
+    assert not has_pids_controller(tmp_path)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    assert has_pids_controller(tmp_path)
 
 
 def test_cgroup_version(tmp_path: Path) -> None:
