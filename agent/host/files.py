@@ -17,7 +17,9 @@ GENERATORS = (
     "/usr/libexec/podman/quadlet",
 )
 GENERATOR_DEADLINE_S = 20.0
-SCRATCH = "/tmp"  # noqa: S108 - the agent's own (PrivateTmp=)
+# Not /tmp: if its disk is full while the agent starts, systemd gives the agent one that cannot be
+# written for as long as it lives (seen with 257).
+SCRATCH = "/run/deepseek-agent"
 
 
 class RenderedFiles:
@@ -91,7 +93,7 @@ class RenderedFiles:
         if generator is None:
             return "this host has no quadlet generator"
         try:
-            with _folder_below(self._scratch) as folder:
+            with _folder_at(Path(self._scratch, f".generate-{file_name}")) as folder:
                 (folder / file_name).write_text(text, encoding="utf-8")
                 done = await run(
                     (generator, "--dryrun"),
@@ -113,15 +115,19 @@ class RenderedFiles:
 
 
 @contextmanager
-def _folder_below(scratch: str) -> Iterator[Path]:
-    """Gone at the end, with the files in it. (tempfile would stay, with shutil, bz2 and lzma.)
-    Raises OSError."""
-    folder = Path(scratch, f"deepseek-agent-{os.urandom(8).hex()}")
+def _folder_at(folder: Path) -> Iterator[Path]:
+    """Gone at the end, with the files in it, and those that an agent which was killed has left.
+    (tempfile would stay, with shutil, bz2 and lzma.) Raises OSError."""
+    _remove(folder)
     folder.mkdir(mode=0o700)
     try:
         yield folder
     finally:
-        with suppress(OSError):
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    with suppress(OSError):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

@@ -64,7 +64,7 @@ def test_a_model_starts_while_no_temporary_file_can_be_made(host: LabHost) -> No
     folder in /tmp for PrivateDevices=."""
     host.run(FULL)
     try:
-        host.run(["systemctl", "restart", FRONT], timeout_s=60)
+        host.run(["systemctl", "restart", FRONT], timeout_s=120)
         old = product.container_started_at(host)
         host.run(["systemctl", "restart", "deepseek-agent"], check=host.flavour is Flavour.MODERN)
     finally:
@@ -89,7 +89,7 @@ def test_a_root_that_cannot_be_written(host: LabHost) -> None:
     host.write(PROFILE, SHUT + before)
     try:
         host.run(["systemctl", "reload", "deepseek-agent"])
-        host.run(["systemctl", "restart", FRONT], timeout_s=60)
+        host.run(["systemctl", "restart", FRONT], timeout_s=120)
         assert product.ask(host) is not None
         touch = "touch /usr/x; touch $HOME/x ./y && pwd"
         done = host.run(["podman", "exec", CONTAINER, "sh", "-c", touch], check=False)
@@ -98,7 +98,7 @@ def test_a_root_that_cannot_be_written(host: LabHost) -> None:
     finally:
         host.write(PROFILE, before)
         host.run(["systemctl", "reload", "deepseek-agent"])
-        host.run(["systemctl", "restart", FRONT], timeout_s=60)
+        host.run(["systemctl", "restart", FRONT], timeout_s=120)
 
 
 def test_an_engine_that_takes_all_memory_takes_nobody_with_it(host: LabHost) -> None:

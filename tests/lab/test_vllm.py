@@ -158,3 +158,14 @@ def test_a_hung_engine_core_is_replaced(host: LabHost) -> None:
     scene.prepare()
     run = run_case(scene, case_named(HANG))
     assert not run.problems, "\n".join([*run.problems, run.account])
+
+
+def test_its_own_files_need_not_be_written(host: LabHost) -> None:
+    """The last one: it leaves the profile as it is."""
+    path = f"/etc/deepseek-agent/models.d/{NAME}.toml"
+    host.write(path, "read_only_root = true\n" + host.read(path))
+    host.run(["systemctl", "reload", "deepseek-agent"])
+    start(host, "restart")
+    run_check(host, contract.check_completion)
+    done = host.run(["podman", "exec", CONTAINER, "touch", "/root/x"], check=False)
+    assert "Read-only file system" in done.stderr

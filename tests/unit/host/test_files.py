@@ -198,11 +198,30 @@ def test_a_generator_that_is_no_program(tmp_path: Path) -> None:
     broken = tmp_path / "generator"
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
-    assert asyncio.run(RenderedFiles(generators=(str(broken),)).generator_refusal(FILE, "x"))
+    files = RenderedFiles((str(broken),), str(tmp_path))
+    assert asyncio.run(files.generator_refusal(FILE, "x"))
+
+
+def test_what_a_killed_agent_has_left_does_not_stay(tmp_path: Path) -> None:
+    """One folder for each file: they would pile up, or be in the way."""
+    generator = tmp_path / "generator"
+    generator.write_text(
+        f'#!/bin/sh\n[ -e "$QUADLET_UNIT_DIRS/old.container" ] || echo {SERVICE}\n'
+    )
+    generator.chmod(0o755)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    files = RenderedFiles((str(generator),), str(scratch))
+    for _ in range(2):
+        left = scratch / f".generate-{FILE}"
+        left.mkdir()
+        (left / "old.container").write_text("[Container]\n")
+        assert asyncio.run(files.generator_refusal(FILE, "x")) is None
+        assert list(scratch.iterdir()) == []
 
 
 def test_no_room_for_the_generator_s_folder(tmp_path: Path) -> None:
-    """/tmp is full, or gone: trouble that passes, as a HostError, not an OSError."""
+    """/run is full, or the folder gone: trouble that passes, as a HostError, not an OSError."""
     generator = tmp_path / "generator"
     generator.write_text("#!/bin/sh\n")
     generator.chmod(0o755)
