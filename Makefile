@@ -35,7 +35,7 @@ test-quick: prepare
 	$(PYTHON) -m pytest -q -n 2 --dist load tests/static tests/test_layers.py tests/unit tests/scenario
 
 bench: prepare-lab
-	$(PYTHON) -m tests.lab.bench
+	$(PYTHON) -m tests.lab.bench --write
 
 texts: prepare
 	$(PYTHON) -m tests.texts

@@ -12,11 +12,10 @@ to know of an index or a folder that has it.)
 import platform
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from .cache import build_key, ensure_built
-from .machine import apt_get
+from .debian import unpacked
 from .process import CommandFailed, CommandTimedOut, LabError, run_command
 
 LOCK = Path(__file__).resolve().parent.parent / "vllm.lock"
@@ -76,17 +75,8 @@ def _build_environment(target: Path) -> None:
 
 def _add_library(folder: Path) -> None:
     folder.mkdir()
-    with tempfile.TemporaryDirectory(prefix="deepseek-lab-") as name:
-        download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", DEBIAN_LIBRARY]
-        in_folder = ["env", f"--chdir={name}"]
-        try:
-            run_command([*in_folder, *download], timeout_s=APT_LIMIT_S)
-        except LabError:  # no lists yet, or older than the mirror
-            apt_get("update")
-            run_command([*in_folder, *download], timeout_s=APT_LIMIT_S)
-        (package,) = Path(name).glob("*.deb")
-        run_command(["dpkg-deb", "--extract", str(package), f"{name}/out"])
-        for library in Path(name, "out").rglob("*.so.*"):
+    with unpacked(DEBIAN_LIBRARY) as files:
+        for library in files.rglob("*.so.*"):
             shutil.copy2(library, folder, follow_symlinks=True)
 
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""How memory and processor time grow with models that serve, and with NPUs."""
+
+import time
+from collections.abc import Sequence
+
+from agent.model import front_unit
+
+from . import product
+from .bench_scene import pids_of, use_of
+from .bench_table import Table
+from .host import LabHost
+from .models import MODEL_8B
+from .npus import make_npus, remove_npus
+
+COUNTS = (1, 2, 4, 8, 16)
+LOOK_S = 60
+SETTLE_S = 20
+SERVING_S = 240.0
+AGENT, NPUD = "deepseek-agent.service", "deepseek-npud.service"
+HEADER = ("", "agentd PSS, MiB", "npud", "each attach", "agentd CPU, %", "npud CPU, %")
+INSTANCES_NOTE = (
+    f"16 NPUs, a model on each. PSS after, and processor time over, {LOOK_S} s in which nobody "
+    "asks."
+)
+NPUS_NOTE = f"One model serves. PSS and processor time as above, over {LOOK_S} s."
+PROFILE = """served_name = "{name}"
+model = "{model}"
+port = {port}
+{needs}
+"""
+
+
+def measure_instances(host: LabHost) -> Table:
+    make_npus(host, max(COUNTS))
+    names = [f"m{number}" for number in range(max(COUNTS))]
+    for number, name in enumerate(names):
+        needs = product.SMALLER_NEEDS
+        text = PROFILE.format(name=name, model=MODEL_8B, port=2100 + number, needs=needs)
+        host.write(f"/etc/deepseek-agent/models.d/{name}.toml", text)
+    host.run(["systemctl", "restart", NPUD])
+    host.run(["systemctl", "reload-or-restart", AGENT])
+    rows = []
+    started = 0
+    for count in COUNTS:
+        fronts = [front_unit(name) for name in names[started:count]]
+        host.run(["systemctl", "start", *fronts], timeout_s=SERVING_S)
+        started = count
+        rows.append((f"{count} models", *_look(host, names[:count])))
+    return Table("Models", INSTANCES_NOTE, HEADER, tuple(rows))
+
+
+def measure_npus(host: LabHost) -> Table:
+    rows = []
+    for count in COUNTS:
+        host.run(["systemctl", "stop", product.FRONT], timeout_s=SERVING_S)
+        remove_npus(host)
+        make_npus(host, count)
+        host.run(["systemctl", "restart", NPUD])
+        product.start(host, timeout_s=SERVING_S)
+        rows.append((f"{count} NPUs", *_look(host, ["8b"])))
+    return Table("NPUs", NPUS_NOTE, HEADER, tuple(rows))
+
+
+def _look(host: LabHost, names: Sequence[str]) -> tuple[str, ...]:
+    time.sleep(SETTLE_S)
+    attached = [pid for name in names for pid in pids_of(host, front_unit(name))]
+    agent, npud = pids_of(host, AGENT), pids_of(host, NPUD)
+    before = [use_of(host, pids) for pids in (agent, npud)]
+    began = time.monotonic()
+    time.sleep(LOOK_S)
+    after = [use_of(host, pids) for pids in (agent, npud)]
+    seconds = time.monotonic() - began
+    cpu = [(one.cpu_s - was.cpu_s) / seconds * 100 for one, was in zip(after, before, strict=True)]
+    attach = use_of(host, attached).pss_mib / len(attached)
+    sizes = (after[0].pss_mib, after[1].pss_mib, attach)
+    return (*(f"{size:.1f}" for size in sizes), *(f"{percent:.3f}" for percent in cpu))

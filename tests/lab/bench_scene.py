@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""What the benchmarks compare with, and what a unit's processes use."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import product
+from .host import LabHost
+from .images import ENGINE_IMAGE
+from .models import MODEL_8B
+from .product import FRONT
+from .rootfs import Flavour
+
+OURS = ("deepseek-agent.service", "deepseek-npud.service", FRONT)
+BY_HAND = "by-hand.service"
+HAND_CONTAINER = "by-hand"
+# What a careful person would write for the same image, model and engine, and systemd's restart.
+QUADLET = f"""[Container]
+Image={ENGINE_IMAGE}
+ContainerName={HAND_CONTAINER}
+AddDevice=/dev/davinci0
+AddDevice=/dev/davinci_manager
+AddDevice=/dev/devmm_svm
+AddDevice=/dev/hisi_hdc
+Volume={MODEL_8B}:/model:ro
+PublishPort=127.0.0.1:2023:8000
+PodmanArgs=--init
+Exec=vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=float16
+{{container}}
+[Service]
+Restart=always
+RestartSec=0
+"""
+# The same for a Podman without quadlets, as its own `podman generate systemd` has it.
+UNIT = f"""[Service]
+Type=notify
+NotifyAccess=all
+Restart=always
+RestartSec=0
+Environment=PODMAN_SYSTEMD_UNIT=%n
+ExecStartPre=-/bin/rm -f %t/%n.ctr-id
+ExecStart=/usr/bin/podman run --cidfile=%t/%n.ctr-id --cgroups=no-conmon --rm -d \\
+    --sdnotify=conmon --replace --init --name={HAND_CONTAINER} --device=/dev/davinci0 \\
+    --device=/dev/davinci_manager \\
+    --device=/dev/devmm_svm --device=/dev/hisi_hdc --volume={MODEL_8B}:/model:ro \\
+    --publish=127.0.0.1:2023:8000 {{container}} {ENGINE_IMAGE} \\
+    vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=float16
+ExecStop=/usr/bin/podman stop --ignore --cidfile=%t/%n.ctr-id
+ExecStopPost=/usr/bin/podman rm -f --ignore --cidfile=%t/%n.ctr-id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of some processes together."""
+
+    pss_mib: float
+    cpu_s: float
+
+
+def write_by_hand(host: LabHost, *, quadlet: str = "", option: str = "") -> None:
+    """`quadlet`: more keys of [Container]; `option`: the same for `podman run`."""
+    if host.flavour is Flavour.MODERN:
+        path = "/etc/containers/systemd/by-hand.container"
+        host.write(path, QUADLET.format(container=quadlet))
+    else:
+        host.write(f"/etc/systemd/system/{BY_HAND}", UNIT.format(container=option))
+    host.run(["systemctl", "daemon-reload"])
+
+
+def pids_of(host: LabHost, unit: str) -> list[int]:
+    """All processes of it."""
+    group = product.show(host, unit, "ControlGroup")["ControlGroup"]
+    root = "/sys/fs/cgroup" if host.flavour is Flavour.MODERN else "/sys/fs/cgroup/systemd"
+    find = ["find", f"{root}{group}", "-name", "cgroup.procs", "-exec", "cat", "{}", "+"]
+    return [int(word) for word in host.run(find).stdout.split()]
+
+
+def use_of(host: LabHost, pids: Sequence[int]) -> Usage:
+    """Their memory, and the processor time that they have used so far."""
+    pss = cpu = 0.0
+    for pid in pids:
+        for line in host.read(f"/proc/{pid}/smaps_rollup").splitlines():
+            if line.startswith("Pss:"):
+                pss += int(line.split()[1]) / 1024
+        times = ["sh", "-c", f"cat /proc/{pid}/task/*/schedstat"]
+        lines = host.run(times).stdout.splitlines()
+        cpu += sum(int(line.split()[0]) for line in lines) / 1e9
+    return Usage(pss, cpu)
+
+
+def newest_pid(host: LabHost) -> int:
+    """Of the host's own name space: it counts each process and each thread that has come."""
+    return int(host.read("/proc/loadavg").split()[4])
+
+
+def first_answer(host: LabHost, unit: str) -> float:
+    """Seconds from `systemctl start`."""
+    began = time.monotonic()
+    host.run(["systemctl", "start", "--no-block", unit])
+    product.ask_until_answered(host)
+    return time.monotonic() - began
+
+
+def kill_to_answer(host: LabHost, container: str) -> float:
+    """Seconds from the SIGKILL of all that is in a container to the next answer."""
+    began = time.monotonic()
+    host.run(["podman", "kill", "--signal=KILL", container])
+    product.ask_until_answered(host, limit_s=120)
+    return time.monotonic() - began
