@@ -28,6 +28,8 @@ HELPER_FOLDERS = (
     "/usr/lib/podman",
 )
 WEIGHTS = (".safetensors", ".bin")
+# What is left when the last write did not fit may be somewhat less than what it needed.
+LEAST_ROOM_BYTES = 2**20
 
 
 class _ModelConfig(msgspec.Struct):
@@ -95,6 +97,15 @@ class LocalMachine:
 
     def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, why_unusable(path, kind))
+
+    def has_room(self, folder: str) -> bool:
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            return True  # another trouble, which has a name of its own
+        room_bytes = status.f_bfree * status.f_frsize
+        # Some file systems count no inodes.
+        return room_bytes >= LEAST_ROOM_BYTES and (status.f_files == 0 or status.f_ffree > 0)
 
 
 def _revision(folder: Path) -> str:
