@@ -129,5 +129,7 @@ def test_a_journald_that_reads_nothing_any_more_stops_nobody(tmp_path: Path) -> 
         status = os.fstat(theirs.fileno())
         environment = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
         argv = [sys.executable, "-c", MANY.format(socket=str(path))]
-        subprocess.run(argv, cwd=TREE, env=environment, stderr=theirs, check=True, timeout=20)
+        subprocess.run(
+            argv, cwd=TREE, env=environment, stderr=theirs.fileno(), check=True, timeout=20
+        )
         assert ours.recv(4) == b"<6>l"
