@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Rows of the fault table: the clock jumps by ten years, and back.
 
-The kernel's clock is the machine's, so it is not set: libfaketime, in each of our processes, makes
-time(2) and its relatives say another time, as it stands in a file that is read each time. Those who
-are not ours (systemd, journald, Podman) keep the right one. The monotonic clock, which a jump does
-not touch, is the real one.
+The kernel's clock is the machine's, so it is not set: a library (tests/fakes/clock) that is loaded
+into our processes makes time(2) and its relatives say another time. Those who are not ours
+(systemd, journald, Podman) keep the right one. The monotonic clock, which a jump does not touch, is
+the real one.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.fakes import clock
 
 from . import product
 from .fault_scene import (
@@ -28,16 +31,8 @@ from .host import LabHost
 from .process import LabError
 from .product import FRONT
 
-LIBRARY = "/usr/local/lib/libfaketimeMT.so.1"
+LIBRARY = "/usr/local/lib/lab-clock.so"
 CLOCK = "/run/lab-clock"
-ENVIRONMENT = {
-    "LD_PRELOAD": LIBRARY,
-    "FAKETIME_TIMESTAMP_FILE": CLOCK,
-    "FAKETIME_NO_CACHE": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    "FAKETIME_DISABLE_SHM": "1",
-    "NO_FAKE_STAT": "1",
-}
 YEAR_S = 365 * 86400
 # Of a backoff that has just begun.
 NEXT_TRY_S = 60.0
@@ -46,10 +41,10 @@ NEXT_TRY_S = 60.0
 @contextmanager
 def other_clock(host: LabHost) -> Iterator[str]:
     """agentd, npud and the front unit have a clock that can be set; the container that serves."""
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-    host.copy_in(library, LIBRARY)
-    set_clock(host, "+0d")
-    line = "Environment=" + " ".join(f'"{name}={value}"' for name, value in ENVIRONMENT.items())
+    with TemporaryDirectory(prefix="deepseek-clock-") as folder:
+        host.copy_in(clock.build(Path(folder)), LIBRARY)
+    set_clock(host, 0)
+    line = f"Environment=LD_PRELOAD={LIBRARY} {clock.VARIABLE}={CLOCK}"
     try:
         with ExitStack() as units:
             for unit in (AGENT, NPUD, FRONT):
@@ -59,9 +54,9 @@ def other_clock(host: LabHost) -> Iterator[str]:
         host.run(["rm", "-f", CLOCK])
 
 
-def set_clock(host: LabHost, by: str) -> None:
+def set_clock(host: LabHost, years: int) -> None:
     """Replaced whole, as it is read at any time."""
-    host.write(f"{CLOCK}.new", f"{by}\n")
+    host.write(f"{CLOCK}.new", f"{years * YEAR_S}\n")
     host.run(["mv", f"{CLOCK}.new", CLOCK])
 
 
@@ -78,7 +73,7 @@ def wait_jumped(host: LabHost, years: int) -> None:
 def jumps(host: LabHost, years: int) -> str:
     with other_clock(host) as container:
         before = [restarts(host, unit) for unit in (AGENT, NPUD)]
-        set_clock(host, f"{years:+}y")
+        set_clock(host, years)
         wait_jumped(host, years)
         serves_on(host, container, 5)
         there = dies_and_comes_back(host)
@@ -86,7 +81,7 @@ def jumps(host: LabHost, years: int) -> str:
         restart(host, AGENT)
         wait_told(host, "an agent", lambda told: told.phase == "serving")
         serves_on(host, container, 1)
-        set_clock(host, "+0d")
+        set_clock(host, 0)
         wait_jumped(host, 0)
         serves_on(host, container, 5)
         dies_and_comes_back(host)
@@ -102,13 +97,13 @@ def jumps_in_backoff(host: LabHost, years: int) -> str:
         product.set_engine(host, load_s=1, fail_at_start="acl-507033")
         kill_engine(host)
         wait_told(host, "trouble", lambda told: told.instance.get("failures", 0) >= 3, 60)
-        set_clock(host, f"{years:+}y")
+        set_clock(host, years)
         restart(host, AGENT)
         product.set_engine(host, load_s=1)
         began = time.monotonic()
         wait_told(host, "it serves", lambda told: told.phase == "serving", NEXT_TRY_S)
         took = time.monotonic() - began
-        set_clock(host, "+0d")
+        set_clock(host, 0)
         wait_jumped(host, 0)
     return f"serves {took:.1f} s after"
 

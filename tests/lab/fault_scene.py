@@ -13,10 +13,12 @@ from .faults import (
     find_payloads,
     kill_engine,
     main_pid,
+    read_status,
     wait_serving_alone,
     wait_told,
 )
 from .host import LabHost
+from .process import LabError
 from .product import FRONT
 
 AGENT, NPUD = "deepseek-agent.service", "deepseek-npud.service"
@@ -63,6 +65,17 @@ def wait_well(host: LabHost, limit_s: float = BACK_S) -> float:
     began = time.monotonic()
     wait_told(host, "all is well", lambda told: told.returncode == 0, limit_s)
     assert product.ask(host) is not None, product.describe(host)
+    return time.monotonic() - began
+
+
+def wait_well_slowly(host: LabHost, limit_s: float = BACK_S) -> float:
+    """The same while strace stops the agent at each call, or a host has just booted: the answers
+    may take their time."""
+    began = time.monotonic()
+    while read_status(host).returncode != 0 or product.ask(host) is None:
+        if time.monotonic() - began > limit_s:
+            raise LabError(f"not well after {limit_s} s\n{product.describe(host)}")
+        time.sleep(0.5)
     return time.monotonic() - began
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import product
-from .fault_scene import AGENT, one_line, restart, restarts, wait_well
+from .fault_scene import AGENT, one_line, restart, restarts, wait_well, wait_well_slowly
 from .faults import Told, ask_status, find_payloads, main_pid, read_status
 from .host import LabHost
 from .process import LabError
@@ -83,7 +83,7 @@ def record(host: LabHost) -> list[str]:
                 time.sleep(1)
                 restart(host, AGENT)
                 product.start(host)
-                wait_well(host)
+                wait_well_slowly(host)
             finally:
                 process.send_signal(signal.SIGINT)
         paths = {found["path"] for found in READ.finditer(output.read_text(errors="replace"))}

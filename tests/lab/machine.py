@@ -25,7 +25,6 @@ TOOLS = {
     "cc": "gcc",
     "mkfs.ext4": "e2fsprogs",
     "debugfs": "e2fsprogs",
-    "faketime": "faketime",
     "strace": "strace",
 }
 C_HEADER = Path("/usr/include/stdlib.h")

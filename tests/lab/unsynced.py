@@ -24,7 +24,7 @@ from pathlib import Path
 
 from . import product
 from .cuts import faults_on_disk
-from .fault_scene import AGENT, one_line, wait_well
+from .fault_scene import AGENT, one_line, wait_well_slowly
 from .faults import ask_status, find_payloads, kill_engine, main_pid
 from .host import LabHost
 from .moments import SETTINGS, pid_outside
@@ -140,7 +140,7 @@ def look(host: LabHost, disk: Disk, what: str, after_s: float) -> Cut:
         began = time.monotonic()
         host.boot()
         host.wait_booted()
-        wait_well(host, WELL_LIMIT_S)
+        wait_well_slowly(host, WELL_LIMIT_S)
         served_s = time.monotonic() - began
         assert not faults, "; ".join(faults)
         assert len(find_payloads(host)) == 1
@@ -168,7 +168,7 @@ def run(host: LabHost, count: int) -> list[Cut]:
             if before is None:
                 host.boot()
                 host.wait_booted()
-                wait_well(host, WELL_LIMIT_S)
+                wait_well_slowly(host, WELL_LIMIT_S)
             else:
                 cuts.append(look(host, disk, *before))
                 print(f"{len(cuts):>3}/{count} {cuts[-1]}", flush=True)

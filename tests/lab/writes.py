@@ -25,8 +25,8 @@ from pathlib import Path
 
 from . import product
 from .cuts import faults_in_files, leftovers_that_stay, list_files
-from .fault_scene import AGENT, one_line, restarts, wait_well
-from .faults import Told, ask_status, find_payloads, main_pid
+from .fault_scene import AGENT, one_line, restarts, wait_well_slowly
+from .faults import Told, find_payloads, main_pid, read_status
 from .host import LabHost
 from .moments import pid_outside
 from .process import LabError
@@ -111,7 +111,7 @@ def restart_changed(host: LabHost) -> None:
 def record(host: LabHost) -> list[Write]:
     """What is written in one such restart."""
     product.start(host)
-    wait_well(host)
+    wait_well_slowly(host)
     with strace(host, "-e", f"trace={CALLS}") as output:
         restart_changed(host)
         _wait_settled(host)
@@ -136,7 +136,7 @@ def _written(text: str) -> Iterator[tuple[str, str]]:
 def _wait_settled(host: LabHost) -> None:
     """It serves, and what comes of that has been written."""
     time.sleep(1)
-    wait_well(host)
+    wait_well_slowly(host)
     time.sleep(1)
 
 
@@ -149,7 +149,7 @@ def run_case(host: LabHost, write: Write) -> Result:
             told = _wait_told(host, output, since, container)
             hits = output.read_text().count("(INJECTED)")
             broken = list(_broken(host))
-        back_s = wait_well(host)
+        back_s = wait_well_slowly(host)
         assert not broken, broken
         assert restarts(host, AGENT) == before, "the agent was started anew"
         assert len(find_payloads(host)) == 1
@@ -165,7 +165,7 @@ def _wait_told(host: LabHost, output: Path, since: float, container: str) -> str
     deadline = time.monotonic() + TOLD_LIMIT_S
     served_at = None
     while (now := time.monotonic()) < deadline:
-        told = ask_status(host)
+        told = read_status(host)
         failed = "(INJECTED)" in output.read_text()
         if failed and (word := _said(told, since)):
             return word
@@ -207,7 +207,7 @@ def run(host: LabHost, writes: Sequence[Write]) -> int:
         if result.problem:
             print(product.describe(host), file=sys.stderr)
             host.run(["systemctl", "restart", AGENT], check=False)
-            wait_well(host)
+            wait_well_slowly(host)
     print(f"{len(writes)} writes, {reached} reached, {failed} failed")
     return failed
 
