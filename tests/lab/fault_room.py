@@ -36,6 +36,7 @@ NOT_WRITTEN, WRITTEN = "file-not-written", "file-written"
 WRITTEN_S = 90.0
 # The next try may be 30 s away.
 NEXT_TRY_S = 90.0
+SETTLED_S = 2.0
 
 
 def run_full_and_dies(host: LabHost, container: str) -> str:
@@ -76,6 +77,8 @@ def state_on(host: LabHost, mount: Callable[[], object]) -> Iterator[None]:
         mount()
         host.run(["cp", "--archive", f"{KEPT}/.", STATE])
     try:
+        wait_well(host)
+        time.sleep(SETTLED_S)  # what it has to say of its start is written
         yield
     finally:
         with agent_away(host):

@@ -3,6 +3,7 @@
 
 import shlex
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,7 +163,8 @@ def limit(host: LabHost, unit: str, option: str) -> None:
 
 def one_line(error: BaseException) -> str:
     """What went wrong, without what the host looked like then."""
-    return " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return " ".join(str(error).split("\n")[0].split()) or f"not so: {frame.line}"
 
 
 def names(faults: Sequence[Fault]) -> list[str]:

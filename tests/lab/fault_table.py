@@ -10,6 +10,7 @@ hold.
 import argparse
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def run_fault(host: LabHost, fault: Fault) -> Row:
         stop_leaves_nothing(host, STOP_S)
         return Row(fault, time.monotonic() - began, f"{seen}; well after {back_s:.1f} s")
     except (AssertionError, LabError) as error:
-        print(error, file=sys.stderr, flush=True)
+        traceback.print_exception(error)
         reset(host)
         return Row(fault, time.monotonic() - began, problem=one_line(error))
 

@@ -39,7 +39,7 @@ CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,mkdir"
 WRITTEN = re.compile(r"(?:/var/lib|/run|/etc)/[^\s\">]*(?:deepseek|/\.deepseek)[^\s\">]*")
 CALL = re.compile(r"^\S+\s+(?P<call>\w+)\(")
 NOT_WRITTEN = "file-not-written"
-TOLD_LIMIT_S = 25.0
+TOLD_LIMIT_S = 60.0
 ATTACHED_LIMIT_S = 10.0
 AFTER_S = 3.0
 # Of one kind, on one file, in one restart.
