@@ -19,7 +19,8 @@ IMAGE = "localhost/lab/hostile:1"
 PROFILE = "/etc/deepseek-agent/models.d/8b.toml"
 # Longer than the deadline of any question to an engine that has nothing to do.
 WHILE_S = 40.0
-GROWTH_MIB = 12.0
+# Four questions at a time, each with an answer of 8 MiB at most.
+GROWTH_MIB = 40.0
 CPU_PART = 0.5
 TICKS_PER_S = 100
 MANNERS = (

@@ -2,7 +2,7 @@
 """`python -m tests.lab.garbage modern|legacy`: garbage in every file that the agent reads.
 
 The files are not listed by hand: strace looks at the host's PID 1 and all that it starts, from a
-new agent to an engine that serves, and each file of ours, of the model and of the driver that was
+new agent to an engine that serves and to the next agent, and each file of ours, of the model and of the driver that was
 opened is one. In the place of each comes each kind of garbage; then the agent is started anew, and,
 for what only a start of the engine reads, the engine, too. What has to hold: the same agent goes
 on, it answers in time, it takes no more memory than else, an engine that serves is left alone, and
@@ -31,7 +31,7 @@ from .rootfs import Flavour
 
 # Of the package are those in /usr/share; they are read as root's own, which only root can break.
 READ = re.compile(
-    r'openat\([^"]*"(?P<path>/(?:etc|var/lib|run|usr/local)/[^"]*)", O_RDONLY[^=]*= \d'
+    r'openat\([^"]*"(?P<path>/(?:etc|var/lib|run|usr/local)/[^"]*)", (?:O_RDONLY|O_RDWR)'
 )
 OURS = re.compile(
     r"/etc/deepseek-agent/.*\.(?:toml|key)$|/var/lib/deepseek-agent/(?!evidence)[^.].*"
@@ -83,6 +83,9 @@ def record(host: LabHost) -> list[str]:
                 time.sleep(1)
                 restart(host, AGENT)
                 product.start(host)
+                wait_well_slowly(host)
+                restart(host, AGENT)  # what it reads of an engine that serves
+                time.sleep(1)
                 wait_well_slowly(host)
             finally:
                 process.send_signal(signal.SIGINT)

@@ -126,7 +126,7 @@ def record(host: LabHost) -> list[Write]:
 def _written(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
         call, path = CALL.search(line), WRITTEN.search(line)
-        if call is None or path is None or "resumed>" in line:
+        if call is None or path is None or "resumed>" in line or " = -1 " in line:
             continue
         if call["call"] == "openat" and not re.search(r"O_WRONLY|O_RDWR|O_CREAT", line):
             continue
@@ -169,12 +169,17 @@ def _wait_told(host: LabHost, output: Path, since: float, container: str) -> str
         failed = "(INJECTED)" in output.read_text()
         if failed and (word := _said(told, since)):
             return word
-        if served_at is None and told.returncode == 0 and container not in find_payloads(host):
+        if served_at is None and told.phase == "serving" and is_another(host, container):
             served_at = now
         if served_at is not None and not failed and now - served_at > AFTER_S:
             break
         time.sleep(0.5)
     return ""
+
+
+def is_another(host: LabHost, container: str) -> bool:
+    """Whether an engine runs, and not that one."""
+    return find_payloads(host).keys() not in ({container}, set())
 
 
 def _said(told: Told, since: float) -> str:
