@@ -2,12 +2,12 @@
 """`python -m tests.lab.garbage modern|legacy`: garbage in every file that the agent reads.
 
 The files are not listed by hand: strace looks at the host's PID 1 and all that it starts, from a
-new agent to an engine that serves and to the next agent, and each file of ours, of the model and of the driver that was
-opened is one. In the place of each comes each kind of garbage; then the agent is started anew, and,
-for what only a start of the engine reads, the engine, too. What has to hold: the same agent goes
-on, it answers in time, it takes no more memory than else, an engine that serves is left alone, and
-with the file as it was all is well again. What it says of it is printed. Exit status 1 when one of
-these did not hold.
+new agent to an engine that serves and to the next agent, and each file of ours, of the model and of
+the driver that was opened is one. In the place of each comes each kind of garbage; then the agent
+is started anew, and, for what only a start of the engine reads, the engine, too. What has to hold:
+the same agent goes on, it answers in time, it takes no more memory than else, an engine that serves
+is left alone, and with the file as it was all is well again. What it says of it is printed. Exit
+status 1 when one of these did not hold.
 """
 
 import argparse
