@@ -3,7 +3,7 @@
 #   make demo        the main job, end to end, on a real host in a folder; KEEP=1 leaves it up
 #   make test        all tests but the longest: static, unit, scenario, then both lab hosts
 #   make test-vllm   a real vLLM on both lab hosts; part of make test
-#   make test-faults the longest: long faults, every kill, cut, NPU fault and 200 starts; five hours
+#   make test-faults the longest: long faults, every kill, cut, fault and 200 starts; seven hours
 #   make test-quick  the same without the lab hosts: ten minutes
 #   make bench       time and memory, beside a hand-written quadlet
 #   make texts       manual pages, completion, docs/configuration.md: made of others and committed
@@ -28,7 +28,8 @@ test-vllm: prepare-lab
 
 test-faults: prepare-lab
 	$(PYTHON) -m pytest -q -m "long and not vllm" tests/lab
-	for flavour in modern legacy; do for faults in kills cuts cycles npu_table start_table supply_cuts; do \
+	for flavour in modern legacy; do for faults in kills awaits cuts unsynced writes garbage fault_table \
+	    cycles npu_table start_table supply_cuts; do \
 	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
 test-quick: prepare

@@ -5,7 +5,9 @@ by which `deepseekctl logs` finds it; elsewhere to stderr, with the priority as 
 import logging
 import os
 import socket
+import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -19,8 +21,9 @@ SOCKET = "/run/systemd/journal/socket"
 
 
 class Writer:
-    """What structlog ends in. Never waits for journald, and loses nothing: what it does not take
-    (it is restarted, or busy) goes to stderr."""
+    """What structlog ends in. Never waits for journald: what it does not take (it is restarted, or
+    busy) goes to stderr, which it reads, too; lost is only what it does not take there either (it
+    hangs)."""
 
     def __init__(self, path: str | None) -> None:
         self._path = path
@@ -42,14 +45,25 @@ class Writer:
                 return
             except OSError:
                 pass
-        sys.stderr.write("".join(f"<{priority}>{line}\n" for line in text.splitlines()))
-        sys.stderr.flush()
+        _write_stderr("".join(f"<{priority}>{line}\n" for line in text.splitlines()))
 
     debug = info = warning = error = msg
 
     def close(self) -> None:
         if self._path is not None:
             self._socket.close()
+
+
+def _write_stderr(lines: str) -> None:
+    """To a socket (journald's) without waiting; not by O_NONBLOCK, which children would share."""
+    sys.stderr.flush()
+    handle = sys.stderr.fileno()
+    if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+        sys.stderr.write(lines)
+        sys.stderr.flush()
+        return
+    with socket.socket(fileno=os.dup(handle)) as stream, suppress(OSError):
+        stream.send(lines.encode(errors="replace"), socket.MSG_DONTWAIT)
 
 
 def set_up(debug: bool = False) -> None:

@@ -198,6 +198,10 @@ class Machine(Protocol):
 
     def file(self, path: str, kind: FileKind) -> FileFacts: ...
 
+    def has_room(self, folder: str) -> bool:
+        """False when nothing more can be written below it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -51,7 +51,7 @@ def load_running(files: UnitFiles, instance: str) -> Running | None:
     try:
         text = files.read(_place(instance))
         return None if text is None else msgspec.json.decode(text, type=Running)
-    except (AgentError, msgspec.MsgspecError):
+    except (AgentError, msgspec.MsgspecError, RecursionError):
         return None
 
 

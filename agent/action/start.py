@@ -33,6 +33,8 @@ from agent.supplies import Order
 
 # Of ExecCondition= (units/front-is-up); the job itself ends with "done".
 CONDITION_NOT_MET = "exec-condition"
+# Where systemd and Podman write whatever they start; a full one has no word in their results.
+RUN = "/run"
 # Each finds nothing any more, unless somebody makes new ones.
 CLEARINGS = 2
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
@@ -210,7 +212,7 @@ class Actions:
         status = await self.units.status(unit)
         if result is JobResult.DONE and status.active.is_up():
             return Started(running, file.refused)
-        return _explain(result, status)
+        return _explain(result, status, self.machine.has_room(RUN))
 
     async def _prepare(self, turn: Turn) -> Prepared | Lacking | Failure:
         for _ in range(CLEARINGS + 1):
@@ -256,10 +258,16 @@ def _check_down(status: UnitStatus, done: str) -> Failure | None:
     )
 
 
-def _explain(result: JobResult, status: UnitStatus) -> Failure:
+def _explain(result: JobResult, status: UnitStatus, has_room: bool) -> Failure:
     """Why the job did not end with "done"."""
     if status.result == CONDITION_NOT_MET:
         return Failure(Code.NOT_WISHED, f"cannot start {status.name}: its front unit is not active")
+    if not has_room:
+        return Failure(
+            Code.UNIT_START_FAILED,
+            f"cannot start {status.name}: job {result}, no room is left in {RUN}",
+            f"see: df -h {RUN}",
+        )
     detail = f"result {status.result}, exit status {status.exit_status}"
     return Failure(
         Code.UNIT_START_FAILED,

@@ -108,5 +108,5 @@ def decode_event(stored: StoredEvent) -> EventView | None:
     """None for one of a version that wrote it in another way."""
     try:
         return msgspec.json.decode(stored.text, type=EventView)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None

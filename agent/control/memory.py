@@ -75,7 +75,7 @@ def decode_memory(text: str) -> Memory:
     """Raises ValueError for what cannot be understood."""
     try:
         return msgspec.json.decode(text, type=Memory)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 

@@ -3,7 +3,15 @@
 
 from collections.abc import Iterable, Mapping
 
-from agent.model import DEVICE_PREFIX, Inventory, Npu, NpuHealth, NpuReadings, Unfit
+from agent.model import (
+    DEVICE_PREFIX,
+    DriverState,
+    Inventory,
+    Npu,
+    NpuHealth,
+    NpuReadings,
+    Unfit,
+)
 from agent.policy.npu.decide import level_of
 from agent.policy.npu.state import Fleet, Followed, NpuState, Quarantine, Rules
 from agent.status.snapshot import FaultView, NpuView, QuarantineView
@@ -23,10 +31,12 @@ def build_npu_views(
     known = {state.logic_id: state for state in fleet.npus}
     reasons = {one.logic_id: one.reason for one in unfit}
     epoch = wall - (fleet.base + now)  # of counted seconds
+    silent = inventory.driver is DriverState.UNKNOWN
     return tuple(
         _view(
             known.get(logic_id, NpuState(logic_id)),
             seen.get(logic_id),
+            silent,
             reasons.get(logic_id, ""),
             rules,
             holders.get(logic_id, ""),
@@ -37,15 +47,22 @@ def build_npu_views(
 
 
 def _view(
-    state: NpuState, seen: Npu | None, unfit: str, rules: Rules, holder: str, epoch: float
+    state: NpuState,
+    seen: Npu | None,
+    silent: bool,
+    unfit: str,
+    rules: Rules,
+    holder: str,
+    epoch: float,
 ) -> NpuView:
+    """`silent`: nobody tells of any NPU; what was there is not gone for that."""
     npu = seen or state.npu or _nothing_known(state.logic_id)
     return NpuView(
         logic_id=npu.logic_id,
         card_id=npu.card_id,
         chip_id=npu.chip_id,
         device=npu.device,
-        device_present=npu.device_present and seen is not None,
+        device_present=npu.device_present and (seen is not None or silent),
         product=npu.product,
         health=npu.health if seen is not None else NpuHealth.UNKNOWN,
         reason=npu.reason if seen is not None else "the driver does not tell of it now",

@@ -38,7 +38,7 @@ def read_notes(instance: str, run: Path = RUN) -> Notes:
     try:
         with open(run / "evidence" / f"{instance}.json", "rb") as stream:
             told = json.loads(stream.read(NOTES_LIMIT_BYTES))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return Notes(reason=f"(no notes of the agent: {error})")
     fields = told if isinstance(told, dict) else {}
     return Notes(**{name: _text(fields.get(name)) for name in Notes.__dataclass_fields__})

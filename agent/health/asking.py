@@ -99,7 +99,7 @@ def one_token(served_name: str, key: str) -> Ask:
 def _is_token(body: bytes) -> bool:
     try:
         return bool(msgspec.json.decode(body, type=_Completion).choices)
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         return False
 
 

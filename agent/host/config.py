@@ -31,7 +31,7 @@ def decode_last(text: str) -> Config | None:
         return msgspec.json.decode(text, type=Config)
     except msgspec.ValidationError:
         return None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from error
 
 

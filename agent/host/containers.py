@@ -56,7 +56,7 @@ class Podman:
         )
         try:
             answer = msgspec.json.decode(done.output, type=_Answer)
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError) as error:
             why = done.errors.strip()[-300:] or f"exit status {done.status}"
             raise HostUnavailable(
                 Code.PODMAN_UNAVAILABLE if done.status is not None else Code.PODMAN_SILENT,
@@ -74,7 +74,7 @@ Kind = TypeVar("Kind")
 def _decode(raw: msgspec.Raw, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise HostError(
             Code.PODMAN_UNAVAILABLE, f"cannot understand Podman's answer: {error}"
         ) from error

@@ -81,7 +81,7 @@ class LocalDisks:
                 report = msgspec.json.decode(
                     read_regular(path, REPORT_LIMIT_BYTES), type=PruneReport
                 )
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 why = str(error)
             else:
                 if report.number == order.number:

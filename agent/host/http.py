@@ -17,7 +17,7 @@ from agent.tls import trust_only
 
 READ_BYTES = 64 * 1024
 # /metrics of vLLM is some 100 KiB; whatever sends more is not an engine.
-BODY_LIMIT_BYTES = 8 * 1024 * 1024
+LIMIT_BYTES = 8 * 1024 * 1024
 # Of our own side: no source port, no descriptor, no memory; or no certificate to trust.
 OWN_TROUBLE = (
     errno.EADDRNOTAVAIL,
@@ -75,18 +75,20 @@ async def _ask(server: Server, request: h11.Request, body: bytes) -> Answer | No
 
 
 async def _receive(reader: asyncio.StreamReader, connection: h11.Connection) -> Answer | NoAnswer:
-    status = 0
+    status, received = 0, 0
     body = bytearray()
     while True:
         match connection.next_event():
             case h11.NEED_DATA:
-                connection.receive_data(await reader.read(READ_BYTES))
+                piece = await reader.read(READ_BYTES)
+                received += len(piece)
+                if received > LIMIT_BYTES:  # what is not body (1xx, chunks) may be endless, too
+                    return NoAnswer.BROKEN
+                connection.receive_data(piece)
             case h11.Response(status_code=status):
                 pass
             case h11.Data(data=data):
                 body += data
-                if len(body) > BODY_LIMIT_BYTES:
-                    return NoAnswer.BROKEN
             case h11.EndOfMessage():
                 return Answer(status, bytes(body))
             case h11.ConnectionClosed():

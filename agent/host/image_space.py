@@ -41,7 +41,7 @@ def read_present(storage: str) -> frozenset[str]:
         document = json.loads(
             read_regular(f"{storage}/overlay-layers/layers.json", LAYERS_LIMIT_BYTES)
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return frozenset()
     rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
     keys = ("compressed-diff-digest", "diff-digest")

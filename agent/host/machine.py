@@ -28,6 +28,8 @@ HELPER_FOLDERS = (
     "/usr/lib/podman",
 )
 WEIGHTS = (".safetensors", ".bin")
+# What is left when the last write did not fit may be somewhat less than what it needed.
+LEAST_ROOM_BYTES = 2**20
 
 
 class _ModelConfig(msgspec.Struct):
@@ -68,7 +70,7 @@ class LocalMachine:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
                 return bad("there is no such directory", present=False)
             return bad(f"cannot read {Path(str(error.filename)).name}: {error.strerror}")
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (ValueError, RecursionError) as error:
             return bad(f"config.json is damaged: {error}")
         sizes = [size for name, size, _ in files if name.endswith(WEIGHTS)]
         if not sizes:
@@ -96,6 +98,15 @@ class LocalMachine:
 
     def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, why_unusable(path, kind))
+
+    def has_room(self, folder: str) -> bool:
+        try:
+            status = os.statvfs(folder)
+        except OSError:
+            return True  # another trouble, which has a name of its own
+        room_bytes = status.f_bfree * status.f_frsize
+        # Some file systems count no inodes.
+        return room_bytes >= LEAST_ROOM_BYTES and (status.f_files == 0 or status.f_ffree > 0)
 
 
 def _revision(folder: Path) -> str:

@@ -219,7 +219,10 @@ class _Asking:
 
 
 def _object(body: bytes) -> dict[str, object]:
-    document = json.loads(body)
+    try:
+        document = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
     if not isinstance(document, dict):
         raise TypeError("no JSON object")
     return document

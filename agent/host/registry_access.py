@@ -57,7 +57,7 @@ def read_credentials(auth_file: str, reference: Reference) -> Credentials | None
         document = json.loads(read_regular(_find(auth_file), AUTH_LIMIT_BYTES))
     except OSError as error:
         raise _unusable(auth_file, str(error.strerror)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         # json's own message tells a place, and no content.
         why = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read as JSON"
         raise _unusable(auth_file, why) from error

@@ -114,7 +114,7 @@ class SupplyUnit:
             return msgspec.json.decode(read_regular(self._path(stem, kind)), type=what)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("supply-file-damaged", order=stem, kind=kind, reason=str(error))
             return None
 

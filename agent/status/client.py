@@ -184,7 +184,7 @@ Kind = TypeVar("Kind")
 def _decode(raw: bytes, kind: type[Kind]) -> Kind:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
+    except (ValueError, RecursionError) as error:
         raise AgentError(
             Code.INTERNAL,
             f"cannot understand the agent's answer: {error}",

@@ -152,7 +152,7 @@ class Part:
             segments = [Segment(start, end, done) for start, end, done in record["segments"]]
             there = os.fstat(self.handle).st_size
             whole = record["size"] == self.size and _covers(segments, self.size)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return []
         for segment in segments:  # the file may be shorter than its record: a lost write
             segment.done = max(min(segment.done, there), segment.start)

@@ -121,7 +121,7 @@ def _read(path: Path) -> Brought | None:
     """What cannot be read is as if it were not there: then the image is kept."""
     try:
         return msgspec.json.decode(read_regular(path), type=Brought)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

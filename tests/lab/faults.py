@@ -18,7 +18,8 @@ from .product import CONTAINER, ENGINE, FRONT
 
 AGENT = ("deepseek-agent.socket", "deepseek-agent.service")
 HELD = "69"
-STATUS_LIMIT_S = 5.0
+# deepseekctl itself gives up after 10 s; an agent that does not hang needs a hundredth of one.
+STATUS_LIMIT_S = 9.0
 LOOK_EVERY_S = 0.5
 # Prints [pid, container] of each living process of a container, whatever Podman knows of it.
 FIND_PAYLOADS = r"""

@@ -15,6 +15,8 @@ FAKES = Path(__file__).resolve().parent.parent / "fakes"
 ENGINE = FAKES / "engine"
 # Serves nothing, and tells what reached it.
 ECHO_ENGINE = FAKES / "echo_engine"
+# Serves, and speaks HTTP as it is told to.
+HOSTILE_ENGINE = FAKES / "hostile_engine"
 CONTEXT = "/var/tmp/engine-image"
 # What an engine may consist of, and where it goes.
 PLACES = {"vllm": "/usr/local/bin/vllm", "vllm_double": "/usr/local/lib/vllm_double"}

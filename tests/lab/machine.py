@@ -25,6 +25,7 @@ TOOLS = {
     "cc": "gcc",
     "mkfs.ext4": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "strace": "strace",
 }
 C_HEADER = Path("/usr/include/stdlib.h")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

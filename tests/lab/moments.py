@@ -129,7 +129,7 @@ def _begin_reinstall(host: LabHost) -> int:
     unit = "lab-dnf.service"
     dnf = ["dnf", "-y", "reinstall", "deepseek-agent"]
     host.run(["systemd-run", "--quiet", "--collect", f"--unit={unit}", *dnf])
-    return _pid_outside(host, int(product.show(host, unit, "MainPID")["MainPID"]))
+    return pid_outside(host, int(product.show(host, unit, "MainPID")["MainPID"]))
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -157,7 +157,7 @@ def reloading(after_s: float) -> Moment:
 
 def _writing_state(host: LabHost) -> None:
     """The agent is frozen between the temporary file of its state and the rename, then gone."""
-    agent = _pid_outside(host, int(product.show(host, AGENT, "MainPID")["MainPID"]))
+    agent = pid_outside(host, int(product.show(host, AGENT, "MainPID")["MainPID"]))
     for _ in range(TRIES):
         host.write(SETTINGS, f"[limits]\nstart_wait_s = {1800 + next(_turns)}\n")
         # Without waiting for it, as `systemctl reload` would.
@@ -189,7 +189,7 @@ def _frozen_while_writing(folder: Path, agent: int) -> bool:
     return False
 
 
-def _pid_outside(host: LabHost, inside: int) -> int:
+def pid_outside(host: LabHost, inside: int) -> int:
     """The machine's number of a process of the host."""
     for pid in _descendants(host.leader()):
         if read_namespace_pids(pid)[-1:] == [inside]:

@@ -196,6 +196,7 @@ class FakeMachine:
     identity: str = "as it came"  # of every model's files
     present: bool = True  # every model's folder
     revision: str = ""  # that the links of models lead to
+    full: tuple[str, ...] = ()  # folders without room
 
     def facts(self, podman_version: tuple[int, int, int], driver_paths: Sequence[str]) -> HostFacts:
         return self.host
@@ -219,6 +220,9 @@ class FakeMachine:
 
     def file(self, path: str, kind: FileKind) -> FileFacts:
         return FileFacts(path, self.files.get(path, ""))
+
+    def has_room(self, folder: str) -> bool:
+        return folder not in self.full
 
 
 @dataclass

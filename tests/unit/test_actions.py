@@ -399,6 +399,15 @@ def test_jobs_that_do_not_end_well(world: World, result: JobResult, code: Code) 
     assert failure.remedy is Remedy.RETRY
 
 
+@pytest.mark.parametrize("full", [(), ("/run",)])
+def test_a_job_that_had_no_room(world: World, full: tuple[str, ...]) -> None:
+    world.units.start_result = JobResult.FAILED
+    world.machine.full = full
+    failure = world.failure()
+    assert (failure.code, failure.remedy) == (Code.UNIT_START_FAILED, Remedy.RETRY)
+    assert failure.message.endswith("job failed, no room is left in /run") is bool(full)
+
+
 @pytest.mark.parametrize("verb", ["status", "reload", "reset", "start"])
 def test_trouble_with_systemd_is_a_value(world: World, verb: str) -> None:
     world.units.broken[verb] = UNAVAILABLE

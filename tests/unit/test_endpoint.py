@@ -5,6 +5,7 @@ import asyncio
 import io
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.health.endpoint import canary, wait_until_healthy
-from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
+from agent.host.http import LIMIT_BYTES, LocalHttp
 from agent.model import Health
 from agent.ports import Answer, Ask, NoAnswer, Server
 from agent.status.chat import chat
@@ -92,7 +93,7 @@ def test_an_endless_body_ends_at_the_limit() -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         try:
-            for _ in range(2 * BODY_LIMIT_BYTES // 65536):
+            for _ in range(2 * LIMIT_BYTES // 65536):
                 writer.write(b"x" * 65536)
                 await writer.drain()
         except ConnectionError:
@@ -100,6 +101,29 @@ def test_an_endless_body_ends_at_the_limit() -> None:
         writer.close()
 
     assert asyncio.run(ask_server(handle)) is NoAnswer.BROKEN
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
+        # Each byte of the body with as much about it as h11 allows.
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + (b"1;" + b"x" * 200 + b"\r\na\r\n") * 300,
+    ],
+    ids=["continue", "chunks"],
+)
+def test_what_never_comes_to_a_body_ends_at_the_limit_too(endless: bytes) -> None:
+    head, _, rest = endless.partition(b"\r\n\r\n")
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(rest)
+                await writer.drain()
+
+    assert asyncio.run(ask_server(handle, deadline_s=20)) is NoAnswer.BROKEN
 
 
 def test_waits_through_loading_for_a_completion(tmp_path: Path) -> None:

@@ -106,3 +106,30 @@ def test_whether_it_is_the_journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert is_journal(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
         assert not is_journal(stream.fileno())
+
+
+# More than the sockets of any journald take.
+MANY = """
+import agent.journal as journal
+import structlog
+journal.SOCKET = {socket!r}
+journal.set_up()
+log = structlog.get_logger()
+for number in range(10000):
+    log.info("line", number=number, text="x" * 1000)
+"""
+
+
+def test_a_journald_that_reads_nothing_any_more_stops_nobody(tmp_path: Path) -> None:
+    """It has both sockets and reads neither: what it does not take is lost."""
+    path = tmp_path / "journal"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
+        journald.bind(str(path))
+        status = os.fstat(theirs.fileno())
+        environment = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        argv = [sys.executable, "-c", MANY.format(socket=str(path))]
+        subprocess.run(
+            argv, cwd=TREE, env=environment, stderr=theirs.fileno(), check=True, timeout=20
+        )
+        assert ours.recv(4) == b"<6>l"

@@ -4,11 +4,20 @@
 from dataclasses import replace
 
 from agent.control.npu_views import build_npu_views
-from agent.model import FaultSeverity, Inventory, NpuFault, NpuHealth, NpuProcess, NpuReadings
+from agent.model import (
+    DriverState,
+    FaultSeverity,
+    Inventory,
+    NpuFault,
+    NpuHealth,
+    NpuProcess,
+    NpuReadings,
+)
 from agent.policy.npu.state import Fleet, Quarantine
 from agent.status.npus import show_npus
 from agent.status.snapshot import npus_answer
-from tests.build import build_inventory, build_npu, build_snapshot
+from agent.status.verdict import verdict
+from tests.build import build_inventory, build_npu, build_snapshot, build_view
 from tests.npus import Host, build_rules
 
 NOW = 1_700_000_090.0
@@ -86,6 +95,15 @@ def test_a_driver_that_is_gone_leaves_what_is_remembered() -> None:
     assert (view.health, view.device_present) == (NpuHealth.UNKNOWN, False)
     assert view.quarantine is not None
     assert view.readings == NpuReadings()
+
+
+def test_a_silent_npud_makes_nothing_gone() -> None:
+    host = Host.of(2)
+    silent = Inventory(DriverState.UNKNOWN, detail="npud has said nothing for 16 s")
+    views = build_npu_views(host.fleet, silent, (), build_rules(), {}, host.now, NOW)
+    assert [(view.health, view.device_present) for view in views] == [(NpuHealth.UNKNOWN, True)] * 2
+    row = verdict(build_snapshot(build_view(), inventory=silent, npus=views))
+    assert (row.label, row.text) == ("serving, but: ", "NPU driver unknown")
 
 
 def test_nothing_is_known_yet_but_what_was_kept() -> None:

@@ -99,7 +99,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     raw = await request.read_body(BODY_LIMIT_BYTES)
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         known = (words for field, words in NO_SUCH.items() if f"`$.{field}`" in str(error))
         why = next(known, str(error))
         raise AgentError(Code.REQUEST_INVALID, f"cannot understand the request: {why}") from error

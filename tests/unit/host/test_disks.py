@@ -117,7 +117,15 @@ def test_an_order_and_its_report(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "left", [None, b"", b"{", b'{"number": 7}', msgspec.json.encode(PruneReport("6", ()))]
+    "left",
+    [
+        None,
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"number": 7}',
+        msgspec.json.encode(PruneReport("6", ())),
+    ],
 )
 @pytest.mark.parametrize("result", [JobResult.DONE, JobResult.FAILED, JobResult.TIMEOUT])
 def test_no_report(tmp_path: Path, left: bytes | None, result: JobResult) -> None:

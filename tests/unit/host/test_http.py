@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.http import BODY_LIMIT_BYTES, LocalHttp
+from agent.host.http import LIMIT_BYTES, LocalHttp
 from agent.ports import Answer, Ask, NoAnswer, Server
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -80,7 +80,7 @@ def test_the_body_is_sent_whole() -> None:
 
 def test_an_answer_that_is_too_big() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"
-    assert asyncio.run(ask(says(head + b"x" * (BODY_LIMIT_BYTES + 1)))) is NoAnswer.BROKEN
+    assert asyncio.run(ask(says(head + b"x" * (LIMIT_BYTES + 1)))) is NoAnswer.BROKEN
 
 
 async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

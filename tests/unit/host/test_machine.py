@@ -19,6 +19,8 @@ from agent.host.machine import (
     read_process,
 )
 
+TREE = Path(__file__).resolve().parents[3]
+NAMESPACE = ("unshare", "--map-root-user", "--mount", "--propagation", "private")
 CONFIG = '{"architectures": ["LlamaForCausalLM"], "num_attention_heads": 32}'
 
 
@@ -228,3 +230,35 @@ def test_the_table_of_ipv6() -> None:
         Listener("::1", 2023),
         Listener("::", 22),
     ]
+
+
+FULL = """
+from agent.host.machine import LocalMachine
+import sys
+here, there = LocalMachine(), sys.argv[1]
+print(here.has_room(there))
+open(there + "/filler", "wb").write(bytes(7 * 2**19))
+print(here.has_room(there))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("size=4m", ["True", "False"]),
+        ("size=8m", ["True", "True"]),
+        ("size=8m,nr_inodes=2", ["True", "False"]),  # one is its root
+        ("size=8m,nr_inodes=0", ["True", "True"]),  # as many as there is room for
+    ],
+)
+def test_room(tmp_path: Path, options: str, found: list[str]) -> None:
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    script = f'mount -t tmpfs -o {options} none "$1" && exec {sys.executable} -c "$2" "$1"'
+    inside = [*NAMESPACE, "sh", "-c", script, "sh", str(tmp_path), FULL]
+    done = subprocess.run(inside, cwd=TREE, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == found
+
+
+def test_a_folder_that_is_not_there_is_not_said_to_be_full(tmp_path: Path) -> None:
+    assert LocalMachine().has_room(str(tmp_path / "none"))

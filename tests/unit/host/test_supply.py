@@ -134,7 +134,7 @@ def test_without_the_bus_it_goes_on(units: Units) -> None:
     assert units.jobs == ["start"]
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"item": "x"}', b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"{", b"[" * 100_000, b"[]", b'{"item": "x"}', b"\xff"])
 def test_what_makes_no_sense_is_passed_over(units: Units, text: bytes) -> None:
     def damage() -> None:
         (units.folder / "8b.progress.json").write_bytes(text)
