@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
 from agent.host.reading import read_regular
 from agent.host.secrets import why_unusable
@@ -63,7 +64,7 @@ class LocalMachine:
 
         try:
             files = _read_files(folder)
-            config = msgspec.json.decode(read_regular(folder / "config.json"), type=_ModelConfig)
+            config = decode_json(read_regular(folder / "config.json"), _ModelConfig)
         except OSError as error:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
                 return bad("there is no such directory", present=False)
