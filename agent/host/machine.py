@@ -31,11 +31,14 @@ HELPER_FOLDERS = (
 WEIGHTS = (".safetensors", ".bin")
 
 
+Heads = Annotated[int, msgspec.Meta(gt=0, le=2**20)]  # more fit into no answer of the agent's
+
+
 class _ModelConfig(msgspec.Struct):
     """The part of a Hugging Face config.json that planning needs."""
 
-    num_attention_heads: Annotated[int, msgspec.Meta(gt=0)]
-    num_key_value_heads: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    num_attention_heads: Heads
+    num_key_value_heads: Heads | None = None
 
 
 class LocalMachine:
