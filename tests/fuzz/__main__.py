@@ -2,8 +2,9 @@
 """`python -m tests.fuzz [TARGET ...] --minutes N`: fuzzes each for so long, one after the other.
 
 What reaches more of our code than before gets into tests/fuzz/corpus, as long as it is small. A
-find stays in build/fuzz/TARGET; exit status 1 then. Needs Python 3.11 on x86_64: atheris comes from
-PyPI by tests/fuzz.lock into a folder outside the tree, and is kept there.
+find stays in build/fuzz/TARGET, and exit status 1 tells of it; copied into tests/fuzz/corpus/TARGET
+it fails in tests/unit/test_fuzz_corpus.py, which needs no atheris. Needs Python 3.11 on x86_64:
+atheris comes from PyPI by tests/fuzz.lock into a folder outside the tree, and is kept there.
 """
 
 import argparse
@@ -50,8 +51,11 @@ def fuzz(target: Target, site: Path, seconds: int) -> bool:
     work = finds / "corpus"
     work.mkdir(parents=True, exist_ok=True)
     target.corpus.mkdir(parents=True, exist_ok=True)
+    dictionary = finds / "words"
+    dictionary.write_text("".join(f'"{word}"\n' for word in sorted(target.words)))
     limits = (f"-max_total_time={seconds}", f"-artifact_prefix={finds}/", "-print_final_stats=1")
-    done = _run(target, site, *limits, str(work), str(target.corpus))
+    hints = (f"-dict={dictionary}",) if target.words else ()
+    done = _run(target, site, *limits, *hints, str(work), str(target.corpus))
     return done == 0
 
 

@@ -7,7 +7,7 @@ from agent.health.metrics import pick_counters, read_work, to_compare, without_b
 from agent.health.startup import advance
 from agent.host.driver_files import parse_board
 from agent.model import StartProgress, Step
-from tests.fuzz.target import Target, text_of
+from tests.fuzz.target import Target, text_of, words_of
 
 
 def check_metrics(data: bytes) -> None:
@@ -38,6 +38,6 @@ def check_log(data: bytes) -> None:
 
 
 TARGETS = (
-    Target("metrics", check_metrics),
-    Target("log", check_log),
+    Target("metrics", check_metrics, words=words_of("agent/health/metrics.py")),
+    Target("log", check_log, words=words_of("agent/health/signs.py", "agent/health/startup.py")),
 )

@@ -4,7 +4,7 @@ stands around it."""
 
 from agent.evidence.redact import redact
 from agent.support.clean import Kind, clean
-from tests.fuzz.target import Target, text_of
+from tests.fuzz.target import Target, text_of, words_of
 
 KNOWN = "zq-known-Secret9"
 LOOKS = "zqhiddenZQ8172635"
@@ -44,7 +44,8 @@ def check_clean(data: bytes) -> None:
     assert len(cleaned.text) <= 12 * len(text) + 1000
 
 
+WORDS = words_of("agent/evidence/redact.py", "agent/support/clean.py", "agent/support/prompts.py")
 TARGETS = (
-    Target("redact", check_redact),
-    Target("clean", check_clean),
+    Target("redact", check_redact, words=WORDS),
+    Target("clean", check_clean, words=WORDS),
 )

@@ -16,7 +16,7 @@ from agent.plan.plan import Plan, build_plan
 from agent.render.render import render
 from agent.render.workload import build_workload
 from tests.build import build_facts, build_host
-from tests.fuzz.target import Target, folder
+from tests.fuzz.target import Target, folder, words_of
 from tests.unit_files import check_command, read_plain, read_quadlet, read_unit
 
 # How much longer than the text that it is about a message may be.
@@ -97,8 +97,10 @@ def check_faults(data: bytes) -> None:
         assert len(broken.message) < MESSAGE_LIMIT, broken
 
 
+SETTINGS = words_of("etc/agent.toml") | {"[registries.", "[[", "]]", '\\"\\"\\"', "1e999", "nan"}
+PROFILE = words_of("etc/profile.toml", "etc/models.d/8b.toml") | {"[[mounts]]", "[environment]"}
 TARGETS = (
-    Target("settings", check_settings),
-    Target("profile", check_profile),
-    Target("faults", check_faults),
+    Target("settings", check_settings, words=SETTINGS),
+    Target("profile", check_profile, words=PROFILE | {"%%", "$$", "\\\\u0007", "\\\\n"}),
+    Target("faults", check_faults, words=words_of("agent/config/catalogue.py")),
 )

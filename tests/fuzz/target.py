@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """What is fuzzed: a name, and a function that takes bytes and raises when something is wrong."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-CORPUS = Path(__file__).resolve().parent / "corpus"
+TREE = Path(__file__).resolve().parents[2]
+CORPUS = TREE / "tests/fuzz/corpus"
+WORD = re.compile(r"[A-Za-z_]{2,30}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,7 @@ class Target:
     check: Callable[[bytes], None]
     longest: int = 4096  # bytes of an input
     is_json: bool = False  # in lines
+    words: frozenset[str] = frozenset()  # of a language that chance alone would not find
 
     @property
     def corpus(self) -> Path:
@@ -37,6 +41,12 @@ def folder() -> Path:
 
 
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def words_of(*files: str) -> frozenset[str]:
+    """Names and plain values, of files of this tree."""
+    texts = ((TREE / file).read_text(encoding="utf-8") for file in files)
+    return frozenset(word for text in texts for word in WORD.findall(text))
 
 
 def text_of(data: bytes) -> str:
