@@ -5,14 +5,16 @@
 #   make test-vllm   a real vLLM on both lab hosts; part of make test
 #   make test-faults the longest: long faults, every kill, cut, fault and 200 starts; seven hours
 #   make test-quick  the same without the lab hosts: ten minutes
+#   make fuzz        each parser of what comes from outside, with atheris, for MINUTES (1) each; TARGET= for one
 #   make bench       time and memory, beside a hand-written quadlet
 #   make texts       manual pages, completion, docs/configuration.md: made of others and committed
 #   make rpm         the package, in build/rpms
 #   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
 FLAVOUR ?= modern
+MINUTES ?= 1
 PYTHON = .venv/bin/python
 
-.PHONY: demo test test-vllm test-faults test-quick bench texts rpm lab lab-shell lab-stop prepare prepare-lab
+.PHONY: demo test test-vllm test-faults test-quick fuzz bench texts rpm lab lab-shell lab-stop prepare prepare-lab
 
 demo: prepare-lab
 	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
@@ -34,6 +36,9 @@ test-faults: prepare-lab
 
 test-quick: prepare
 	$(PYTHON) -m pytest -q -n 2 --dist load tests/static tests/test_layers.py tests/unit tests/scenario
+
+fuzz: prepare
+	$(PYTHON) -m tests.fuzz $(TARGET) --minutes $(MINUTES)
 
 bench: prepare-lab
 	$(PYTHON) -m tests.lab.bench --write

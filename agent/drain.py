@@ -155,9 +155,12 @@ def count_requests(order: Order) -> int | None:
 
 
 def parse_metrics(text: str) -> int | None:
-    """None when the engine does not count them (--disable-log-stats)."""
+    """None when the engine does not count them (--disable-log-stats), or names no number."""
     values = GAUGE.findall(text)
-    return int(sum(map(float, values))) if values else None
+    try:
+        return int(sum(map(float, values))) if values else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def enter_network(instance: str) -> None:

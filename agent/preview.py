@@ -24,6 +24,7 @@ from agent.action.facts import read_facts as read_here
 from agent.command_line import parse
 from agent.config.values import Config, Profile, RendererChoice, find_profile
 from agent.control.memory import decode_memory
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code, ConfigError, Failure, Remedy, remedy
 from agent.facts import SCHEMA, Facts, Neighbor, PodmanSurvey, parse_version
 from agent.host.config import read_config
@@ -146,7 +147,7 @@ def read_facts(name: str, share: Path) -> Facts:
     """From a file, from standard input ("-"), or of an example in `share` by its name. Raises
     ConfigError when they cannot be understood."""
     try:
-        return _check(msgspec.json.decode(_read_text(name, share), type=Facts))
+        return _check(decode_json(_read_text(name, share), Facts))
     # msgspec raises its own errors, and Python's for text that is none and for deep nesting.
     except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)[:300]

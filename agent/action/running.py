@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from agent.config.values import Profile
+from agent.decoding import decode_json
 from agent.errors import AgentError
 from agent.ports import UnitFiles
 from agent.supplies import Supply
@@ -50,8 +51,8 @@ def load_running(files: UnitFiles, instance: str) -> Running | None:
     """None when there is none, or when it cannot be understood (another version wrote it)."""
     try:
         text = files.read(_place(instance))
-        return None if text is None else msgspec.json.decode(text, type=Running)
-    except (AgentError, msgspec.MsgspecError, RecursionError):
+        return None if text is None else decode_json(text, Running)
+    except (AgentError, msgspec.MsgspecError):
         return None
 
 

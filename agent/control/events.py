@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 
+from agent.decoding import decode_json
 from agent.errors import Failure
 from agent.model import Npu, Phase
 from agent.policy.state import InstanceState
@@ -107,6 +108,6 @@ def _for_journal(npu: Npu) -> dict[str, object]:
 def decode_event(stored: StoredEvent) -> EventView | None:
     """None for one of a version that wrote it in another way."""
     try:
-        return msgspec.json.decode(stored.text, type=EventView)
-    except (msgspec.MsgspecError, RecursionError):
+        return decode_json(stored.text, EventView)
+    except msgspec.MsgspecError:
         return None

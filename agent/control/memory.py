@@ -15,6 +15,7 @@ from agent.action.tried import Tried
 from agent.config.values import Limits
 from agent.control.record import Record
 from agent.control.update_seen import NO_UPDATE
+from agent.decoding import decode_json
 from agent.errors import Failure
 from agent.model import Hold, Phase
 from agent.policy.npu.kept import FleetMemory
@@ -74,8 +75,8 @@ def encode_memory(memory: Memory) -> str:
 def decode_memory(text: str) -> Memory:
     """Raises ValueError for what cannot be understood."""
     try:
-        return msgspec.json.decode(text, type=Memory)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return decode_json(text, Memory)
+    except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.health.metrics import Work, read_work, to_compare, without_buckets
 from agent.health.state import Outcome, Question
 from agent.model import EngineWork
@@ -98,8 +99,8 @@ def one_token(served_name: str, key: str) -> Ask:
 
 def _is_token(body: bytes) -> bool:
     try:
-        return bool(msgspec.json.decode(body, type=_Completion).choices)
-    except (ValueError, RecursionError):
+        return bool(decode_json(body, _Completion).choices)
+    except msgspec.MsgspecError:
         return False
 
 

@@ -35,6 +35,7 @@ NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 # What is shown of one that does not work.
 COUNTERS = re.compile(rb"^vllm:\w+(?:\{.*\})? \S+$", re.MULTILINE)
 COUNTERS_LIMIT_BYTES = 64 * 1024
+LARGEST = 2.0**53  # what counts has no more; some of these can be added up
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def _read_numbers(body: bytes) -> dict[bytes, list[float]]:
         except ValueError:
             number = math.nan
         told.setdefault(name, []).append(number)
-        if not math.isfinite(number):
+        if not abs(number) <= LARGEST:  # nor is NaN
             odd.add(name)
     return {name: numbers for name, numbers in told.items() if name not in odd}
 

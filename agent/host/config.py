@@ -4,6 +4,7 @@
 import msgspec
 
 from agent.config.values import Config
+from agent.decoding import decode_json
 from agent.errors import Code, ConfigError
 from agent.host.process import run_module
 
@@ -28,7 +29,7 @@ def decode_last(text: str) -> Config | None:
     profile that this one refuses is not in force at all, which the status shows. Raises ValueError
     for what no version writes."""
     try:
-        return msgspec.json.decode(text, type=Config)
+        return decode_json(text, Config)
     except msgspec.ValidationError:
         return None
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -47,7 +48,7 @@ async def read_config(arguments: tuple[str, ...] = ()) -> Config:
     """
     done = await run_module(MODULE, arguments, deadline_s=DEADLINE_S)
     try:
-        answer = msgspec.json.decode(done.output, type=_Answer)
+        answer = decode_json(done.output, _Answer)
     except msgspec.MsgspecError as error:
         why = done.errors.strip()[-300:] or f"exit status {done.status}"
         raise ConfigError(Code.CONFIG_INVALID, f"cannot read the configuration: {why}") from error

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
 from agent.facts import PodmanStore, PodmanSurvey
 from agent.host.process import run_module
@@ -55,8 +56,8 @@ class Podman:
             environment={"HOME": "/nonexistent"},
         )
         try:
-            answer = msgspec.json.decode(done.output, type=_Answer)
-        except (ValueError, RecursionError) as error:
+            answer = decode_json(done.output, _Answer)
+        except msgspec.MsgspecError as error:
             why = done.errors.strip()[-300:] or f"exit status {done.status}"
             raise HostUnavailable(
                 Code.PODMAN_UNAVAILABLE if done.status is not None else Code.PODMAN_SILENT,
@@ -73,8 +74,8 @@ Kind = TypeVar("Kind")
 
 def _decode(raw: msgspec.Raw, kind: type[Kind]) -> Kind:
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (ValueError, RecursionError) as error:
+        return decode_json(raw, kind)
+    except msgspec.MsgspecError as error:
         raise HostError(
             Code.PODMAN_UNAVAILABLE, f"cannot understand Podman's answer: {error}"
         ) from error

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.disks import DiskFacts, PruneOrder, PruneReport, Role
 from agent.errors import Code, HostError
 from agent.host.atomic import write_atomically
@@ -78,10 +79,8 @@ class LocalDisks:
         why = f"job {result}, and no report"
         with suppress(FileNotFoundError):
             try:
-                report = msgspec.json.decode(
-                    read_regular(path, REPORT_LIMIT_BYTES), type=PruneReport
-                )
-            except (OSError, ValueError, RecursionError) as error:
+                report = decode_json(read_regular(path, REPORT_LIMIT_BYTES), PruneReport)
+            except (OSError, ValueError) as error:
                 why = str(error)
             else:
                 if report.number == order.number:

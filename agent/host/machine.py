@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
 from agent.host.reading import read_regular
 from agent.host.secrets import why_unusable
@@ -32,11 +33,14 @@ WEIGHTS = (".safetensors", ".bin")
 LEAST_ROOM_BYTES = 2**20
 
 
+Heads = Annotated[int, msgspec.Meta(gt=0, le=2**20)]  # more fit into no answer of the agent's
+
+
 class _ModelConfig(msgspec.Struct):
     """The part of a Hugging Face config.json that planning needs."""
 
-    num_attention_heads: Annotated[int, msgspec.Meta(gt=0)]
-    num_key_value_heads: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    num_attention_heads: Heads
+    num_key_value_heads: Heads | None = None
 
 
 class LocalMachine:
@@ -65,7 +69,7 @@ class LocalMachine:
 
         try:
             files = _read_files(folder)
-            config = msgspec.json.decode(read_regular(folder / "config.json"), type=_ModelConfig)
+            config = decode_json(read_regular(folder / "config.json"), _ModelConfig)
         except OSError as error:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
                 return bad("there is no such directory", present=False)

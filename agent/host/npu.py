@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.model import DriverState, Inventory, ResetOutcome
 from agent.ports import ResetOrder, ResetReport
 
@@ -131,7 +132,7 @@ class NpuFollower:
                     await writer.wait_closed()
 
     def _take(self, line: bytes) -> None:
-        message = msgspec.json.decode(line, type=_Message)
+        message = decode_json(line, _Message)
         if message.inventory is not None:
             self._silent = False
             self._on_inventory(message.inventory)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 import httpx
 import msgspec
 
+from agent.decoding import decode_json
 from agent.doctor.looks import Reached
 from agent.errors import Code, HostUnavailable
 from agent.host.process import run_module
@@ -46,7 +47,7 @@ async def reach_all(
     if done.status is None:
         raise TimeoutError
     try:
-        return msgspec.json.decode(done.output, type=tuple[Reached, ...])
+        return decode_json(done.output, tuple[Reached, ...])
     except msgspec.MsgspecError as error:
         why = done.errors.strip()[-200:] or f"exit status {done.status}"
         raise HostUnavailable(Code.SOURCE_UNREACHABLE, f"cannot ask sources: {why}") from error

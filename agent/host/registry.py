@@ -44,6 +44,8 @@ _OF_STATUS = {
     403: Code.SOURCE_REFUSED,
     404: Code.SOURCE_NOT_FOUND,
 }
+# All that comes of an answer that is none, or not what it should be.
+TROUBLE = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, LookupError, TypeError)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
@@ -63,10 +65,10 @@ def read_layers(
     try:
         verify = trust(source.ca_file, tls_verify=source.tls_verify)
         with httpx.Client(verify=verify, timeout=DEADLINE_S) as client:
-            asking = _Asking(client, reference, credentials)
+            asking = Asking(client, reference, credentials)
             schemes = ("https",) if source.tls_verify else ("https", "http")
             return next((found for one in schemes if (found := asking.layers(one))), None)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, LookupError, TypeError):
+    except TROUBLE:
         return None
 
 
@@ -79,7 +81,7 @@ def read_digest(
         with httpx.Client(
             verify=trust(source.ca_file, tls_verify=source.tls_verify), timeout=DEADLINE_S
         ) as client:
-            return _Asking(client, reference, credentials).digest(source, architecture)
+            return Asking(client, reference, credentials).digest(source, architecture)
     except _Status as error:
         code, why = _OF_STATUS.get(error.status, code), str(error)
     except _OtherArchitecture as error:
@@ -116,7 +118,9 @@ def trust(ca_file: str, *, tls_verify: bool) -> ssl.SSLContext:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
+class Asking:
+    """One registry, about one image."""
+
     client: httpx.Client
     reference: Reference
     credentials: Credentials | None

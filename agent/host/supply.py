@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code, HostError
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
@@ -111,7 +112,7 @@ class SupplyUnit:
     def _read(self, stem: str, kind: str, what: type[Kind]) -> Kind | None:
         """None when it is not there, or not what it should be."""
         try:
-            return msgspec.json.decode(read_regular(self._path(stem, kind)), type=what)
+            return decode_json(read_regular(self._path(stem, kind)), what)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

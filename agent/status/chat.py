@@ -8,6 +8,7 @@ from typing import TextIO
 import httpx
 import msgspec
 
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code
 from agent.model import Phase
 from agent.status.snapshot import InstanceView
@@ -79,7 +80,7 @@ def _pieces(lines: Iterator[str]) -> Iterator[str]:
         data = line.removeprefix("data:").strip()
         if not line.startswith("data:") or data == "[DONE]":
             continue
-        for choice in msgspec.json.decode(data, type=_Chunk).choices:
+        for choice in decode_json(data, _Chunk).choices:
             thought = choice.delta.reasoning_content or choice.delta.reasoning
             if thought:
                 yield thought if thinking else f"<think>{thought}"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from agent.decoding import decode_json
 from agent.disks import PruneReport
 from agent.errors import AgentError, Code, HostUnavailable
 from agent.ports import EventQuery
@@ -183,8 +184,8 @@ Kind = TypeVar("Kind")
 
 def _decode(raw: bytes, kind: type[Kind]) -> Kind:
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (ValueError, RecursionError) as error:
+        return decode_json(raw, kind)
+    except msgspec.MsgspecError as error:
         raise AgentError(
             Code.INTERNAL,
             f"cannot understand the agent's answer: {error}",

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from agent import disks
+from agent.decoding import decode_json
 from agent.disks import PruneOrder, PruneReport
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
@@ -17,7 +18,7 @@ PRUNE_ORDER_LIMIT_BYTES = 2**20
 def read_order(folder: Path, stem: str) -> Order:
     """`stem`: see `supplies.letter_stem`. Raises OSError, and ValueError for what no agent of this
     version writes."""
-    order = msgspec.json.decode(read_regular(folder / f"{stem}.order.json"), type=Order)
+    order = decode_json(read_regular(folder / f"{stem}.order.json"), Order)
     if order.schema != SCHEMA:
         raise ValueError(f"its schema is {order.schema}, and {SCHEMA} is known")
     return order
@@ -37,7 +38,7 @@ def take_prune_order(folder: Path) -> PruneOrder:
     path = folder / "order.json"
     text = read_regular(path, PRUNE_ORDER_LIMIT_BYTES)
     path.unlink()
-    order = msgspec.json.decode(text, type=PruneOrder)
+    order = decode_json(text, PruneOrder)
     if order.schema != disks.SCHEMA:
         raise ValueError(f"its schema is {order.schema}, and {disks.SCHEMA} is known")
     return order

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
@@ -120,8 +121,8 @@ def _stored(row: _Row, brought: Brought | None) -> StoredImage:
 def _read(path: Path) -> Brought | None:
     """What cannot be read is as if it were not there: then the image is kept."""
     try:
-        return msgspec.json.decode(read_regular(path), type=Brought)
-    except (OSError, ValueError, RecursionError):
+        return decode_json(read_regular(path), Brought)
+    except (OSError, ValueError):
         return None
 
 

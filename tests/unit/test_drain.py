@@ -151,6 +151,11 @@ def test_metrics() -> None:
     assert parse_metrics("vllm:num_requests_running 0.0\nvllm:num_requests_waiting 0.0\n") == 0
 
 
+@pytest.mark.parametrize("number", [".", "e+", "1.2.3", "1e999"])
+def test_what_is_no_number_is_no_count(number: str) -> None:
+    assert parse_metrics(METRICS.replace(" 2.0", f" {number}")) is None
+
+
 @contextmanager
 def silent_server() -> Iterator[int]:
     """Takes connections, and never answers."""

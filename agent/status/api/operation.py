@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from agent.decoding import decode_json
 from agent.errors import AgentError, Code, Failure, http_status
 from agent.status.api import asgi
 from agent.status.api.access import Access, permit
@@ -98,8 +99,8 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     """What a request asks for; without a body, the defaults."""
     raw = await request.read_body(BODY_LIMIT_BYTES)
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
-    except (ValueError, RecursionError) as error:
+        return decode_json(raw or b"{}", kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         known = (words for field, words in NO_SUCH.items() if f"`$.{field}`" in str(error))
         why = next(known, str(error))
         raise AgentError(Code.REQUEST_INVALID, f"cannot understand the request: {why}") from error

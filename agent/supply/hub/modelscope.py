@@ -56,8 +56,11 @@ def _data(answer: object, host: str, source: ModelSource) -> object:
         if not isinstance(data, dict):
             raise listing_refused(host, "there is no Data in it")
         return data
-    message = "".join(filter(str.isprintable, text_field(answer, "Message")[:200]))
-    raise _unknown(host, source, message or f"code {code}")
+    raise _unknown(host, source, _words(text_field(answer, "Message")) or _words(f"code {code}"))
+
+
+def _words(text: str) -> str:
+    return "".join(filter(str.isprintable, text[:200])).strip()
 
 
 def _unknown(host: str, source: ModelSource, why: str) -> AgentError:

@@ -115,6 +115,7 @@ def test_weights_of_the_older_kind(tmp_path: Path) -> None:
         ("", ("a.safetensors",), "config.json is damaged"),
         (b"\x00" * 100, ("a.safetensors",), "config.json is damaged"),  # after a power cut
         ("[]", ("a.safetensors",), "config.json is damaged"),
+        (f'{{"num_attention_heads": {2**63}}}', ("a.safetensors",), "config.json is damaged"),
         ("{}", ("a.safetensors",), "num_attention_heads"),
         ('{"num_attention_heads": "32"}', ("a.safetensors",), "num_attention_heads"),
         (CONFIG, (), "there are no weights"),

@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Code
+from agent.supplies import Hub, ModelSource
+from agent.supply.hub.ask import list_files
 from agent.supply.hub.listing import Listing, RemoteFile, check_listing, choose_files
+from agent.supply.net import Answer, HubClient
 
 
 def files(*paths: str) -> tuple[RemoteFile, ...]:
@@ -84,3 +87,29 @@ def test_no_model(offered: tuple[str, ...], word: str) -> None:
     with pytest.raises(AgentError, match=word) as raised:
         choose_files(files(*offered), "hub")
     assert raised.value.failure.code is Code.SOURCE_NOT_FOUND
+
+
+class Answering(HubClient):
+    """Of one answer to everything."""
+
+    def __init__(self, value: object) -> None:
+        self.host = "hub.example"
+        self._value = value
+
+    def get_json(self, url: str) -> Answer:
+        return Answer(self._value, "")
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["\x1b[2J\u202e\n", ["x" * 10_000], 10**4000, {"\ud800": "x"}],
+    ids=["of a terminal", "long", "large", "no text"],
+)
+@pytest.mark.parametrize("words", ["", "\n\u202e"])
+def test_what_a_hub_says_of_its_trouble_is_one_short_line(code: object, words: str) -> None:
+    source = ModelSource(Hub.MODELSCOPE, "https://hub.example", "a/b", "main")
+    answer = {"Code": code, "Success": False, "Message": words}
+    with pytest.raises(AgentError) as raised:
+        list_files(Answering(answer), source)
+    assert raised.value.failure.message.isprintable()
+    assert len(raised.value.failure.message) < 300

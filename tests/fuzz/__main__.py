@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""`python -m tests.fuzz [TARGET ...] --minutes N`: fuzzes each for so long, one after the other.
+
+What reaches more of our code than before gets into tests/fuzz/corpus, as long as it is small. A
+find stays in build/fuzz/TARGET, and exit status 1 tells of it; copied into tests/fuzz/corpus/TARGET
+it fails in tests/unit/test_fuzz_corpus.py, which needs no atheris. Needs Python 3.11 on x86_64:
+atheris comes from PyPI by tests/fuzz.lock into a folder outside the tree, and is kept there.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+from tests.lab.cache import build_key, ensure_built
+from tests.lab.process import LabError, run_command
+from tests.lab.vllm_env import PIP
+
+TREE = Path(__file__).resolve().parents[2]
+LOCK = TREE / "tests/fuzz.lock"
+FINDS = TREE / "build/fuzz"
+PIP_LIMIT_S = 600
+MERGE_LIMIT_S = 900
+CORPUS_LIMIT_BYTES = 12 * 1024  # of each target
+INPUT_LIMIT_BYTES = 3 * 1024
+
+
+def ensure_atheris() -> Path:
+    """Raises LabError."""
+    found = (sys.version_info[:2], platform.machine())
+    if found != ((3, 11), "x86_64"):
+        raise LabError(f"{LOCK.name} is for Python 3.11 on x86_64, and this is {found}")
+
+    def build(site: Path) -> None:
+        install = [*PIP, "install", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        options = [f"--target={site}", f"--requirement={LOCK}"]
+        run_command([*install, *options], timeout_s=PIP_LIMIT_S)
+
+    return ensure_built("atheris", build_key(LOCK.read_bytes()), build)
+
+
+def fuzz(target: Target, site: Path, seconds: int) -> bool:
+    """False: it has found something, and said so."""
+    finds = FINDS / target.name
+    work = finds / "corpus"
+    work.mkdir(parents=True, exist_ok=True)
+    target.corpus.mkdir(parents=True, exist_ok=True)
+    dictionary = finds / "words"
+    dictionary.write_text("".join(f'"{word}"\n' for word in sorted(target.words)))
+    limits = (f"-max_total_time={seconds}", f"-artifact_prefix={finds}/", "-print_final_stats=1")
+    hints = (f"-dict={dictionary}",) if target.words else ()
+    done = _run(target, site, *limits, *hints, str(work), str(target.corpus))
+    return done == 0
+
+
+def keep(target: Target, site: Path) -> None:
+    """The smallest inputs that together reach as much, as far as there is room for them."""
+    work = FINDS / target.name / "corpus"
+    with tempfile.TemporaryDirectory(prefix="deepseek-fuzz-") as folder:
+        _run(target, site, "-merge=1", folder, str(target.corpus), str(work), quiet=True)
+        shutil.rmtree(target.corpus)
+        target.corpus.mkdir()
+        room = CORPUS_LIMIT_BYTES
+        for file in sorted(Path(folder).iterdir(), key=lambda one: (one.stat().st_size, one.name)):
+            room -= file.stat().st_size
+            if room < 0 or file.stat().st_size > INPUT_LIMIT_BYTES:
+                break
+            shutil.copyfile(file, target.corpus / file.name[:16])
+
+
+def _run(target: Target, site: Path, *arguments: str, quiet: bool = False) -> int:
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{TREE}", "PYTHONHASHSEED": "0"}
+    command = (sys.executable, "-m", "tests.fuzz.run", target.name, *arguments)
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run(
+        command, cwd=TREE, env=environment, stdout=output, stderr=output, check=False
+    ).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz")
+    parser.add_argument("target", nargs="*", choices=[[], *TARGETS])
+    parser.add_argument("--minutes", type=float, default=1.0)
+    given = parser.parse_args()
+    try:
+        site = ensure_atheris()
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 2
+    well = True
+    for name in given.target or TARGETS:
+        print(f"== {name}", flush=True)
+        well &= fuzz(TARGETS[name], site, max(1, int(given.minutes * 60)))
+        keep(TARGETS[name], site)
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

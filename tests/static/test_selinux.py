@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""rpm/selinux, linked into Debian's base policy, and into one with openEuler's names: what has to
+be allowed is, what may not be is not, and each file of ours has a type. Not on a kernel."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.plan.needs import MANAGER_DEVICES
+from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
+from agent.status.client import SOCKET as SOCKET_PATH
+from tests.selinux_policy import NAMES_OF_OPENEULER, TREE, Policy, link
+
+pytestmark = pytest.mark.timeout(300)
+
+SOCKET = str(SOCKET_PATH)
+CONFINED = ("agentd", "attach", "supply", "evidence")
+PROGRAMS = {
+    **{name: f"deepseek_{name}_exec_t" for name in (*CONFINED, "npud")},
+    **dict.fromkeys(("drain", "front-is-up", "front-stopped"), "bin_t"),
+}
+WRITING = frozenset({"write", "append", "create", "unlink", "rename", "setattr"})
+READING = frozenset({"open", "read"})
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return link(tmp_path_factory.mktemp("debian"))
+
+
+@pytest.fixture(scope="module")
+def openeuler(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return link(tmp_path_factory.mktemp("openeuler"), NAMES_OF_OPENEULER)
+
+
+@pytest.fixture(params=["debian", "openeuler"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Policy)
+    return found
+
+
+@pytest.mark.parametrize("name", [*CONFINED, "npud"])
+def test_systemd_starts_each_program_in_its_domain(policy: Policy, name: str) -> None:
+    domain, program = f"deepseek_{name}_t", f"deepseek_{name}_exec_t"
+    assert policy.next_type("init_t", program, "process") == domain
+    assert "transition" in policy.allowed("init_t", domain, "process")
+    # With NoNewPrivileges= it would else stay in init_t.
+    assert "nnp_transition" in policy.allowed("init_t", domain, "process2")
+    assert {"execute", "read", "open"} <= policy.allowed("init_t", program, "file")
+    assert "entrypoint" in policy.allowed(domain, program, "file")
+    assert "sendto" in policy.allowed(domain, "init_t", "unix_dgram_socket")  # READY=1
+
+
+ALLOWED = [
+    # Anybody may ask for the status, attach has to, systemd makes the socket.
+    ("user_t", "deepseek_agentd_t", "unix_stream_socket", "connectto"),
+    ("staff_t", "deepseek_run_t", "sock_file", "write"),
+    ("unconfined_t", "deepseek_agentd_t", "unix_stream_socket", "connectto"),
+    ("deepseek_attach_t", "deepseek_agentd_t", "unix_stream_socket", "connectto"),
+    ("init_t", "deepseek_run_t", "sock_file", "create unlink"),
+    ("init_t", "deepseek_agentd_t", "unix_stream_socket", "create bind listen"),
+    # agentd: systemd over D-Bus, npud, the engines, the journal.
+    ("deepseek_agentd_t", "system_dbusd_t", "unix_stream_socket", "connectto"),
+    ("deepseek_agentd_t", "init_t", "dbus", "send_msg"),
+    ("init_t", "deepseek_agentd_t", "dbus", "send_msg"),
+    ("deepseek_agentd_t", "init_t", "system", "reload status"),
+    ("deepseek_agentd_t", "deepseek_unit_t", "service", "start stop status"),
+    ("deepseek_agentd_t", "deepseek_npud_t", "unix_stream_socket", "connectto"),
+    ("deepseek_agentd_t", "http_port_t", "tcp_socket", "name_connect"),
+    ("deepseek_agentd_t", "unreserved_port_t", "tcp_socket", "name_connect name_bind"),
+    ("deepseek_agentd_t", "var_log_t", "file", "open read"),
+    ("deepseek_agentd_t", "sshd_t", "file", "open read"),  # /proc of any process
+    ("deepseek_agentd_t", "bin_t", "file", "execute execute_no_trans"),
+    ("deepseek_agentd_t", "deepseek_model_t", "file", "open read"),
+    ("deepseek_agentd_t", "deepseek_var_lib_t", "file", "create write rename unlink"),
+    ("deepseek_agentd_t", "deepseek_key_t", "file", "create write rename unlink"),
+    ("deepseek_agentd_t", "deepseek_unit_t", "file", "create write rename unlink"),
+    ("deepseek_agentd_t", "etc_t", "dir", "add_name remove_name write"),
+    ("systemd_generator_t", "deepseek_unit_t", "file", "open read"),
+    # The others.
+    ("deepseek_npud_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
+    ("deepseek_supply_t", "deepseek_model_t", "file", "create write rename unlink link"),
+    ("deepseek_supply_t", "deepseek_model_t", "lnk_file", "create unlink rename"),
+    ("deepseek_supply_t", "http_port_t", "tcp_socket", "name_connect"),
+    ("deepseek_evidence_t", "sshd_t", "process", "ptrace"),
+    ("deepseek_evidence_t", "deepseek_var_lib_t", "file", "create write"),
+]
+ALLOWED_WITH_CONTAINERS = [
+    ("deepseek_agentd_t", "container_runtime_t", "unix_stream_socket", "connectto"),
+    ("deepseek_agentd_t", "container_var_run_t", "sock_file", "write"),
+    ("deepseek_agentd_t", "container_var_run_t", "dir", "add_name remove_name write"),
+    ("deepseek_agentd_t", "systemd_unit_file_t", "dir", "add_name remove_name write"),
+    ("deepseek_agentd_t", "systemd_unit_file_t", "service", "start stop status"),
+    ("deepseek_agentd_t", "container_t", "process", "sigkill"),
+    ("deepseek_supply_t", "container_runtime_t", "unix_stream_socket", "connectto"),
+    ("deepseek_supply_t", "container_runtime_t", "process", "transition"),
+    ("deepseek_evidence_t", "container_runtime_t", "process2", "nnp_transition"),
+    ("deepseek_evidence_t", "container_t", "process", "ptrace"),
+    ("container_runtime_t", "deepseek_key_t", "file", "open read"),
+    ("container_runtime_t", "deepseek_model_t", "dir", "mounton"),
+    ("container_runtime_t", "deepseek_npu_t", "chr_file", "mounton"),
+    ("container_t", "deepseek_model_t", "dir", "search read"),
+    ("container_t", "deepseek_model_t", "file", "open read map"),
+    ("container_t", "deepseek_certificate_t", "file", "open read"),
+    ("container_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
+    ("container_t", "lib_t", "file", "open read map execute"),
+    ("container_t", "bin_t", "file", "open read map execute"),
+    ("container_t", "usr_t", "file", "open read"),
+    ("container_t", "etc_t", "file", "open read"),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "kind", "wanted"), ALLOWED)
+def test_what_has_to_be_allowed(
+    policy: Policy, source: str, target: str, kind: str, wanted: str
+) -> None:
+    assert set(wanted.split()) <= policy.allowed(source, target, kind)
+
+
+@pytest.mark.parametrize(("source", "target", "kind", "wanted"), ALLOWED_WITH_CONTAINERS)
+def test_what_has_to_be_allowed_with_containers(
+    openeuler: Policy, source: str, target: str, kind: str, wanted: str
+) -> None:
+    assert set(wanted.split()) <= openeuler.allowed(source, target, kind)
+
+
+@pytest.mark.parametrize("domain", [f"deepseek_{name}_t" for name in CONFINED])
+def test_what_none_of_them_may(policy: Policy, domain: str) -> None:
+    assert not policy.allowed(domain, "shadow_t", "file") & (READING | WRITING)
+    for target in ("etc_t", "bin_t", "lib_t", "usr_t", "user_home_t", domain[:-1] + "exec_t"):
+        assert not policy.allowed(domain, target, "file") & WRITING, target
+    for target in ("unconfined_t", "init_t", "sshd_t"):
+        assert "transition" not in policy.allowed(domain, target, "process")
+    assert not policy.allowed(domain, "fixed_disk_device_t", "blk_file") & (READING | WRITING)
+    assert "module_load" not in policy.allowed(domain, domain, "system")
+    assert not policy.allowed(domain, domain, "capability") & {"sys_module", "sys_rawio", "mknod"}
+    # Whoever opens an NPU from a sandbox occupies it (-8020).
+    assert not policy.allowed(domain, "deepseek_npu_t", "chr_file") & {"open", "ioctl"}
+
+
+@pytest.mark.parametrize("user", ["user_t", "staff_t", "httpd_t", "sshd_t"])
+def test_who_may_not_touch_what_is_ours(policy: Policy, user: str) -> None:
+    for target in ("run", "key", "certificate", "var_lib", "model", "unit"):
+        name = f"deepseek_{target}_t"
+        assert not policy.allowed(user, name, "file") & WRITING, name
+        assert not policy.allowed(user, name, "dir") & {"add_name", "remove_name"}, name
+    assert not policy.allowed(user, "deepseek_key_t", "file") & READING
+    assert not policy.allowed(user, "deepseek_npud_t", "unix_stream_socket")
+    assert not policy.allowed(user, "deepseek_npu_t", "chr_file") & {"open", "ioctl"}
+
+
+def test_what_the_confined_may_not_do_to_each_other(policy: Policy) -> None:
+    may = policy.allowed
+    assert not may("deepseek_agentd_t", "deepseek_model_t", "file") & WRITING
+    assert not may("deepseek_evidence_t", "deepseek_model_t", "file") & WRITING
+    assert not may("deepseek_evidence_t", "deepseek_key_t", "file") & READING
+    assert not may("deepseek_supply_t", "deepseek_key_t", "file") & READING
+    assert not may("deepseek_agentd_t", "power_unit_t", "service") & {"start", "stop"}
+    for name in ("attach", "evidence"):
+        assert not may(f"deepseek_{name}_t", f"deepseek_{name}_t", "tcp_socket")
+    for name in ("run", "key", "var_lib", "model"):
+        assert not may("deepseek_attach_t", f"deepseek_{name}_t", "file") & (READING | WRITING)
+    assert not may("deepseek_attach_t", "deepseek_attach_t", "capability")
+
+
+def test_what_an_engine_may_not(openeuler: Policy) -> None:
+    may = openeuler.allowed
+    assert not may("container_t", "deepseek_agentd_t", "unix_stream_socket")
+    for name in ("run", "key", "var_lib"):
+        assert not may("container_t", f"deepseek_{name}_t", "file") & (READING | WRITING)
+        assert not may("container_t", f"deepseek_{name}_t", "dir") & {"search", "read"}
+    for name in ("model", "certificate", "unit"):
+        assert not may("container_t", f"deepseek_{name}_t", "file") & WRITING
+        assert not may("container_t", f"deepseek_{name}_t", "dir") & {"add_name", "remove_name"}
+    for device in ("device_t", "fixed_disk_device_t", "memory_device_t"):
+        assert not may("container_t", device, "chr_file") & (READING | WRITING)
+
+
+def test_rendered_units_get_a_type_of_their_own(openeuler: Policy, debian: Policy) -> None:
+    for folder in ("systemd_unit_file_t", "container_var_run_t", "var_run_t", "etc_t"):
+        assert openeuler.next_type("deepseek_agentd_t", folder, "file") == "deepseek_unit_t"
+    for folder in ("systemd_unit_t", "init_runtime_t", "var_run_t", "etc_t"):
+        assert debian.next_type("deepseek_agentd_t", folder, "file") == "deepseek_unit_t"
+
+
+def test_the_commands_of_podman_run_as_podman(openeuler: Policy) -> None:
+    for name in ("supply", "evidence"):
+        found = openeuler.next_type(f"deepseek_{name}_t", "container_runtime_exec_t", "process")
+        assert found == "container_runtime_t"
+
+
+def test_nothing_is_enforced_until_somebody_says_so(policy: Policy) -> None:
+    assert policy.permissive == {f"deepseek_{name}_t" for name in (*CONFINED, "npud")}
+
+
+def names_of_programs() -> set[str]:
+    launchers = {path.stem for path in (TREE / "rpm/launchers").glob("*.in")} - {"deepseekctl"}
+    return launchers | {path.name for path in (TREE / "units").iterdir() if not path.suffix} - {
+        "preset"
+    }
+
+
+def test_every_program_has_a_type(policy: Policy) -> None:
+    assert names_of_programs() == set(PROGRAMS)
+    paths = {f"/usr/libexec/deepseek-agent/{name}": wanted for name, wanted in PROGRAMS.items()}
+    paths["/usr/bin/deepseekctl"] = "bin_t"
+    assert policy.types_of("file", *paths) == paths
+
+
+def test_every_unit_has_a_type(policy: Policy) -> None:
+    units = [path for path in (TREE / "units").glob("*.s*") if path.is_file()]
+    assert len(units) > 8
+    found = policy.types_of("file", *(f"/usr/lib/systemd/system/{unit.name}" for unit in units))
+    assert set(found.values()) == {"deepseek_unit_t"}
+
+
+FOLDERS = {
+    "/run/deepseek-agent/env": "deepseek_key_t",
+    "/run/deepseek-agent/tls": "deepseek_certificate_t",
+    "/run/deepseek-agent": "deepseek_run_t",
+    "/var/lib/deepseek-agent": "deepseek_var_lib_t",
+    "/var/lib/deepseek": "deepseek_model_t",
+}
+ELSEWHERE = ("/run/containers/systemd", "/etc/containers/systemd", "/etc/containers/certs.d")
+
+
+def test_every_folder_has_a_type(policy: Policy) -> None:
+    lines = (TREE / "units/tmpfiles.d/deepseek-agent.conf").read_text(encoding="utf-8")
+    folders = set(re.findall(r"^d (\S+)", lines, re.MULTILINE)) - set(ELSEWHERE)
+    assert folders >= set(FOLDERS)
+    wanted = {}
+    for folder in folders:
+        known = next(name for start, name in FOLDERS.items() if Path(folder).is_relative_to(start))
+        wanted[folder] = wanted[f"{folder}/some/file"] = known
+        # Policies of openEuler 24.03's age know /run by its other name.
+        if folder.startswith("/run/"):
+            wanted[f"/var{folder}"] = known
+    assert policy.types_of("dir", *wanted) == wanted
+    assert policy.types_of("sock", SOCKET) == {SOCKET: "deepseek_run_t"}
+
+
+def test_what_is_rendered_keeps_its_type_when_relabelled(policy: Policy) -> None:
+    quadlets = [f"{folder}/deepseek-vllm-8b.container" for folder in (RUN_QUADLET, ETC_QUADLET)]
+    wanted = dict.fromkeys([*quadlets, f"{RUN_UNIT}/deepseek-vllm-8b.service"], "deepseek_unit_t")
+    wanted |= {f"/var{path}": name for path, name in wanted.items() if path.startswith("/run/")}
+    assert policy.types_of("file", *wanted) == wanted
+
+
+def test_the_npus_have_a_type(policy: Policy) -> None:
+    wanted = dict.fromkeys(("/dev/davinci0", "/dev/davinci15", *MANAGER_DEVICES), "deepseek_npu_t")
+    wanted["/dev/davinci"] = "device_t"
+    assert policy.types_of("c", *wanted) == wanted
