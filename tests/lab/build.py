@@ -17,7 +17,8 @@ from .rootfs import Flavour, copy_root, run_in_root
 BUILD_LIMIT_S = 1800
 PREPARE_LIMIT_S = 900
 MACROS = Path(__file__).resolve().parent / "macros.deepseek-lab"
-MACROS_INSIDE = "usr/lib/rpm/macros.d/macros.deepseek-lab"
+# Not in macros.d: there rpm's own macros of the platform, which are read later, would win.
+MACROS_INSIDE = "etc/rpm/macros.deepseek-lab"
 PYTHONS = {Flavour.MODERN: "3.13", Flavour.LEGACY: "3.11"}
 SPEC = "rpm/deepseek-agent.spec"
 
