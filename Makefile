@@ -4,17 +4,18 @@
 #   make test        all tests but the longest: static, unit, scenario, then both lab hosts
 #   make test-vllm   a real vLLM on both lab hosts; part of make test
 #   make test-faults the longest: long faults, every kill, cut, fault and 200 starts; seven hours
+#   make test-aarch64  the package for aarch64 under qemu: built, installed, used, its unit suite; an hour
 #   make test-quick  the same without the lab hosts: ten minutes
 #   make fuzz        each parser of what comes from outside, with atheris, for MINUTES (1) each; TARGET= for one
 #   make bench       time and memory, beside a hand-written quadlet
 #   make texts       manual pages, completion, docs/configuration.md: made of others and committed
-#   make rpm         the package, in build/rpms
+#   make rpm         the package, in build/rpms; rpm-aarch64: for aarch64, on a machine that is x86_64
 #   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
 FLAVOUR ?= modern
 MINUTES ?= 1
 PYTHON = .venv/bin/python
 
-.PHONY: demo test test-vllm test-faults test-quick fuzz bench texts rpm lab lab-shell lab-stop prepare prepare-lab
+.PHONY: demo test test-vllm test-faults test-aarch64 test-quick fuzz bench texts rpm rpm-aarch64 lab lab-shell lab-stop prepare prepare-lab
 
 demo: prepare-lab
 	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
@@ -34,6 +35,9 @@ test-faults: prepare-lab
 	    cycles npu_table start_table supply_cuts; do \
 	    $(PYTHON) -m tests.lab.$$faults $$flavour || exit 1; done; done
 
+test-aarch64: prepare-lab
+	$(PYTHON) -m tests.lab.aarch64
+
 test-quick: prepare
 	$(PYTHON) -m pytest -q -n 2 --dist load tests/static tests/test_layers.py tests/unit tests/scenario
 
@@ -48,6 +52,9 @@ texts: prepare
 
 rpm: prepare-lab
 	$(PYTHON) -m tests.lab.package build/rpms
+
+rpm-aarch64: prepare-lab
+	$(PYTHON) -m tests.lab.package build/rpms aarch64
 
 lab: prepare-lab
 	$(PYTHON) -m tests.lab up $(FLAVOUR)

@@ -148,8 +148,7 @@ def read_facts(name: str, share: Path) -> Facts:
     ConfigError when they cannot be understood."""
     try:
         return _check(decode_json(_read_text(name, share), Facts))
-    # msgspec raises its own errors, and Python's for text that is none and for deep nesting.
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)[:300]
         there = ", ".join(sorted(path.stem for path in (share / "facts").glob("*.json")))
         raise ConfigError(

@@ -4,6 +4,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 from agent.control.npu_views import build_npu_views
 from agent.errors import Code, Failure
 from agent.facts import OwnProcess
@@ -23,6 +25,9 @@ from tests.npus import Host
 
 # Put beside Python by tests/prepare, out of Debian's package prometheus.
 PROMTOOL = str(Path(sys.executable).with_name("promtool"))
+needs_promtool = pytest.mark.skipif(
+    not Path(PROMTOOL).exists(), reason="no promtool here: a build root of the package has none"
+)
 NOW = 1_700_000_090.0
 GIB = 2**30
 OWN = OwnProcess(12.5, 48 * 2**20)

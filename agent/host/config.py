@@ -32,7 +32,7 @@ def decode_last(text: str) -> Config | None:
         return decode_json(text, Config)
     except msgspec.ValidationError:
         return None
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from error
 
 

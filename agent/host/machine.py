@@ -74,7 +74,7 @@ class LocalMachine:
             if not os.path.isdir(folder):  # False also where nothing may be looked at
                 return bad("there is no such directory", present=False)
             return bad(f"cannot read {Path(str(error.filename)).name}: {error.strerror}")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             return bad(f"config.json is damaged: {error}")
         sizes = [size for name, size, _ in files if name.endswith(WEIGHTS)]
         if not sizes:

@@ -115,7 +115,7 @@ class SupplyUnit:
             return decode_json(read_regular(self._path(stem, kind)), what)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             log.warning("supply-file-damaged", order=stem, kind=kind, reason=str(error))
             return None
 

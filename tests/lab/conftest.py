@@ -45,6 +45,7 @@ LONG_ON = {
     "test_podman": Flavour.MODERN,
     "test_removal": Flavour.MODERN,
     "test_rendered": Flavour.MODERN,
+    "test_roots": Flavour.LEGACY,
     "test_sandbox": Flavour.MODERN,
     "test_settings": Flavour.MODERN,
     "test_rights": Flavour.MODERN,
@@ -55,6 +56,7 @@ LONG_ON = {
     "test_users": Flavour.MODERN,
     "test_values": Flavour.MODERN,
     "test_vllm": Flavour.LEGACY,
+    "test_weak": Flavour.LEGACY,
 }
 
 

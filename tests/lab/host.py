@@ -258,7 +258,7 @@ class LabHost:
         """Podman's default limit of processes needs a controller that some machines do not lend."""
         if self.run(["sh", "-c", HAS_PIDS_CONTROLLER], check=False).returncode == 0:
             self.run(["rm", "-f", NO_PIDS_LIMIT])
-        else:
+        elif self.run(["test", "-e", NO_PIDS_LIMIT], check=False).returncode != 0:
             self.write(NO_PIDS_LIMIT, "[containers]\npids_limit = 0\n")
 
     def _leave(self, verb: str, timeout_s: float) -> float:

@@ -8,6 +8,7 @@ operator may edit, so that it can be seen which of the two is in force.
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from agent import __version__
@@ -20,6 +21,8 @@ CACHED_AS = "next-package"
 NOT_COPIED = (".*", "build", "__pycache__", "*.egg-info")
 DESCRIPTION = "DeepSeek model %i"
 SETTING = '#mode = "act"'
+ENTRY = "the lab <lab@localhost>\n- the next version\n\n"
+DAY_S = 86_400
 
 
 def next_version(version: str = __version__) -> str:
@@ -38,17 +41,19 @@ def next_packages(flavour: Flavour) -> list[Path]:
 
 
 def advance(tree: Path) -> None:
-    """Makes the next version of the tree. Its files are newer than all others: the packages take
-    their times from the sources, and systemd looks at those of units."""
+    """Makes the next version of the tree. Its files are newer than all others, and so is the entry
+    in the changelog, which no file of a package is newer than: systemd looks at times of units."""
     newest = max(path.lstat().st_mtime for path in tree.rglob("*") if path.is_file())
     marked = f"of {next_version()}"
-    changes = {
-        "agent/__init__.py": (f'"{__version__}"', f'"{next_version()}"'),
-        "rpm/deepseek-agent.spec": (__version__, next_version()),
-        "units/deepseek@.service": (DESCRIPTION, f"{DESCRIPTION} {marked}"),
-        "etc/agent.toml": (SETTING, f"{SETTING} # {marked}"),
-    }
-    for name, (old, new) in changes.items():
+    day = time.strftime("%a %b %d %Y", time.gmtime(newest + DAY_S))
+    changes = (
+        ("agent/__init__.py", f'"{__version__}"', f'"{next_version()}"'),
+        ("rpm/deepseek-agent.spec", __version__, next_version()),
+        ("rpm/deepseek-agent.spec", "%changelog\n", f"%changelog\n* {day} {ENTRY}"),
+        ("units/deepseek@.service", DESCRIPTION, f"{DESCRIPTION} {marked}"),
+        ("etc/agent.toml", SETTING, f"{SETTING} # {marked}"),
+    )
+    for name, old, new in changes:
         path = tree / name
         text = path.read_text(encoding="utf-8")
         if old not in text:

@@ -106,7 +106,7 @@ def packages(flavour: Flavour, tree: Path = TREE, cached_as: str = "package") ->
     """The RPMs of a source tree for a flavour; built once for the same sources."""
     with tempfile.TemporaryDirectory(prefix="deepseek-sources-") as folder:
         sources = Path(folder) / "SOURCES"
-        prepare_sources(flavour, tree, sources)
+        prepare_sources(tree, sources)
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources.iterdir()]
         recipe = [(tree / name).read_bytes() for name in RECIPE]
         built = ensure_built(

@@ -8,6 +8,7 @@ wait for each other, and a changed recipe is a new hash.
 
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -102,7 +103,7 @@ IMAGE_RECIPE = Recipe("bookworm", IMAGE_PACKAGES, "set -eu\n")
 SKIPPED_PATHS = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
-def run_mmdebstrap(recipe: Recipe, target: Path) -> None:
+def run_mmdebstrap(recipe: Recipe, target: Path, *options: str) -> None:
     """target ends in .tar for a tarball; else it is a directory."""
     prepare_machine()
     with tempfile.TemporaryDirectory(prefix="deepseek-lab-") as folder:
@@ -117,6 +118,7 @@ def run_mmdebstrap(recipe: Recipe, target: Path) -> None:
                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in SKIPPED_PATHS),
                 *apt_options(),
                 f"--customize-hook={script}",
+                *options,
                 *(recipe.suite, str(target), find_mirror()),
             ],
             timeout_s=BUILD_LIMIT_S,
@@ -154,10 +156,14 @@ def import_base_image(root: Path, tar: Path) -> None:
 
 
 def copy_root(flavour: Flavour, target: Path) -> None:
+    copy_kept(f"root-{flavour}", lambda: ensure_root(flavour), target)
+
+
+def copy_kept(name: str, ensure: Callable[[], Path], target: Path) -> None:
     """A fresh writable copy. The cache is held, so that nobody replaces it half-way."""
     while True:
-        root = ensure_root(flavour)
-        with hold_lock(f"root-{flavour}", shared=True):
+        root = ensure()
+        with hold_lock(name, shared=True):
             if root.exists():
                 run_command(
                     ["cp", "-a", "--reflink=auto", str(root), str(target)], timeout_s=COPY_LIMIT_S

@@ -9,7 +9,8 @@ import pytest
 
 TREE = Path(__file__).resolve().parents[2]
 PYTHON_SCRIPTS = (
-    *("rpm/bundled", "rpm/check-install", "rpm/install-vendor", "rpm/prepare-sources"),
+    *("rpm/bundled", "rpm/check-install", "rpm/choose-wheels", "rpm/install-vendor"),
+    *("rpm/prepare-sources", "rpm/sbom"),
     "etc/monitoring/notify.py",
 )
 SHELL_SCRIPTS = ("tests/prepare", ".ci/run", "units/front-is-up", "units/front-stopped", "rpm/lock")

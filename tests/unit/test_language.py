@@ -224,7 +224,7 @@ def test_findings_stand_in_columns_in_chinese() -> None:
 
 
 def ctl(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    outer = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+    outer = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH") if key in os.environ}
     return subprocess.run(
         [sys.executable, "-m", "agent.cli", *words],
         env={**outer, "PYTHONUTF8": "1", "COLUMNS": "80", **environment},

@@ -17,7 +17,14 @@ from agent.status.metrics.npus import NPUS
 from agent.status.metrics.page import render_process, render_snapshot
 from agent.status.snapshot import Snapshot
 from tests.build import build_inventory, build_snapshot, build_view
-from tests.metrics import OWN, PROMTOOL, build_blind, build_broken, build_healthy
+from tests.metrics import (
+    OWN,
+    PROMTOOL,
+    build_blind,
+    build_broken,
+    build_healthy,
+    needs_promtool,
+)
 
 TREE = Path(__file__).resolve().parents[2]
 GOLDEN = TREE / "tests/golden/metrics"
@@ -171,6 +178,7 @@ def test_the_process() -> None:
 # --- Prometheus' own word ------------------------------------------------------------------------
 
 
+@needs_promtool
 @pytest.mark.parametrize("case", CASES)
 def test_promtool_takes_it(case: str) -> None:
     done = subprocess.run(

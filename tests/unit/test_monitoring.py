@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent.status.metrics.exposition import PREFIX
-from tests.metrics import PROMTOOL, build_broken, build_healthy
+from tests.metrics import PROMTOOL, build_broken, build_healthy, needs_promtool
 from tests.unit.test_metrics import KINDS, MONITORING, NAMES, TREE, text_of
 
 RULES = MONITORING / "deepseek-agent.rules.yml"
@@ -253,6 +253,7 @@ def run_rules(folder: Path, series: dict[str, str], checks: list[dict[str, Any]]
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
+@needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
 def test_an_alert(case: Case, tmp_path: Path) -> None:
     checks = [expected(minute, case.alert, {case.alert: 1}) for minute in case.fires]
@@ -273,12 +274,14 @@ def steady(text: str, minutes: int) -> dict[str, str]:
     return found
 
 
+@needs_promtool
 def test_a_healthy_host_raises_nothing(tmp_path: Path) -> None:
     series = {**steady(text_of(build_healthy()), 1500), series_of("up"): "1x1500"}
     checks = [expected(minute, ".*", {}) for minute in (1, 30, 1500)]
     assert run_rules(tmp_path, series, checks) == ""
 
 
+@needs_promtool
 def test_a_broken_host_raises_what_hurts(tmp_path: Path) -> None:
     raised = {
         "DeepseekConfigNotInForce": 1,
@@ -301,6 +304,7 @@ def test_a_broken_host_raises_what_hurts(tmp_path: Path) -> None:
     assert run_rules(tmp_path, series, [expected(1500, ".*", raised)]) == ""
 
 
+@needs_promtool
 def test_promtool_takes_the_rules_and_all_that_the_dashboard_asks_for(tmp_path: Path) -> None:
     rules = [{"record": "x", "expr": one} for one in dict.fromkeys(expressions())]
     file = tmp_path / "dashboard.yml"
