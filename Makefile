@@ -8,6 +8,7 @@
 #   make test-quick  the same without the lab hosts: ten minutes
 #   make fuzz        each parser of what comes from outside, with atheris, for MINUTES (1) each; TARGET= for one
 #   make bench       time and memory, beside a hand-written quadlet
+#   make soak        half an hour of random faults under load on each host, and days in simulated time
 #   make texts       manual pages, completion, docs/configuration.md: made of others and committed
 #   make rpm         the package, in build/rpms; rpm-aarch64: for aarch64, on a machine that is x86_64
 #   make lab         a bare lab host (FLAVOUR=modern|legacy); lab-shell enters it, lab-stop ends it (NAME=)
@@ -15,7 +16,7 @@ FLAVOUR ?= modern
 MINUTES ?= 1
 PYTHON = .venv/bin/python
 
-.PHONY: demo test test-vllm test-faults test-aarch64 test-quick fuzz bench texts rpm rpm-aarch64 lab lab-shell lab-stop prepare prepare-lab
+.PHONY: demo soak test test-vllm test-faults test-aarch64 test-quick fuzz bench texts rpm rpm-aarch64 lab lab-shell lab-stop prepare prepare-lab
 
 demo: prepare-lab
 	$(PYTHON) -m tests.lab.demo $(if $(KEEP),--keep)
@@ -46,6 +47,10 @@ fuzz: prepare
 
 bench: prepare-lab
 	$(PYTHON) -m tests.lab.bench --write
+
+soak: prepare-lab
+	$(PYTHON) -m pytest -q tests/scenario/test_days.py --days 20
+	for flavour in modern legacy; do $(PYTHON) -m tests.lab.soak $$flavour || exit 1; done
 
 texts: prepare
 	$(PYTHON) -m tests.texts

@@ -18,6 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write tests/golden anew from what is rendered now; look at the difference afterwards",
     )
     parser.addoption(
+        "--days",
+        type=int,
+        default=1,
+        help="so many days of random trouble in simulated time",
+    )
+    parser.addoption(
         "--api-examples",
         type=int,
         default=10,

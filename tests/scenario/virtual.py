@@ -150,6 +150,10 @@ class Units:
     async def dispatch_stop(self, unit: str) -> None:
         raise AssertionError(f"nobody asks for {unit}")
 
+    def die(self) -> None:
+        """The engine that there is."""
+        self._die(self._invocation)
+
     def _die(self, invocation: int) -> None:
         if invocation == self._invocation:
             self.engine = UnitActive.FAILED
