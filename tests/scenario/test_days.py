@@ -27,6 +27,7 @@ DAY = 24 * HOUR
 # Something happens as often as that on the average; a start is well within what is waited then.
 EVERY_S = 900.0
 WELL_S = 1200.0
+SETTLED_S = 900.0
 WARM_S = 4 * HOUR
 # Histories that are bounded are full by then.
 MORE_OBJECTS = 3000
@@ -89,10 +90,11 @@ async def wait_serving(host: Host) -> None:
             await asyncio.sleep(5)
 
 
-def held() -> int:
-    """Objects of the whole process."""
+async def held() -> tuple[int, int]:
+    """Tasks, and objects of the whole process, after a while in which nothing happens."""
+    await asyncio.sleep(SETTLED_S)
     gc.collect()
-    return len(gc.get_objects())
+    return len(asyncio.all_tasks()), len(gc.get_objects())
 
 
 @pytest.mark.timeout(600)
@@ -126,11 +128,11 @@ async def day(folder: Path, seed: int) -> FakeEventKeeper:
             await chance.choice(troubles)()
             await wait_serving(host)
             if warm is None and loop.time() - began > WARM_S:
-                warm = len(asyncio.all_tasks()), held()
+                warm = await held()
         assert warm is not None
-        tasks, objects = warm
-        assert len(asyncio.all_tasks()) <= tasks
-        assert held() <= objects + MORE_OBJECTS, f"seed {seed}"
+        tasks, objects = await held()
+        assert tasks <= warm[0], f"seed {seed}"
+        assert objects <= warm[1] + MORE_OBJECTS, f"seed {seed}"
     finally:
         await host.end()
     return host.around.events
