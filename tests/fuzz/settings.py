@@ -13,11 +13,21 @@ from agent.config.load import Paths, load
 from agent.config.values import Config, Profile, RendererChoice
 from agent.errors import ConfigError
 from agent.plan.plan import Plan, build_plan
+from agent.render.escape import argument, specifiers, unquoted, word
 from agent.render.render import render
 from agent.render.workload import build_workload
 from tests.build import build_facts, build_host
 from tests.fuzz.target import Target, folder, words_of
-from tests.unit_files import check_command, read_plain, read_quadlet, read_unit
+from tests.unit_files import (
+    check_command,
+    expand_specifiers,
+    expand_variables,
+    read_command,
+    read_plain,
+    read_quadlet,
+    read_unit,
+    split_words,
+)
 
 # How much longer than the text that it is about a message may be.
 MESSAGE_LIMIT = 4000
@@ -85,6 +95,17 @@ def _check_unit(plan: Plan) -> None:
         check_command(read_plain(unit.text), workload)
 
 
+def check_escape(data: bytes) -> None:
+    """A value that the configuration lets through, as a word and as an argument of a unit."""
+    text = data.decode(errors="ignore")
+    if not text or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in text):
+        return
+    assert read_command(argument(text)) == [text]
+    assert [expand_specifiers(one) for one in split_words(word(text))] == [text]
+    assert expand_variables(expand_specifiers(unquoted(text))) == text
+    assert expand_specifiers(specifiers(text)) == text
+
+
 def check_faults(data: bytes) -> None:
     paths = _paths()
     file = paths.etc / "faults.d/1.toml"
@@ -102,5 +123,6 @@ PROFILE = words_of("etc/profile.toml", "etc/models.d/8b.toml") | {"[[mounts]]", 
 TARGETS = (
     Target("settings", check_settings, words=SETTINGS),
     Target("profile", check_profile, words=PROFILE | {"%%", "$$", "\\\\u0007", "\\\\n"}),
+    Target("escape", check_escape, 200),
     Target("faults", check_faults, words=words_of("agent/config/catalogue.py")),
 )
