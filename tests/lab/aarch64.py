@@ -90,15 +90,10 @@ def source_package() -> Path:
     return found
 
 
-def package() -> Path:
+def package(source: Path) -> Path:
     """Built once for the same source package."""
-    source = source_package()
     key = build_key(source.read_bytes(), arm_root.RECIPE)
-    built = ensure_built(
-        f"package-{arm_root.ARCH}",
-        key,
-        lambda out: _rebuild(source, out),
-    )
+    built = ensure_built(f"package-{arm_root.ARCH}", key, lambda out: _rebuild(source, out))
     (found,) = built.glob(f"*.{arm_root.ARCH}.rpm")
     return found
 
@@ -107,9 +102,9 @@ def _rebuild(source: Path, out: Path) -> None:
     rebuild_rpm(arm_root.copy_root, source, out, Place())
 
 
-def install(root: Path) -> None:
+def install(rpm: Path, root: Path) -> None:
     """By rpm itself, with its scriptlets. What it requires is Debian's here, and rpm knows none."""
-    shutil.copy(package(), root / "var/tmp/agent.rpm")
+    shutil.copy(rpm, root / "var/tmp/agent.rpm")
     done = run_in_root(root, ["rpm", "-i", "--nodeps", "/var/tmp/agent.rpm"], timeout_s=600)
     if "scriptlet failed" in done.stderr:
         raise LabError(done.stderr)
@@ -177,11 +172,13 @@ def report(what: str, trouble: str) -> bool:
 
 def main() -> int:
     prepare_machine()
-    failures = int(report("rpmlint", "\n".join(rpmlint([package(), source_package()]))))
+    source = source_package()
+    rpm = package(source)
+    failures = int(report("rpmlint", "\n".join(rpmlint([rpm, source]))))
     with tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder:
         root = Path(folder, "root")
         arm_root.copy_root(root)
-        install(root)
+        install(rpm, root)
         for expected in COMMANDS:
             failures += report(" ".join(expected.argv[:3]), try_command(root, expected))
         if "--no-suite" not in sys.argv:
