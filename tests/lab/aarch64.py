@@ -90,12 +90,11 @@ def source_package() -> Path:
     return found
 
 
-def package(source: Path) -> Path:
-    """Built once for the same source package."""
+def packages(source: Path) -> list[Path]:
+    """That for aarch64, then those for all; built once for the same source package."""
     key = build_key(source.read_bytes(), arm_root.RECIPE)
     built = ensure_built(f"package-{arm_root.ARCH}", key, lambda out: _rebuild(source, out))
-    (found,) = built.glob(f"*.{arm_root.ARCH}.rpm")
-    return found
+    return [*built.glob(f"*.{arm_root.ARCH}.rpm"), *built.glob("*.noarch.rpm")]
 
 
 def _rebuild(source: Path, out: Path) -> None:
@@ -173,8 +172,8 @@ def report(what: str, trouble: str) -> bool:
 def main() -> int:
     prepare_machine()
     source = source_package()
-    rpm = package(source)
-    failures = int(report("rpmlint", "\n".join(rpmlint([rpm, source]))))
+    rpm, *others = packages(source)
+    failures = int(report("rpmlint", "\n".join(rpmlint([rpm, *others, source]))))
     with tempfile.TemporaryDirectory(prefix="deepseek-lab-", dir="/var/tmp") as folder:
         root = Path(folder, "root")
         arm_root.copy_root(root)

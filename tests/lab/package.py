@@ -19,7 +19,7 @@ FLAVOURS = (Flavour.LEGACY, Flavour.MODERN)
 def find_packages(names: list[str]) -> Iterator[tuple[str, list[Path]]]:
     if names == [ARCH]:
         source = aarch64.source_package()
-        yield ARCH, [aarch64.package(source), source]
+        yield ARCH, [*aarch64.packages(source), source]
     else:
         yield from ((flavour.value, product.packages(flavour)) for flavour in FLAVOURS)
 

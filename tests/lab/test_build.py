@@ -5,6 +5,7 @@ alone, without a word of rpmlint, and with a list of what they carry that is tru
 
 import hashlib
 import json
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -37,17 +38,17 @@ VENDOR = "usr/lib64/deepseek-agent/vendor"
 
 
 @pytest.fixture(scope="module")
-def packages() -> tuple[Path, Path]:
-    """The binary and the source package, as built once for all tests of the lab."""
-    rpms = {rpm.name.endswith(".src.rpm"): rpm for rpm in product.packages(FLAVOUR)}
-    return rpms[False], rpms[True]
+def packages() -> list[Path]:
+    """As built once for all tests of the lab; the source package is last."""
+    return sorted(product.packages(FLAVOUR), key=lambda rpm: rpm.name.endswith(".src.rpm"))
 
 
 @pytest.fixture(scope="module")
-def files(packages: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What is in the binary package."""
+def files(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is in the package of this machine's architecture."""
     folder = tmp_path_factory.mktemp("files")
-    rpm = shutil.copy(packages[0], folder / "agent.rpm")
+    (binary,) = (rpm for rpm in packages if rpm.name.endswith(f".{platform.machine()}.rpm"))
+    rpm = shutil.copy(binary, folder / "agent.rpm")
     run_command(["rpm2archive", str(rpm)])
     run_command(["tar", "-xzf", f"{rpm}.tgz", "-C", str(folder)])
     yield folder
@@ -59,30 +60,27 @@ def document(files: Path) -> Any:
     return json.loads((files / SBOM).read_text())
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digests(packages: list[Path]) -> dict[str, str]:
+    return {rpm.name: hashlib.sha256(rpm.read_bytes()).hexdigest() for rpm in packages}
 
 
-def test_another_place_and_time_make_the_same_bytes(
-    packages: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_another_place_and_time_make_the_same_bytes(packages: list[Path], tmp_path: Path) -> None:
     tree = tmp_path / "elsewhere"
     shutil.copytree(product.TREE, tree, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
     again = build_rpm(FLAVOUR, tree, tmp_path / "out", place=ELSEWHERE)
-    assert [rpm.name for rpm in again] == [rpm.name for rpm in packages]
-    assert [digest(rpm) for rpm in again] == [digest(rpm) for rpm in packages]
+    assert digests(again) == digests(packages)
 
 
 def test_the_source_package_alone_makes_the_same_bytes(
-    packages: tuple[Path, Path], tmp_path: Path
+    packages: list[Path], tmp_path: Path
 ) -> None:
     """Offline, in another folder: it is in the source package, as rpm keeps the expanded spec."""
-    binary, source = packages
-    (again,) = rebuild_rpm(lambda root: copy_root(FLAVOUR, root), source, tmp_path, OTHER_FOLDER)
-    assert (again.name, digest(again)) == (binary.name, digest(binary))
+    *binaries, source = packages
+    again = rebuild_rpm(lambda root: copy_root(FLAVOUR, root), source, tmp_path, OTHER_FOLDER)
+    assert digests(again) == digests(binaries)
 
 
-def test_rpmlint_has_nothing_to_say(packages: tuple[Path, Path]) -> None:
+def test_rpmlint_has_nothing_to_say(packages: list[Path]) -> None:
     assert rpmlint(packages) == []
 
 
