@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from . import product
 from .host import LabHost
 from .images import ENGINE_IMAGE
-from .models import MODEL_8B
+from .models import MODEL_8B, MODELS_DIRECTORY
 from .product import FRONT
 from .rootfs import Flavour
 
@@ -23,7 +23,7 @@ AddDevice=/dev/davinci0
 AddDevice=/dev/davinci_manager
 AddDevice=/dev/devmm_svm
 AddDevice=/dev/hisi_hdc
-Volume={MODEL_8B}:/model:ro
+Volume={MODELS_DIRECTORY}/{MODEL_8B}:/model:ro
 PublishPort=127.0.0.1:2023:8000
 PodmanArgs=--init
 Exec=vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=float16
@@ -42,8 +42,8 @@ Environment=PODMAN_SYSTEMD_UNIT=%n
 ExecStartPre=-/bin/rm -f %t/%n.ctr-id
 ExecStart=/usr/bin/podman run --cidfile=%t/%n.ctr-id --cgroups=no-conmon --rm -d \\
     --sdnotify=conmon --replace --init --name={HAND_CONTAINER} --device=/dev/davinci0 \\
-    --device=/dev/davinci_manager \\
-    --device=/dev/devmm_svm --device=/dev/hisi_hdc --volume={MODEL_8B}:/model:ro \\
+    --device=/dev/davinci_manager --device=/dev/devmm_svm --device=/dev/hisi_hdc \\
+    --volume={MODELS_DIRECTORY}/{MODEL_8B}:/model:ro \\
     --publish=127.0.0.1:2023:8000 {{container}} {ENGINE_IMAGE} \\
     vllm serve /model --served-model-name=deepseek-r1:8b --port=8000 --dtype=float16
 ExecStop=/usr/bin/podman stop --ignore --cidfile=%t/%n.ctr-id
