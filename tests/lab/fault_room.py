@@ -11,6 +11,7 @@ from .fault_scene import (
     Fault,
     dies_and_comes_back,
     fill,
+    kill_payload,
     read_only,
     restart,
     run_full,
@@ -20,7 +21,6 @@ from .fault_scene import (
 from .faults import (
     agent_away,
     find_payloads,
-    send_signal,
     wait_event,
     wait_serving_alone,
     wait_told,
@@ -42,8 +42,7 @@ SETTLED_S = 2.0
 def run_full_and_dies(host: LabHost, container: str) -> str:
     with run_full(host):
         serves_on(host, container, 3)
-        # `podman kill` itself wants to write there.
-        send_signal(host, "KILL", find_payloads(host)[container])
+        kill_payload(host, container)
         told = wait_told(host, "a full /run", lambda told: "no room" in told.message.lower())
         assert told.phase == "backoff", told.phase
     began = time.monotonic()
