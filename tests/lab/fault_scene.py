@@ -66,6 +66,11 @@ def kill_payload(host: LabHost, container: str) -> None:
     send_signal(host, "KILL", find_payloads(host)[container])
 
 
+def is_another(host: LabHost, container: str) -> bool:
+    """Whether an engine runs, and not that one."""
+    return find_payloads(host).keys() not in ({container}, set())
+
+
 def wait_well(host: LabHost, limit_s: float = BACK_S) -> float:
     """Seconds until `deepseekctl status` has nothing to complain of, and the engine answers."""
     began = time.monotonic()

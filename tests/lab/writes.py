@@ -25,7 +25,7 @@ from pathlib import Path
 
 from . import product
 from .cuts import faults_in_files, leftovers_that_stay, list_files
-from .fault_scene import AGENT, one_line, restarts, wait_well_slowly
+from .fault_scene import AGENT, is_another, one_line, restarts, wait_well_slowly
 from .faults import Told, find_payloads, main_pid, read_status
 from .host import LabHost
 from .moments import pid_outside
@@ -175,11 +175,6 @@ def _wait_told(host: LabHost, output: Path, since: float, container: str) -> str
             break
         time.sleep(0.5)
     return ""
-
-
-def is_another(host: LabHost, container: str) -> bool:
-    """Whether an engine runs, and not that one."""
-    return find_payloads(host).keys() not in ({container}, set())
 
 
 def _said(told: Told, since: float) -> str:
