@@ -36,7 +36,7 @@ PROFILE = "/etc/deepseek-agent/models.d/8b.toml"
 # Each takes room, or makes what was written last. (No folder is made that is there.)
 CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename"
 # Ours; a line of strace -y has the path of each descriptor.
-WRITTEN = re.compile(r"(?:/var/lib|/run|/etc)/[^\s\">]*(?:deepseek|/\.deepseek)[^\s\">]*")
+PATH = re.compile(r"(?:/var/lib|/run|/etc)/[^\s\">]*(?:deepseek|/\.deepseek)[^\s\">]*")
 CALL = re.compile(r"^\S+\s+(?P<call>\w+)\(")
 NOT_WRITTEN, WRITTEN = "file-not-written", "file-written"
 # It is tried again once a minute, and said once until then.
@@ -128,7 +128,7 @@ def record(host: LabHost) -> list[Write]:
 
 def _written(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
-        call, path = CALL.search(line), WRITTEN.search(line)
+        call, path = CALL.search(line), PATH.search(line)
         if call is None or path is None or "resumed>" in line or " = -1 " in line:
             continue
         if call["call"] == "openat" and not re.search(r"O_WRONLY|O_RDWR|O_CREAT", line):
