@@ -32,6 +32,7 @@ STATE = "/var/lib/deepseek-agent"
 MEMORY = f"{STATE}/state.json"
 KEPT = "/run/lab-state"
 NOT_WRITTEN, WRITTEN = "file-not-written", "file-written"
+NOT_STARTED = ("unit-start-failed", "podman-unavailable")
 # What could not be written is tried again once a minute.
 WRITTEN_S = 90.0
 # The next try may be 30 s away.
@@ -68,10 +69,10 @@ def etc_read_only(host: LabHost, container: str) -> str:
         told = wait_told(
             host,
             "why, or that it serves",
-            lambda told: told.code == "unit-start-failed" or is_another(host, container),
+            lambda told: told.code in NOT_STARTED or is_another(host, container),
         )
     wait_serving_alone(host, container, NEXT_TRY_S)
-    return f"told [{told.code}]" if told.code == "unit-start-failed" else "serves all the same"
+    return f"told [{told.code}]" if told.code in NOT_STARTED else "serves all the same"
 
 
 @contextmanager
