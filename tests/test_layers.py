@@ -37,7 +37,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "disks": ("errors",),
     "wording": ("supplies", "language"),
     "ports": ("model", "errors", "facts", "supplies", "disks"),
-    "config": ("model", "errors", "supplies", "exits", "terminal", "language"),
+    "config": ("model", "errors", "supplies", "exits", "terminal", "language", "host.reading"),
     "plan": ("model", "errors", "facts", "supplies", "config.values"),
     "render": ("model", "errors", "facts", "config.values", "plan"),
     "policy": (

@@ -6,6 +6,7 @@ Only this and `apply` change the machine; whether and when is decided in `policy
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -100,6 +101,13 @@ class Actions:
         except AgentError as error:
             return error.failure
         return None
+
+    async def hear(self, failure: Failure) -> None:
+        """Of a helper that asks Podman by itself: when it was silent to that, it is asked here,
+        too, which is what has it mended (`healing`)."""
+        if failure.code in (Code.PODMAN_SILENT, Code.PODMAN_UNAVAILABLE):
+            with suppress(AgentError):
+                await self.podman.survey(())
 
     def running_key(self, instance: str) -> str:
         """The API key that the engine was started with; empty when it has none."""

@@ -18,7 +18,6 @@ CAUSES = {
     "No address associated with hostname": "域名没有对应的地址",
     "No route to host": "没有到主机的路由",
     "No space left on device": "磁盘空间已满",
-    "no room is left in {0}": "{0} 已没有空间",
     "No such file or directory": "没有这个文件或目录",
     "Not a directory": "它不是目录",
     "Operation not permitted": "不允许此操作",

@@ -47,6 +47,9 @@ FAILURES = {
     "cannot start {0} yet: it is {1}": "暂时无法启动 {0}：它的状态为 {1}",
     "cannot start {0}: job {1}": "无法启动 {0}：systemd 作业结果为 {1}",
     "cannot start {0}: job {1}, {2}": "无法启动 {0}：systemd 作业结果为 {1}，{2}",
+    "cannot start {0}: job {1}, no room is left in {2}": (
+        "无法启动 {0}：systemd 作业结果为 {1}，{2} 已没有空间"
+    ),
     "cannot start {0}: it is masked": "无法启动 {0}：单元已被屏蔽（masked）",
     "cannot start {0}: it does not answer after {1}{2}": "无法启动 {0}：{1} 之后仍无应答{2}",
     "cannot start {0}: its front unit is not active": "无法启动 {0}：它的前端单元未运行",

@@ -7,6 +7,7 @@ from codecs import BOM_UTF8
 from pathlib import Path
 
 from agent.errors import Code, ConfigError
+from agent.host.reading import read_regular
 
 TomlTable = dict[str, object]
 
@@ -37,7 +38,7 @@ def read_tables(files: tuple[Path, ...]) -> dict[Path, TomlTable]:
     found: dict[Path, TomlTable] = {}
     for file in files:
         try:
-            found[file] = _parse(file.read_bytes())
+            found[file] = _parse(read_regular(file))
         except FileNotFoundError:
             continue
         # tomllib lets two more through: of numbers with 4300 digits, and of deep nesting.

@@ -104,6 +104,7 @@ class Worker:
             pinned = await order.ready()
             if isinstance(pinned, Failure):
                 outcome = pinned
+                await self.actions.hear(pinned)
             else:
                 outcome = await self._start(order, self._turn(order, pinned))
         except Exception as error:  # the root of a task

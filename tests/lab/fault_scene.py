@@ -12,9 +12,9 @@ from . import product
 from .faults import (
     ask_status,
     find_payloads,
-    kill_engine,
     main_pid,
     read_status,
+    send_signal,
     wait_serving_alone,
     wait_told,
 )
@@ -56,9 +56,19 @@ def dies_and_comes_back(host: LabHost, limit_s: float = AGAIN_S) -> str:
     """The engine is killed, and serves again in another container."""
     (container,) = find_payloads(host)
     began = time.monotonic()
-    kill_engine(host)
+    kill_payload(host, container)
     wait_serving_alone(host, container, limit_s)
     return f"serves again {time.monotonic() - began:.1f} s after its engine died"
+
+
+def kill_payload(host: LabHost, container: str) -> None:
+    """Not by Podman, which may itself want what is broken."""
+    send_signal(host, "KILL", find_payloads(host)[container])
+
+
+def is_another(host: LabHost, container: str) -> bool:
+    """Whether an engine runs, and not that one."""
+    return find_payloads(host).keys() not in ({container}, set())
 
 
 def wait_well(host: LabHost, limit_s: float = BACK_S) -> float:

@@ -25,20 +25,23 @@ from pathlib import Path
 
 from . import product
 from .cuts import faults_in_files, leftovers_that_stay, list_files
-from .fault_scene import AGENT, one_line, restarts, wait_well_slowly
-from .faults import Told, find_payloads, main_pid, read_status
+from .fault_scene import AGENT, is_another, one_line, restarts, wait_well_slowly
+from .faults import Told, find_payloads, main_pid, read_status, wait_event
 from .host import LabHost
 from .moments import pid_outside
 from .process import LabError
 from .rootfs import Flavour
 
 PROFILE = "/etc/deepseek-agent/models.d/8b.toml"
-# Each takes room, or makes what was written last.
-CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,mkdir"
+# Each takes room, or makes what was written last. (No folder is made that is there.)
+CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename"
 # Ours; a line of strace -y has the path of each descriptor.
-WRITTEN = re.compile(r"(?:/var/lib|/run|/etc)/[^\s\">]*(?:deepseek|/\.deepseek)[^\s\">]*")
+PATH = re.compile(r"(?:/var/lib|/run|/etc)/[^\s\">]*(?:deepseek|/\.deepseek)[^\s\">]*")
 CALL = re.compile(r"^\S+\s+(?P<call>\w+)\(")
-NOT_WRITTEN = "file-not-written"
+NOT_WRITTEN, WRITTEN = "file-not-written", "file-written"
+# It is tried again once a minute, and said once until then.
+WRITTEN_S = 90.0
+EVENT = "event"
 TOLD_LIMIT_S = 60.0
 ATTACHED_LIMIT_S = 10.0
 AFTER_S = 3.0
@@ -125,7 +128,7 @@ def record(host: LabHost) -> list[Write]:
 
 def _written(text: str) -> Iterator[tuple[str, str]]:
     for line in text.splitlines():
-        call, path = CALL.search(line), WRITTEN.search(line)
+        call, path = CALL.search(line), PATH.search(line)
         if call is None or path is None or "resumed>" in line or " = -1 " in line:
             continue
         if call["call"] == "openat" and not re.search(r"O_WRONLY|O_RDWR|O_CREAT", line):
@@ -154,6 +157,8 @@ def run_case(host: LabHost, write: Write) -> Result:
         assert restarts(host, AGENT) == before, "the agent was started anew"
         assert len(find_payloads(host)) == 1
         assert told or not hits, "it was not told"
+        if told == EVENT:
+            wait_event(host, WRITTEN, since, WRITTEN_S)
         _check_files(host)
     except (AssertionError, LabError) as error:
         return Result(write, problem=one_line(error))
@@ -177,14 +182,9 @@ def _wait_told(host: LabHost, output: Path, since: float, container: str) -> str
     return ""
 
 
-def is_another(host: LabHost, container: str) -> bool:
-    """Whether an engine runs, and not that one."""
-    return find_payloads(host).keys() not in ({container}, set())
-
-
 def _said(told: Told, since: float) -> str:
     if told.events(NOT_WRITTEN, since):
-        return "event"
+        return EVENT
     return f"failure {told.code}" if "No space left" in told.message else ""
 
 

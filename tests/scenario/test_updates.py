@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError, Code, Failure
+from agent.errors import AgentError, Code, Failure, HostUnavailable
 from agent.model import Phase, UnitActive
 from agent.policy.state import EngineIll, NpuLost
 from agent.supplies import Purpose, Report
@@ -382,6 +382,31 @@ def test_switching_is_tried_again(host: Host, play: Play) -> None:
         await asyncio.sleep(300)
         assert (agent.view.phase, host.engines.ran) == (Phase.SERVING, [OLD])
         host.around.supplier.switched = switch
+        await agent.serve(NEW)
+
+    play(scenario)
+
+
+def test_a_podman_that_is_silent_to_a_switch_is_asked_by_the_agent_too(
+    host: Host, play: Play
+) -> None:
+    """What mends it (`action.healing`) counts the questions of the agent alone."""
+    silent = Failure(Code.PODMAN_SILENT, "cannot ask Podman: it does not answer")
+    busy = Report(silent)
+    switch, podman = host.around.supplier.switched, host.around.podman
+
+    async def scenario(agent: Life) -> None:
+        await asyncio.sleep(5)
+        host.around.supplier.switched = lambda order: busy
+        await update(agent)
+        await asyncio.sleep(5)
+        podman.broken = HostUnavailable(silent.code, silent.message)
+        host.engines.die()
+        await asyncio.sleep(100)
+        before = podman.surveys
+        await asyncio.sleep(300)
+        assert podman.surveys > before
+        host.around.supplier.switched, podman.broken = switch, None
         await agent.serve(NEW)
 
     play(scenario)

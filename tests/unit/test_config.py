@@ -513,7 +513,7 @@ def test_a_variable_of_the_wrong_type(
 def test_a_file_that_cannot_be_read(paths: Paths) -> None:
     (paths.etc / "agent.toml").mkdir(parents=True)
     message = refusal(paths)
-    assert message == f"cannot read {paths.etc / 'agent.toml'}: Is a directory"
+    assert message == f"cannot read {paths.etc / 'agent.toml'}: it is no regular file"
 
 
 @pytest.mark.parametrize("folder", ["agent.toml.d", "models.d"])
@@ -877,3 +877,27 @@ def test_where_metrics_may_not_listen(paths: Paths, listen: str) -> None:
 
 def test_metrics_listen_nowhere_unless_somebody_says_so(paths: Paths) -> None:
     assert read(paths).metrics.listen == ""
+
+
+@pytest.mark.parametrize("name", ["agent.toml", "agent.toml.d/own.toml", "models.d/8b.toml"])
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_a_file_that_never_ends_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(2**40)
+    argv = [
+        sys.executable,
+        "-m",
+        "agent.config",
+        "--etc",
+        str(tmp_path),
+        "--share",
+        str(TREE / "etc"),
+    ]
+    done = subprocess.run(argv, cwd=TREE, capture_output=True, text=True, check=False, timeout=20)
+    why = {"pipe": "it is no regular file", "endless": "it is larger than"}[kind]
+    assert f"cannot read {file}: {why}" in done.stdout + done.stderr
