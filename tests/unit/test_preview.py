@@ -160,7 +160,7 @@ def changed(**changes: object) -> str:
         ("{", "Input data was truncated"),
         ("[]", "Expected `object`"),
         ('{"host": 1}', "Expected `object`, got `int`"),
-        ('{"x": ' + "[" * 100_000, "recursion"),
+        ('{"x": ' + "[" * 100_000, "nested too deep"),
         (changed(listeners=ADDRESS), "'foo' does not appear to be"),
         (changed(neighbors=NEIGHBOR), "'' does not appear to be"),
         (changed(schema=2), "schema 2 is not known here"),
