@@ -105,6 +105,15 @@ def check_command(argv: list[str], workload: Workload) -> None:
     assert argv[-len(workload.command) - 1] == workload.image
 
 
+def _values(argv: list[str], option: str) -> Iterator[str]:
+    """In two words, or in one, as PodmanArgs= has them."""
+    for at, word in enumerate(argv):
+        if word == option:
+            yield argv[at + 1]
+        elif word.startswith(f"{option}="):
+            yield word.partition("=")[2]
+
+
 def check_generated(dryrun: str, plan: Plan) -> None:
     """What `podman-system-generator --dryrun` printed: none of our options is lost, and the command
     is the workload's."""
@@ -120,7 +129,7 @@ def check_generated(dryrun: str, plan: Plan) -> None:
         ("--pids-limit", ["32768"] if workload.host.pids_controller else []),
         ("--workdir", ["/tmp"] if workload.read_only_root else []),
     ):
-        assert [argv[at + 1] for at, word in enumerate(argv) if word == option] == wanted
+        assert list(_values(argv, option)) == wanted
     assert "--oom-score-adj=100" in argv
     assert ("--read-only" in argv) is workload.read_only_root
     # All that stop it, and requests are drained first.

@@ -53,6 +53,7 @@ def up(wanted: argparse.Namespace) -> None:
     flavour = Flavour(wanted.flavour)
     host = LabHost.create(flavour, wanted.name or flavour.value, hosts_directory())
     try:
+        product.adapt(host)
         host.boot(detached=True)
         host.wait_booted()
         if not wanted.bare:

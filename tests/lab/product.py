@@ -57,16 +57,33 @@ def create_host(
 ) -> LabHost:
     """A booted host without anything of ours."""
     host = LabHost.create(flavour, name, folder, binds)
-    if flavour is Flavour.LEGACY:
-        # In a namespace no release agent tells systemd that a cgroup v1 scope is empty, so at
-        # shutdown it waits for a container's scope until this is over (90 s by default). On a real
-        # host the kernel calls the agent.
-        settings = host.root / "etc/systemd/system.conf.d/lab.conf"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        settings.write_text("[Manager]\nDefaultTimeoutStopSec=5s\n")
+    adapt(host)
     host.boot(detached=detached)
     host.wait_booted()
     return host
+
+
+# systemd 252 mounts /proc anew for ProtectKernelTunables=, and with that goes the boot id that
+# systemd-nspawn has put over the machine's: journalctl would look for the machine's boot.
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+BOOT_ID_COPY = "/run/lab-boot-id"
+ADAPTED = "usr/local/lib/systemd/system/deepseek-agent.service.d/lab.conf"
+
+
+def adapt(host: LabHost) -> None:
+    """Before it boots: what is different in a namespace, and not on a real host."""
+    if host.flavour is not Flavour.LEGACY:
+        return
+    for path, text in (
+        # No release agent tells systemd that a cgroup v1 scope is empty, so at shutdown it waits
+        # for a container's scope until this is over (90 s by default).
+        ("etc/systemd/system.conf.d/lab.conf", "[Manager]\nDefaultTimeoutStopSec=5s\n"),
+        ("etc/tmpfiles.d/lab.conf", f"C {BOOT_ID_COPY} - - - - {BOOT_ID}\n"),
+        (ADAPTED, f"[Service]\nBindReadOnlyPaths={BOOT_ID_COPY}:{BOOT_ID}\n"),
+    ):
+        file = host.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
 def supply(host: LabHost, npus: int = 8, *, libdcmi: bool = True) -> None:
