@@ -27,8 +27,10 @@ def host(bare_host: LabHost) -> LabHost:
     return bare_host
 
 
-# What hardly depends on the flavour, or is seen by others too, is done on one in `make test`.
+# What hardly depends on the flavour, or is seen by others too, is done on one in `make test`:
+# modules, and a test that takes its time.
 LONG_ON = {
+    "test_stop_of_an_engine_that_ignores_sigterm": Flavour.LEGACY,
     "test_bus": Flavour.MODERN,
     "test_containers": Flavour.MODERN,
     "test_cuts": Flavour.MODERN,
@@ -41,11 +43,11 @@ LONG_ON = {
     "test_liveness": Flavour.MODERN,
     "test_metrics": Flavour.MODERN,
     "test_notify": Flavour.MODERN,
+    "test_npus": Flavour.MODERN,
     "test_package": Flavour.MODERN,
     "test_podman": Flavour.MODERN,
     "test_removal": Flavour.MODERN,
     "test_rendered": Flavour.MODERN,
-    "test_roots": Flavour.LEGACY,
     "test_sandbox": Flavour.MODERN,
     "test_settings": Flavour.MODERN,
     "test_rights": Flavour.MODERN,
@@ -56,7 +58,6 @@ LONG_ON = {
     "test_users": Flavour.MODERN,
     "test_values": Flavour.MODERN,
     "test_vllm": Flavour.LEGACY,
-    "test_weak": Flavour.LEGACY,
 }
 
 
@@ -64,7 +65,7 @@ LONG_ON = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On the other one they are among the long ones."""
     for item in items:
-        flavour = LONG_ON.get(item.path.stem)
+        flavour = LONG_ON.get(item.path.stem) or LONG_ON.get(item.name.partition("[")[0])
         if flavour is not None and re.search(rf"[\[-]{flavour}[\]-]", item.name):
             item.add_marker(pytest.mark.long)
 

@@ -64,6 +64,7 @@ def digests(packages: list[Path]) -> dict[str, str]:
     return {rpm.name: hashlib.sha256(rpm.read_bytes()).hexdigest() for rpm in packages}
 
 
+@pytest.mark.long
 def test_another_place_and_time_make_the_same_bytes(packages: list[Path], tmp_path: Path) -> None:
     tree = tmp_path / "elsewhere"
     shutil.copytree(product.TREE, tree, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
@@ -71,6 +72,7 @@ def test_another_place_and_time_make_the_same_bytes(packages: list[Path], tmp_pa
     assert digests(again) == digests(packages)
 
 
+@pytest.mark.long
 def test_the_source_package_alone_makes_the_same_bytes(
     packages: list[Path], tmp_path: Path
 ) -> None:

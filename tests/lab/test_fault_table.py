@@ -16,7 +16,6 @@ SAMPLE = (
     "state removed",
     "agent short of descriptors",
     "10,000 forged unit changes",
-    "engine speaks nested",
 )
 AWAITS = 3
 

@@ -161,6 +161,7 @@ def test_an_api_that_hangs_for_ever_is_replaced(host: LabHost, container: str) -
         wait_serving_alone(host, container, 300)
 
 
+@pytest.mark.long
 def test_an_api_that_answers_errors_is_told_and_waited_for(host: LabHost, container: str) -> None:
     host.write(BROKEN_API, BROKEN_API_SCRIPT)
     start = f"ExecStart=\nExecStart=/usr/bin/python3 {BROKEN_API}\n"

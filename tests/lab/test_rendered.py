@@ -138,7 +138,7 @@ def rendered(host: LabHost) -> list[str]:
     return found.stdout.split()
 
 
-@pytest.mark.parametrize("by", ["deepseekctl", "systemctl"])
+@pytest.mark.parametrize("by", ["deepseekctl", pytest.param("systemctl", marks=pytest.mark.long)])
 def test_another_renderer_waits_for_the_next_start(host: LabHost, container: str, by: str) -> None:
     """Where quadlets cannot work (legacy) the plain unit stays, whatever is asked for."""
     asked, then = {Flavour.MODERN: ("unit", UNIT), Flavour.LEGACY: ("quadlet", UNIT)}[host.flavour]

@@ -17,7 +17,7 @@ from .rootfs import Flavour
 from .small_disk import NODES
 from .transactions import AGENT, verify
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(300)]
 
 DISK = "/lab-var.ext4"
 UNIT = "lab-roots.service"

@@ -11,7 +11,7 @@ from .product import empty_host, packages
 from .repo import REPOSITORY, StandIn, build_stand_ins, create_repository, install_packages
 from .rootfs import Flavour
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(600)]
 
 POLICY = (StandIn("selinux-policy-targeted", "procps"), StandIn("policycoreutils", "procps"))
 PROGRAMS = ("semodule", "selinuxenabled", "load_policy", "restorecon")

@@ -175,6 +175,7 @@ def test_a_lost_network_is_waited_for(host: LabHost) -> None:
     serves(host, 200)
 
 
+@pytest.mark.long
 def test_a_registry_that_refuses_comes_back(host: LabHost) -> None:
     with registry_away(host):
         product.start(host, "start", "--no-block")

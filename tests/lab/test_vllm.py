@@ -160,6 +160,7 @@ def test_a_hung_engine_core_is_replaced(host: LabHost) -> None:
     assert not run.problems, "\n".join([*run.problems, run.account])
 
 
+@pytest.mark.long
 def test_its_own_files_need_not_be_written(host: LabHost) -> None:
     """The last one: it leaves the profile as it is."""
     path = f"/etc/deepseek-agent/models.d/{NAME}.toml"

@@ -11,7 +11,7 @@ from .product import ENGINE
 from .repo import StandIn, add_packages, build_stand_ins, install_packages
 from .transactions import verify
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(300)]
 
 # As the spec recommends them.
 WEAK = (
