@@ -122,7 +122,7 @@ class NpuFollower:
                 self._take(line)
         except TimeoutError:
             return f"npud has said nothing for {SILENCE_S:g} s"
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             return f"npud: {error}"
         finally:
             self._writer = None

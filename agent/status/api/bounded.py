@@ -167,10 +167,8 @@ class HttpServer:
         self._build = build
         self._state = ServerState()
         self._server: asyncio.Server | None = None
-        self._listener: socket.socket | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        self._listener = listener
         self._server = await asyncio.get_running_loop().create_server(
             lambda: self._build(self._config, self._state),
             sock=listener,
@@ -190,9 +188,10 @@ class HttpServer:
     async def _stop_accepting(self) -> None:
         """What is accepted already is made first: asyncio 3.11 would lose it half made, with its
         descriptor (Server._attach() fails in a closed one, python/cpython 109564)."""
-        if self._server is None or self._listener is None:
+        if self._server is None:
             return
-        asyncio.get_running_loop().remove_reader(self._listener)
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener)
         for _ in range(TURNS_TO_CONNECT):
             await asyncio.sleep(0)
         # wait_closed() would also wait for idle connections (Python >= 3.12).

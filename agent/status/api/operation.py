@@ -100,7 +100,7 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
     raw = await request.read_body(BODY_LIMIT_BYTES)
     try:
         return decode_json(raw or b"{}", kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         known = (words for field, words in NO_SUCH.items() if f"`$.{field}`" in str(error))
         why = next(known, str(error))
         raise AgentError(Code.REQUEST_INVALID, f"cannot understand the request: {why}") from error
