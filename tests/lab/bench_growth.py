@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agent.model import front_unit
 
 from . import product
-from .bench_scene import pids_of, use_of
+from .bench_scene import pids_of, use_of, watch_idle
 from .bench_table import Table
 from .host import LabHost
 from .models import MODEL_8B
@@ -65,13 +65,9 @@ def measure_npus(host: LabHost) -> Table:
 def _look(host: LabHost, names: Sequence[str]) -> tuple[str, ...]:
     time.sleep(SETTLE_S)
     attached = [pid for name in names for pid in pids_of(host, front_unit(name))]
-    agent, npud = pids_of(host, AGENT), pids_of(host, NPUD)
-    before = [use_of(host, pids) for pids in (agent, npud)]
-    began = time.monotonic()
-    time.sleep(LOOK_S)
-    after = [use_of(host, pids) for pids in (agent, npud)]
-    seconds = time.monotonic() - began
-    cpu = [(one.cpu_s - was.cpu_s) / seconds * 100 for one, was in zip(after, before, strict=True)]
+    idle = watch_idle(host, {unit: pids_of(host, unit) for unit in (AGENT, NPUD)}, LOOK_S)
+    agent, npud = idle.costs[AGENT], idle.costs[NPUD]
     attach = use_of(host, attached).pss_mib / len(attached)
-    sizes = (after[0].pss_mib, after[1].pss_mib, attach)
-    return (*(f"{size:.1f}" for size in sizes), *(f"{percent:.3f}" for percent in cpu))
+    sizes = (agent.pss_mib, npud.pss_mib, attach)
+    shares = (agent.cpu_percent, npud.cpu_percent)
+    return (*(f"{size:.1f}" for size in sizes), *(f"{share:.3f}" for share in shares))

@@ -9,7 +9,7 @@ by curl in the container every 30 s, its default, and kills after three failures
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import product
@@ -19,9 +19,8 @@ from .bench_scene import (
     OURS,
     first_answer,
     kill_to_answer,
-    newest_pid,
     pids_of,
-    use_of,
+    watch_idle,
     write_by_hand,
 )
 from .bench_table import Table
@@ -76,25 +75,16 @@ def _row(host: LabHost, watch: Watch) -> tuple[str, ...]:
     watch.prepare(host)
     first_answer(host, watch.unit)
     time.sleep(SETTLE_S)
-    memory, cpu, came = _idle(host, watch.units)
+    watching = [pid for unit in watch.units for pid in pids_of(host, unit)]
+    idle = watch_idle(host, {watch.name: watching}, IDLE_S)
+    cost = idle.costs[watch.name]
     killed = kill_to_answer(host, watch.container)
     time.sleep(SETTLE_S)
     hangs = _hang_to_answer(host, watch.container)
     host.run(["systemctl", "stop", *watch.units], timeout_s=120, check=False)
     host.run(["systemctl", "stop", watch.unit], timeout_s=120, check=False)
-    return (watch.name, f"{killed:.2f}", hangs, f"{memory:.1f}", f"{cpu:.3f}", f"{came:.1f}")
-
-
-def _idle(host: LabHost, units: Sequence[str]) -> tuple[float, float, float]:
-    """PSS in MiB, processor time in percent, new processes a minute."""
-    pids = [pid for unit in units for pid in pids_of(host, unit)]
-    look = -newest_pid(host) + newest_pid(host)
-    before, newest, began = use_of(host, pids), newest_pid(host), time.monotonic()
-    time.sleep(IDLE_S)
-    came = max(0, newest_pid(host) - newest - look)
-    seconds = time.monotonic() - began
-    after = use_of(host, pids)
-    return after.pss_mib, (after.cpu_s - before.cpu_s) / seconds * 100, came / seconds * 60
+    numbers = (f"{cost.pss_mib:.1f}", f"{cost.cpu_percent:.3f}", f"{idle.new_a_minute:.1f}")
+    return (watch.name, f"{killed:.2f}", hangs, *numbers)
 
 
 def _hang_to_answer(host: LabHost, container: str) -> str:

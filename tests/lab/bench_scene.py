@@ -2,7 +2,7 @@
 """What the benchmarks compare with, and what a unit's processes use."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import product
@@ -59,6 +59,22 @@ class Usage:
     cpu_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of some processes together, over a while; memory at its end."""
+
+    pss_mib: float
+    cpu_percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A while in which nobody asks. `new_a_minute`: processes and threads of the whole host."""
+
+    costs: dict[str, Cost]
+    new_a_minute: float
+
+
 def write_by_hand(host: LabHost, *, quadlet: str = "", option: str = "") -> None:
     """`quadlet`: more keys of [Container]; `option`: the same for `podman run`."""
     if host.flavour is Flavour.MODERN:
@@ -93,6 +109,22 @@ def use_of(host: LabHost, pids: Sequence[int]) -> Usage:
 def newest_pid(host: LabHost) -> int:
     """Of the host's own name space: it counts each process and each thread that has come."""
     return int(host.read("/proc/loadavg").split()[4])
+
+
+def watch_idle(host: LabHost, pids: Mapping[str, Sequence[int]], seconds: float) -> Idle:
+    """What each group of processes costs while the host is left alone."""
+    look = -newest_pid(host) + newest_pid(host)  # to ask for it takes some processes, too
+    before = {name: use_of(host, group) for name, group in pids.items()}
+    newest, began = newest_pid(host), time.monotonic()
+    time.sleep(seconds)
+    came = max(0, newest_pid(host) - newest - look)
+    after = {name: use_of(host, group) for name, group in pids.items()}
+    took = time.monotonic() - began
+    costs = {
+        name: Cost(use.pss_mib, (use.cpu_s - before[name].cpu_s) / took * 100)
+        for name, use in after.items()
+    }
+    return Idle(costs, came / took * 60)
 
 
 def first_answer(host: LabHost, unit: str) -> float:
