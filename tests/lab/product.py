@@ -68,6 +68,14 @@ def create_host(
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BOOT_ID_COPY = "/run/lab-boot-id"
 ADAPTED = "usr/local/lib/systemd/system/deepseek-agent.service.d/lab.conf"
+# "+" is taken from ExecReload=: systemd 252 mounts this also without the rest of the sandbox, and
+# then fails.
+OWN_BOOT_ID = f"""\
+[Service]
+BindReadOnlyPaths={BOOT_ID_COPY}:{BOOT_ID}
+ExecReload=
+ExecReload=/usr/bin/deepseekctl config reload
+"""
 
 
 def adapt(host: LabHost) -> None:
@@ -79,7 +87,7 @@ def adapt(host: LabHost) -> None:
         # for a container's scope until this is over (90 s by default).
         ("etc/systemd/system.conf.d/lab.conf", "[Manager]\nDefaultTimeoutStopSec=5s\n"),
         ("etc/tmpfiles.d/lab.conf", f"C {BOOT_ID_COPY} - - - - {BOOT_ID}\n"),
-        (ADAPTED, f"[Service]\nBindReadOnlyPaths={BOOT_ID_COPY}:{BOOT_ID}\n"),
+        (ADAPTED, OWN_BOOT_ID),
     ):
         file = host.root / path
         file.parent.mkdir(parents=True, exist_ok=True)

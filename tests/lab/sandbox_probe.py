@@ -164,6 +164,7 @@ def write_for_everybody() -> None:
 
 PROBES: dict[str, Callable[[], None]] = {
     "CapabilityBoundingSet": other_users_file,
+    "InaccessiblePaths": see_temporary_files,
     "LockPersonality": be_another_machine,
     "MemoryDenyWriteExecute": write_and_execute,
     "NoNewPrivileges": new_privileges,
