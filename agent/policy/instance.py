@@ -218,8 +218,8 @@ def _on_npu_lost(
 
 
 def _on_ill(state: InstanceState, failure: Failure, now: float) -> tuple[InstanceState, Decision]:
-    """Another try, with backoff: it may come to the same at once. News of a start that has come to
-    its end meanwhile, or of an engine that does not serve any more, are none."""
+    """Another try, with backoff where it may come to the same at once. News of a start that has
+    come to its end meanwhile, or of an engine that does not serve any more, are none."""
     phase = Phase.LOADING if failure.code is Code.START_TOO_SLOW else Phase.SERVING
     if state.phase is not phase or not state.wished:
         return state, NOTHING
@@ -269,7 +269,7 @@ def _on_tick(state: InstanceState, now: float, limits: Limits) -> tuple[Instance
             now >= state.not_before
         ):
             return start(state, now)
-        case Phase.SERVING if state.failures and now - state.since >= limits.healthy_reset_s:
-            return replace(state, failures=0), NOTHING
+        case Phase.SERVING if not state.proven and now - state.since >= limits.healthy_reset_s:
+            return replace(state, failures=0, proven=True), NOTHING
         case _:
             return state, NOTHING

@@ -23,7 +23,7 @@ def enter(
 def start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     """A failure that led here stays visible until the instance serves; what was only waited for
     does not."""
-    state = replace(state, outdated=False, acting=True, fetched=False, lost=None)
+    state = replace(state, outdated=False, acting=True, fetched=False, lost=None, proven=False)
     failure = state.failure
     if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         failure = None
@@ -41,14 +41,16 @@ def stop(
 def fail(
     state: InstanceState, failure: Failure, now: float, limits: Limits, chance: float
 ) -> tuple[InstanceState, Decision]:
-    """Retry later, wait for an event, or hold: by who can mend it. All of them look again."""
+    """Retry later, wait for an event, or hold: by who can mend it. All of them look again.
+
+    One that has served for long is started anew at once: what it starts with has worked."""
     match failure.remedy:
         case Remedy.SOON if state.failures >= SOON_TRIES:
             return hold(state, failure, now, limits)
         case Remedy.RETRY | Remedy.SOON:
             failures = state.failures + 1
-            wait_s = backoff_s(failures, limits, chance)
-            state = replace(state, failures=failures, not_before=now + wait_s)
+            wait_s = 0.0 if state.proven else backoff_s(failures, limits, chance)
+            state = replace(state, failures=failures, not_before=now + wait_s, proven=False)
             return enter(state, Phase.BACKOFF, now, failure), NOTHING
         case Remedy.EVENT:
             # The event comes from npud; looking again covers one that was lost.

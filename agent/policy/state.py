@@ -26,6 +26,7 @@ class InstanceState:
     fetched: bool = False  # this start comes after what was missing has been brought
     lost: Failure | None = None  # why the engine that is being started will have to stop again
     ill: Failure | None = None  # why the engine is being stopped; the next start waits its time
+    proven: bool = False  # it has served for such a healthy stretch: its end waits for nothing
 
 
 # --- events --------------------------------------------------------------------------------------

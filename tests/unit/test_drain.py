@@ -3,6 +3,8 @@
 
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from tests.fakes.engine.certificate import make_certificate
 from tests.fakes.engine.contract import Target
 from tests.fakes.engine.runner import RunningEngine
 
+TREE = Path(__file__).parents[2]
 ORDER = Order("8b", 30.0, 8000)
 
 
@@ -120,6 +123,21 @@ def test_an_engine_that_died_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SERVICE_RESULT", "signal")
     monkeypatch.setattr(module, "enter_network", lambda _instance: pytest.fail("looked at"))
     assert main(["8b", "--seconds=30", "--port=8000"]) == 0
+
+
+@pytest.mark.parametrize(("given", "said"), [({}, ""), ({"MAINPID": "1"}, "the engine has ended")])
+def test_an_engine_whose_conmon_has_ended_delays_nothing(given: dict[str, str], said: str) -> None:
+    launcher = (TREE / "rpm/launchers/drain.in").read_text(encoding="utf-8")
+    program = launcher.replace("@libdir@", str(TREE))
+    done = subprocess.run(
+        [sys.executable, "-ISB", "-c", program, "no-such-instance", "--seconds=30", "--port=8000"],
+        env=given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said in done.stderr
+    assert bool(done.stderr) is bool(said)
 
 
 def test_without_a_container_there_is_nothing_to_wait_for(

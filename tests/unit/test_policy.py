@@ -369,8 +369,31 @@ def test_failures_are_forgotten_after_a_healthy_stretch() -> None:
     almost, _ = step(state, Tick(), 1000.0 + LIMITS.healthy_reset_s - 0.1)
     enough, _ = step(state, Tick(), 1000.0 + LIMITS.healthy_reset_s)
     assert (almost.failures, enough.failures) == (5, 0)
-    died, _ = step(enough, EngineObserved(UnitActive.FAILED), 2000.0)
-    assert died.not_before == 2000.0 + LIMITS.backoff_first_s
+
+
+def test_one_that_has_served_for_long_is_started_anew_at_once() -> None:
+    state = in_phase(V, failures=0, since=1000.0)
+    at = 1000.0 + LIMITS.healthy_reset_s
+    soon, _ = step(state, EngineObserved(UnitActive.FAILED), at - 0.1)
+    assert soon.not_before == at - 0.1 + LIMITS.backoff_first_s
+    proven, _ = step(state, Tick(), at)
+    died, decision = step(proven, EngineObserved(UnitActive.FAILED), 2000.0)
+    assert (died.phase, died.not_before, died.failures) == (Phase.BACKOFF, 2000.0, 1)
+    assert kind(decision) == "Nothing"  # its last words are asked for first
+    again, decision = step(died, Tick(), 2000.0)
+    assert kind(decision) == "Start"
+    second, _ = step(again, StartEnded(RETRY), 2001.0)
+    assert second.not_before == 2001.0 + 2 * LIMITS.backoff_first_s
+
+
+def test_one_that_hangs_after_it_has_served_for_long_is_started_anew_at_once() -> None:
+    proven, _ = step(in_phase(V, since=1000.0), Tick(), 1000.0 + LIMITS.healthy_reset_s)
+    stopping, _ = step(proven, EngineIll(HUNG), 2000.0)
+    stopped, _ = step(stopping, StopEnded(None), 2010.0)
+    assert (stopped.phase, stopped.not_before) == (Phase.BACKOFF, 2010.0)
+    again, decision = step(stopped, Tick(), 2010.0)
+    assert kind(decision) == "Start"
+    assert not again.proven
 
 
 def test_loading_is_no_healthy_stretch() -> None:
