@@ -5,11 +5,11 @@ In: validated values, the tables of the files in the order in which they are rea
 Out: the file, or the variable, of each key that does not have its default.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 
 from agent.config.explain import Tables
 from agent.config.schema import ENVIRONMENT_PREFIX
+from agent.json_text import load_json
 
 Origins = dict[str, str]
 _NOT_SET = object()
@@ -56,8 +56,8 @@ def _is_in(variable: str, rest: tuple[str, ...]) -> bool:
     if not rest:
         return True
     try:
-        return _get(json.loads(variable), rest) is not _NOT_SET
-    except (ValueError, RecursionError):
+        return _get(load_json(variable), rest) is not _NOT_SET
+    except ValueError:
         return False
 
 

@@ -2,7 +2,6 @@
 """The agent's notes, and the folder of evidence: root's alone, the newest ten of each instance, and
 100 MiB of all together."""
 
-import json
 import os
 import re
 from contextlib import suppress
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES
+from agent.json_text import load_json
 from agent.model import INSTANCE_NAME
 
 RUN = Path("/run/deepseek-agent")
@@ -37,8 +37,8 @@ def read_notes(instance: str, run: Path = RUN) -> Notes:
     """Notes that are not there, or make no sense, are no reason to gather nothing."""
     try:
         with open(run / "evidence" / f"{instance}.json", "rb") as stream:
-            told = json.loads(stream.read(NOTES_LIMIT_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
+            told = load_json(stream.read(NOTES_LIMIT_BYTES))
+    except (OSError, ValueError) as error:
         return Notes(reason=f"(no notes of the agent: {error})")
     fields = told if isinstance(told, dict) else {}
     return Notes(**{name: _text(fields.get(name)) for name in Notes.__dataclass_fields__})

@@ -5,7 +5,6 @@ Podman fetches layers into files below its temporary folder (/var/tmp, container
 image_copy_tmp_dir) and unpacks them from there into its storage.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from agent.errors import Code, Failure
 from agent.host.reading import read_regular
 from agent.host.registry import Layer
+from agent.json_text import load_json
 
 # Layers of vllm-ascend and CANN images are gzip of binaries and Python: 2.0 to 2.4 times as large
 # when unpacked.
@@ -38,10 +38,10 @@ def read_present(storage: str) -> frozenset[str]:
     """Digests of the layers that are in storage, from what containers/storage keeps about them
     (overlay-layers/layers.json, 1.43 to 1.57). Nothing when it cannot be read."""
     try:
-        document = json.loads(
+        document = load_json(
             read_regular(f"{storage}/overlay-layers/layers.json", LAYERS_LIMIT_BYTES)
         )
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return frozenset()
     rows = [row for row in document if isinstance(row, dict)] if isinstance(document, list) else []
     keys = ("compressed-diff-digest", "diff-digest")

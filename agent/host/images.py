@@ -42,6 +42,7 @@ from agent.host.pull_failures import explain_pull, shorten
 from agent.host.references import Reference, parse_reference
 from agent.host.registry import read_digest, read_layers
 from agent.host.registry_access import read_credentials, trusted_ca
+from agent.json_text import load_json
 from agent.supplies import ImageSource, Stage
 
 # Podman says nothing while it unpacks the last layers of an image; who runs us has a limit for
@@ -103,7 +104,7 @@ def _ask_for(
 
 
 def _take(raw: bytes, layers: Layers, registry: str) -> None:
-    line = json.loads(raw)
+    line = load_json(raw)
     if not isinstance(line, dict):
         return
     # "message" alone: of a pull that broke before its first byte (pkg/api/handlers/utils, 5.4.2).

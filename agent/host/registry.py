@@ -11,7 +11,6 @@ host runs (as `podman pull --arch` does it); without the digest there is no pull
 """
 
 import hashlib
-import json
 import platform
 import re
 import ssl
@@ -24,6 +23,7 @@ from agent.errors import AgentError, Code
 from agent.host.pull_failures import HINTS
 from agent.host.references import DOCKER_HUB, Reference
 from agent.host.registry_access import Credentials
+from agent.json_text import load_json
 from agent.supplies import ImageSource
 
 DEADLINE_S = 10.0  # of connecting, and of each piece
@@ -223,10 +223,7 @@ class Asking:
 
 
 def _object(body: bytes) -> dict[str, object]:
-    try:
-        document = json.loads(body)
-    except RecursionError as error:
-        raise ValueError("nested too deep") from error
+    document = load_json(body)
     if not isinstance(document, dict):
         raise TypeError("no JSON object")
     return document

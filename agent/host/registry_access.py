@@ -20,6 +20,7 @@ from agent.errors import AgentError, Code
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
 from agent.host.references import Reference
+from agent.json_text import load_json
 
 AUTH_LIMIT_BYTES = 1024 * 1024
 CA_LIMIT_BYTES = 1024 * 1024
@@ -54,10 +55,10 @@ def read_credentials(auth_file: str, reference: Reference) -> Credentials | None
     if not auth_file:
         return None
     try:
-        document = json.loads(read_regular(_find(auth_file), AUTH_LIMIT_BYTES))
+        document = load_json(read_regular(_find(auth_file), AUTH_LIMIT_BYTES))
     except OSError as error:
         raise _unusable(auth_file, str(error.strerror)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         # json's own message tells a place, and no content.
         why = error.msg if isinstance(error, json.JSONDecodeError) else "it cannot be read as JSON"
         raise _unusable(auth_file, why) from error

@@ -8,10 +8,10 @@
     it. `codes`: the faults that it is for, one of which has to be there still; none: not looked at
 """
 
-import json
 import re
 from dataclasses import dataclass
 
+from agent.json_text import load_json
 from agent.model import MAX_LOGIC_ID
 
 MAX_REQUEST_BYTES = 4096
@@ -38,14 +38,14 @@ Request = Refresh | Reset
 def parse_request(line: bytes) -> Request | None:
     """None: nothing that is understood."""
     try:
-        told = json.loads(line)
-    except (ValueError, RecursionError):
+        told = load_json(line)
+    except ValueError:
         return None
     match told:
         case {"type": "refresh"}:
             return Refresh()
-        case {"type": "reset", "logic_id": logic_id}:
-            return _reset(logic_id, told.get("ring", []), told.get("codes", []))
+        case {"type": "reset", "logic_id": logic_id, **more}:
+            return _reset(logic_id, more.get("ring", []), more.get("codes", []))
         case _:
             return None
 

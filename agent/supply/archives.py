@@ -6,7 +6,6 @@ files: only looked at, never changed or removed, and hostile until they have bee
 """
 
 import itertools
-import json
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from agent.host.reading import read_regular
 from agent.host.references import parse_reference
+from agent.json_text import load_json
 from agent.supply.tars import DOCUMENT_LIMIT_BYTES, SUFFIXES, NotWhole, read_tar
 
 SETTLED_S = 10.0  # a file that was written to since then is taken for one that is being copied
@@ -69,7 +69,7 @@ def find_archive(folder: Path, reference: str, now: Callable[[], float] = time.t
                 unusable.append(f"{path.name}: it is still being copied")
                 continue
             found = next((one for one in read_archive(path) if wanted in one.names), None)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             unusable.append(f"{path.name}: {why}")
             continue
@@ -136,7 +136,7 @@ class _Members:
         """Raises NotWhole, and ValueError for what is no JSON."""
         if name not in self._documents:
             raise NotWhole(f"{name} is missing, or too large")
-        return json.loads(self._documents[name])
+        return load_json(self._documents[name])
 
 
 class _Folder:
@@ -160,7 +160,7 @@ class _Folder:
     def document(self, name: str) -> object:
         if self.size(name) is None:
             raise NotWhole(f"{name} is missing")
-        return json.loads(read_regular(self._path / name, DOCUMENT_LIMIT_BYTES))
+        return load_json(read_regular(self._path / name, DOCUMENT_LIMIT_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
+from agent.json_text import load_json
 from agent.supplies import MANIFEST_NAME, SCHEMA, Manifest, ModelFile
 from agent.supply.checksum import sha256_of
 from agent.supply.disk import writing
@@ -34,7 +35,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return parse_manifest(read_regular(path, LIMIT_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise AgentError(
             Code.MODEL_INVALID,
             f"cannot use {path}: {error}",
@@ -44,7 +45,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def parse_manifest(content: bytes) -> Manifest:
     """Raises ValueError."""
-    value: object = json.loads(content)
+    value = load_json(content)
     if field(value, "schema") != SCHEMA:
         raise ValueError(f"it is not of schema {SCHEMA}")
     entries = field(value, "files")

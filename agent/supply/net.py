@@ -5,7 +5,6 @@ Redirects are followed here, one by one: a token goes to the source's own origin
 falls back to http, and the body of a redirect is not read beyond a bound.
 """
 
-import json
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ import httpx
 
 from agent import __version__
 from agent.errors import AgentError, Code
+from agent.json_text import load_json
 from agent.supplies import ModelSource
 from agent.supply.access import secrets_of, trust
 
@@ -67,8 +67,8 @@ class HubClient:
             content = _read_bounded(response, self.host)
             following = response.links.get("next", {}).get("url", "")
         try:
-            value: object = json.loads(content)
-        except (ValueError, RecursionError) as error:
+            value = load_json(content)
+        except ValueError as error:
             raise SourceUnreachable(
                 f"cannot read the answer of {self.host}: it is no JSON",
                 WRONG_HINT,

@@ -2,12 +2,12 @@
 """A model that an operator has put there: looked at, never changed. In the folder (or a link to
 one, an NFS mount), out its manifest, or an AgentError that says what is wrong with it."""
 
-import json
 import re
 from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.reading import read_regular
+from agent.json_text import load_json
 from agent.supplies import Manifest, Stage
 from agent.supply.hub.listing import CONFIG, OTHER_WEIGHTS, WEIGHTS, field
 from agent.supply.manifest import make_manifest, read_manifest
@@ -65,10 +65,10 @@ def _missing(folder: Path) -> list[str]:
 
 def _indexed(folder: Path) -> set[str]:
     try:
-        value: object = json.loads(read_regular(folder / INDEX, INDEX_LIMIT_BYTES))
+        value = load_json(read_regular(folder / INDEX, INDEX_LIMIT_BYTES))
     except FileNotFoundError:
         return set()
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise _invalid(folder, [f"{INDEX}: {error}"]) from error
     weights = field(value, "weight_map")
     return {str(name) for name in weights.values()} if isinstance(weights, dict) else set()

@@ -9,10 +9,10 @@ id is the sha256 of its configuration (containers/image, docker/internal/tarfile
 """
 
 import hashlib
-import json
 import tarfile
 from pathlib import Path
 
+from agent.json_text import load_json
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import BundledImage
 
@@ -24,13 +24,13 @@ def require_archive_of(path: Path, image: BundledImage) -> None:
     try:
         with tarfile.open(path, "r:") as archive:
             _check(archive, image)
-    except (tarfile.TarError, EOFError, RecursionError) as error:
+    except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"it is no archive of an image: {error}") from error
 
 
 def _check(archive: tarfile.TarFile, image: BundledImage) -> None:
     members = _members(archive)
-    rows = json.loads(_content(archive, members, "manifest.json"))
+    rows = load_json(_content(archive, members, "manifest.json"))
     if not isinstance(rows, list) or len(rows) != 1:
         raise ValueError("it does not hold one image")
     fields = as_fields(rows[0], "manifest.json")

@@ -16,7 +16,6 @@ the same bytes (tried with 4.3.1 and 5.4.2); oci-archive is compressed and made 
 Either version loads what the other has saved, with its name and with the same id.
 """
 
-import json
 import os
 import select
 import subprocess
@@ -29,6 +28,7 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host import image_load
 from agent.host.image_space import Places, find_places
+from agent.json_text import load_json
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
 
@@ -62,7 +62,7 @@ class PodmanImages:
             return None
         asked = self._run(("image", "inspect", "--format", "json", image), ASK_DEADLINE_S)
         try:
-            rows = json.loads(asked.stdout)
+            rows = load_json(asked.stdout)
             fields = as_fields(rows[0] if isinstance(rows, list) and rows else None, "")
             return ImageFacts(
                 fields.text("Id").removeprefix("sha256:"),
@@ -71,7 +71,7 @@ class PodmanImages:
                 fields.text("Architecture"),
                 fields.whole("Size"),
             )
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise AgentError(
                 Code.PODMAN_UNSUPPORTED, f"cannot understand what Podman says of {image}: {error}"
             ) from error
@@ -80,8 +80,8 @@ class PodmanImages:
         """Where images are kept, and where they are put meanwhile."""
         asked = self._run(("info", "--format", "json"), ASK_DEADLINE_S)
         try:
-            info = json.loads(asked.stdout)
-        except (ValueError, RecursionError):
+            info = load_json(asked.stdout)
+        except ValueError:
             info = None
         places = find_places(info if isinstance(info, dict) else {})
         # Podman's own order (pkg/util, 4.3 and 5.4); it runs with our environment.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
+from agent.json_text import load_json
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.files import open_for_writing, write_all
 from agent.supply.bundle.format import Part
@@ -52,12 +53,12 @@ class Records:
         whole = content[: content.rfind(b"\n") + 1]
         try:
             for line in whole.splitlines():
-                row = as_fields(json.loads(line), "")
+                row = as_fields(load_json(line), "")
                 name = row.text("name")
                 self._parts.pop(name, None)
                 if "sha256" in row.values:
                     self._parts[name] = Part(name, row.whole("size"), row.sha256("sha256"))
-        except (ValueError, RecursionError):  # not ours, or a disk's rubbish: nothing is known
+        except ValueError:  # not ours, or a disk's rubbish: nothing is known
             self._parts.clear()
             whole = b""
         os.ftruncate(self._handle, len(whole))

@@ -8,6 +8,7 @@ sum fits together. A ValueError says what does not.
 import json
 import re
 
+from agent.json_text import load_json
 from agent.supplies import SCHEMA, Hub, Manifest, ModelFile
 from agent.supply.bundle.fields import Fields, as_fields
 from agent.supply.bundle.format import (
@@ -79,10 +80,7 @@ def _model_fields(model: BundledModel) -> dict[str, object]:
 
 
 def parse_bundle(text: bytes) -> Bundle:
-    try:
-        fields = as_fields(json.loads(text.decode()), "")
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    fields = as_fields(load_json(text.decode()), "")
     if fields.whole("schema") != SCHEMA:
         raise ValueError(f"its schema is {fields.whole('schema')}, and {SCHEMA} is known")
     cutter = _Cutter(tuple(_part(row) for row in fields.rows("parts")))
