@@ -28,6 +28,9 @@ CAUSES = {
     "it stands still": "传输停滞",
     # files of a model
     "it is no regular file": "它不是普通文件",
+    "it is larger than {0} bytes": "文件大于 {0} 字节",
+    "it is nested too deep": "嵌套层次过深",
+    "it is not UTF-8 (byte {0})": "不是 UTF-8（第 {0} 字节）",
     "its content is not what it was": "内容与校验和不符",
     "{0}: missing": "{0}：缺失",
     "{0}: missing; {1}": "{0}：缺失；{1}",

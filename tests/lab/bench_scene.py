@@ -97,11 +97,13 @@ def use_of(host: LabHost, pids: Sequence[int]) -> Usage:
     """Their memory, and the processor time that they have used so far."""
     pss = cpu = 0.0
     for pid in pids:
-        for line in host.read(f"/proc/{pid}/smaps_rollup").splitlines():
+        # Empty for a child of the agent's that has ended meanwhile.
+        rollup = host.run(["cat", f"/proc/{pid}/smaps_rollup"], check=False).stdout
+        for line in rollup.splitlines():
             if line.startswith("Pss:"):
                 pss += int(line.split()[1]) / 1024
         times = ["sh", "-c", f"cat /proc/{pid}/task/*/schedstat"]
-        lines = host.run(times).stdout.splitlines()
+        lines = host.run(times, check=False).stdout.splitlines()
         cpu += sum(int(line.split()[0]) for line in lines) / 1e9
     return Usage(pss, cpu)
 

@@ -48,6 +48,10 @@ OF_NAMES = (socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_NODATA)
 SIGNS = (*PASSING, *PASSING_LAST, *LASTING)
 # Where the second part of a message is written, which is a sentence of its own.
 WHYS = ("health/words.py", "supply/verify.py", "supply/bundle/opened.py")
+# Where a ValueError says in a person's words what is wrong with a file.
+READING = ("config/", "host/reading.py", "json_text.py")
+# Where words are given to `why =` for such a message.
+UNREADABLE = "config/toml.py"
 # Put together of several.
 PARTS = {
     "nobody takes the connection",
@@ -96,7 +100,9 @@ def _of_file(name: str, tree: ast.Module) -> Iterator[str]:
                 yield from messages_at_the_top(given[WANTING[called]])
             case ast.Call(func=ast.Name(id="damaged"), args=[_, why]):
                 yield from messages_at_the_top(why)
-            case ast.Call(func=ast.Name(id="ValueError"), args=[words]) if "config/" in name:
+            case ast.Call(func=ast.Name(id="ValueError"), args=[words]) if name.startswith(READING):
+                yield from messages_at_the_top(words)
+            case ast.Assign(targets=[ast.Name(id="why")], value=words) if name == UNREADABLE:
                 yield from messages_at_the_top(words)
             case _:
                 pass
