@@ -26,7 +26,6 @@ from .faults import (
     wait_told,
 )
 from .host import LabHost
-from .rootfs import Flavour
 from .small_disk import SmallDisk
 
 STATE = "/var/lib/deepseek-agent"
@@ -39,22 +38,13 @@ WRITTEN_S = 90.0
 # The next try may be 30 s away.
 NEXT_TRY_S = 90.0
 SETTLED_S = 2.0
-# Nobody tells systemd 252 in a namespace that a control group of cgroup v1 is empty: on a real host
-# the kernel starts its release agent. A unit whose last process was no child of systemd's then ends
-# with its TimeoutStopSec (90 s).
-TOLD_S = {Flavour.MODERN: 30.0, Flavour.LEGACY: 130.0}
 
 
 def run_full_and_dies(host: LabHost, container: str) -> str:
     with run_full(host):
         serves_on(host, container, 3)
         kill_payload(host, container)
-        told = wait_told(
-            host,
-            "a full /run",
-            lambda told: "no room" in told.message.lower(),
-            TOLD_S[host.flavour],
-        )
+        told = wait_told(host, "a full /run", lambda told: "no room" in told.message.lower())
         assert told.phase == "backoff", told.phase
     began = time.monotonic()
     wait_serving_alone(host, container, NEXT_TRY_S)

@@ -24,6 +24,7 @@ from .cgroups import create_groups, has_v1_controllers, joining, remove_group, s
 from .machine import MachineUnfit
 from .nspawn import ENVIRONMENT, build_command, build_environment, pack
 from .process import Completed, LabError, read_start_time, run_command, wait_until_gone
+from .release_agent import tell_of_empty_groups
 from .rootfs import Flavour, copy_root
 from .state import (
     Running,
@@ -116,6 +117,8 @@ class LabHost:
         if self.is_running():
             raise LabError(f"cannot boot {self.name}: it runs already")
         groups = create_groups(f"deepseek-lab-{self.name}-{build_key(str(self.folder))}")
+        if self.flavour is Flavour.LEGACY:
+            tell_of_empty_groups(groups)
         with self.console.open("ab") as console:
             self._launcher = subprocess.Popen(
                 joining(groups, build_command(self.flavour, self.root, self.name, self.binds)),

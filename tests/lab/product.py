@@ -83,8 +83,8 @@ def adapt(host: LabHost) -> None:
     if host.flavour is not Flavour.LEGACY:
         return
     for path, text in (
-        # No release agent tells systemd that a cgroup v1 scope is empty, so at shutdown it waits
-        # for a container's scope until this is over (90 s by default).
+        # Where nobody tells systemd that a group of cgroup v1 is empty (release_agent.py), it waits
+        # at shutdown for a container's scope until this is over (90 s by default).
         ("etc/systemd/system.conf.d/lab.conf", "[Manager]\nDefaultTimeoutStopSec=5s\n"),
         ("etc/tmpfiles.d/lab.conf", f"C {BOOT_ID_COPY} - - - - {BOOT_ID}\n"),
         (ADAPTED, OWN_BOOT_ID),

@@ -30,6 +30,7 @@ from .images import (
     untag_engine_image,
 )
 from .product import CONTAINER, ENGINE, FRONT
+from .rootfs import Flavour
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
@@ -54,6 +55,17 @@ def old(host: LabHost) -> Iterator[str]:
     if host.run(["podman", "image", "exists", ENGINE_IMAGE], check=False).returncode != 0:
         add_engine_image(host)
     host.run(["systemctl", "reset-failed", "deepseek*"], check=False)
+
+
+def test_systemd_hears_of_an_empty_control_group(host: LabHost) -> None:
+    """Of the lab itself: where the last process in it was no child of systemd's."""
+    tree = "/sys/fs/cgroup" if host.flavour is Flavour.MODERN else "/sys/fs/cgroup/systemd"
+    group = f"{tree}/system.slice/lab-left.service"
+    options = ["--property=TimeoutStopSec=60", "--property=SendSIGKILL=no"]
+    host.run(["systemd-run", "--quiet", "--unit=lab-left", *options, "sleep", "100"])
+    stays = f"trap '' TERM; echo $$ > {group}/cgroup.procs; sleep 3; true"
+    stopped = host.run(["sh", "-c", 'sh -c "$0" & sleep 1; systemctl stop lab-left', stays])
+    assert 2 < stopped.seconds < 30
 
 
 @pytest.mark.parametrize("what", ["rm --force", "kill", "stop", "kill --signal=TERM"])
