@@ -104,8 +104,8 @@ class Upkeep:
             return
         if now - file.checked_at >= FILE_CHECK_EVERY_S or engine.load_state != "loaded":
             file.checked_at, file.under_way = now, True
-            engine_seen = record.running
-            self._tasks.spawn(self._worker.check_file(record.profile.name, engine_seen))
+            work = self._worker.check_file(record.profile.name, record.running, engine)
+            self._tasks.spawn(work)
 
     def _sweep(self, record: Record, now: float) -> None:
         sweep = record.sweep

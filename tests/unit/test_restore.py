@@ -15,6 +15,7 @@ from tests.build import build_front, build_profile
 from tests.scenario.ports import RootedFiles
 
 PLACE = PurePosixPath("/run/systemd/system/deepseek-vllm-8b.service")
+UNIT = PLACE.name
 RUNNING = Running(build_profile(), (0,), str(PLACE), "[Unit]\n")
 
 
@@ -26,14 +27,19 @@ class FakeUnits:
     loaded: str | None = RUNNING.text
     fragment: str = str(PLACE)
     reloads: int = 0
+    asked: int = 0
     valid: tuple[str, ...] = field(default=(RUNNING.text,))
 
     async def status(self, unit: str) -> UnitStatus:
+        self.asked += 1
+        return self.now()
+
+    def now(self) -> UnitStatus:
         state = "not-found" if self.loaded is None else "loaded"
         if self.loaded is not None and self.loaded not in self.valid:
             state = "bad-setting"
         front = build_front(UnitActive.ACTIVE)
-        return replace(front, name=unit, load_state=state, fragment_path=self.fragment)
+        return replace(front, name=UNIT, load_state=state, fragment_path=self.fragment)
 
     async def reload(self) -> None:
         self.reloads += 1
@@ -57,14 +63,24 @@ def files(tmp_path: Path) -> RootedFiles:
     return files
 
 
-def restore(files: RootedFiles, units: FakeUnits) -> str:
-    return asyncio.run(restore_file(RUNNING, files, units))
+def restore(files: RootedFiles, units: FakeUnits, seen: UnitStatus | None = None) -> str:
+    return asyncio.run(restore_file(RUNNING, seen or units.now(), files, units))
 
 
 def test_as_it_should_be(files: RootedFiles) -> None:
+    """Every few seconds, for a year: systemd has told all of it already, and is not asked."""
     units = FakeUnits(files)
     assert restore(files, units) == ""
-    assert (files.written, units.reloads) == ([], 0)
+    assert (files.written, units.reloads, units.asked) == ([], 0, 0)
+
+
+@pytest.mark.parametrize(
+    "seen", [{"load_state": "not-found"}, {"fragment_path": "/etc/systemd/system/other.service"}]
+)
+def test_what_was_seen_may_be_over(files: RootedFiles, seen: dict[str, str]) -> None:
+    units = FakeUnits(files)
+    assert restore(files, units, replace(units.now(), **seen)) == ""
+    assert (units.reloads, units.asked) == (0, 1)
 
 
 @pytest.mark.parametrize("text", [None, "[Unit]\nDescription=mine\n", "garbage", ""])
