@@ -97,6 +97,18 @@ def wanted(state: Liveness, now: float, rules: Rules) -> tuple[Question, ...]:
     )
 
 
+def rest_s(state: Liveness, now: float) -> float | None:
+    """How long nothing will be wanted by itself of an engine that is well and asked nothing now;
+    None: it has to be watched closely."""
+    in_flight = any(door.in_flight for door in state.doors.values())
+    if in_flight or _is_doubtful(state, now) or _is_shut(state):
+        return None
+    look_at = state.door(Question.METRICS).asked_at + LOOK_S
+    canary_at = state.door(Question.CANARY).asked_at + ROUND_S
+    # One whose time has come waits for what the next look says.
+    return max(0.0, min(look_at, canary_at if canary_at > now else look_at) - now)
+
+
 def _is_wanted(question: Question, state: Liveness, now: float, rules: Rules) -> bool:
     door = state.door(question)
     match question:
