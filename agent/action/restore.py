@@ -13,16 +13,22 @@ from agent.model import UnitStatus, engine_unit
 from agent.ports import UnitFiles, UnitManager
 
 
-async def restore_file(
-    running: Running, seen: UnitStatus, files: UnitFiles, units: UnitManager
-) -> str:
-    """What was found and mended; empty when all is as it should be. `seen`: its unit, as systemd
-    has told it last, which is after each daemon-reload. Raises what the ports raise, and HostError
-    when another file stands in for ours."""
+def is_in_force(running: Running, seen: UnitStatus, files: UnitFiles) -> bool:
+    """Whether all is as it should be. `seen`: its unit, as systemd has told it last, which is after
+    each daemon-reload. (Asked anew it answers with 15 KiB: too much for every few seconds.)"""
+    if seen.load_state != "loaded" or is_shadowed(seen, running.path):
+        return False
+    try:
+        return files.read(PurePosixPath(running.path)) == running.text
+    except HostError:
+        return False
+
+
+async def restore_file(running: Running, files: UnitFiles, units: UnitManager) -> str:
+    """What was found and mended; empty when all is as it should be. Raises what the ports raise,
+    and HostError when another file stands in for ours."""
     path = PurePosixPath(running.path)
     text = files.read(path)
-    if text == running.text and _is_well(seen, running):
-        return ""  # systemd is not asked: its answer has 15 KiB, every 10 s
     unit = engine_unit(running.profile.name)
     status = await units.status(unit)
     if text == running.text and status.load_state == "loaded":
@@ -42,10 +48,6 @@ async def restore_file(
     if text is None:
         return f"{path} had been removed"
     return f"{path} had been changed" if text != running.text else f"{unit} had not been loaded"
-
-
-def _is_well(status: UnitStatus, running: Running) -> bool:
-    return status.load_state == "loaded" and not is_shadowed(status, running.path)
 
 
 def _check_origin(status: UnitStatus, running: Running) -> None:

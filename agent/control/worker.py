@@ -36,14 +36,7 @@ from agent.control.messages import (
 )
 from agent.control.observers import Measured, Observers, Where
 from agent.errors import AgentError, Code, Failure
-from agent.model import (
-    Inventory,
-    ResetOutcome,
-    UnitStatus,
-    container_name,
-    engine_unit,
-    front_unit,
-)
+from agent.model import Inventory, ResetOutcome, container_name, engine_unit, front_unit
 from agent.plan.supply import Lacking
 from agent.policy.npu.state import ResetNpus
 from agent.policy.state import Probed, StopEnded
@@ -210,11 +203,11 @@ class Worker:
             failure = _internal(name, "clear after", error)
         self.put(Swept(name, failure))
 
-    async def check_file(self, name: str, running: Running, engine: UnitStatus) -> None:
-        """Restores the unit file of a running engine where that is needed."""
+    async def restore_file(self, name: str, running: Running) -> None:
+        """That of the unit of a running engine."""
         mended, failure = "", None
         try:
-            mended = await restore_file(running, engine, self.actions.files, self.actions.units)
+            mended = await restore_file(running, self.actions.files, self.actions.units)
         except AgentError as error:
             failure = error.failure
         except Exception as error:  # the root of a task

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.action.restore import restore_file
+from agent.action.restore import is_in_force, restore_file
 from agent.action.running import Running, load_running, save_running
 from agent.errors import Code, HostError
 from agent.model import JobResult, UnitActive, UnitStatus
@@ -15,7 +15,6 @@ from tests.build import build_front, build_profile
 from tests.scenario.ports import RootedFiles
 
 PLACE = PurePosixPath("/run/systemd/system/deepseek-vllm-8b.service")
-UNIT = PLACE.name
 RUNNING = Running(build_profile(), (0,), str(PLACE), "[Unit]\n")
 
 
@@ -27,11 +26,10 @@ class FakeUnits:
     loaded: str | None = RUNNING.text
     fragment: str = str(PLACE)
     reloads: int = 0
-    asked: int = 0
     valid: tuple[str, ...] = field(default=(RUNNING.text,))
 
     async def status(self, unit: str) -> UnitStatus:
-        self.asked += 1
+        assert unit == PLACE.name
         return self.now()
 
     def now(self) -> UnitStatus:
@@ -39,7 +37,7 @@ class FakeUnits:
         if self.loaded is not None and self.loaded not in self.valid:
             state = "bad-setting"
         front = build_front(UnitActive.ACTIVE)
-        return replace(front, name=UNIT, load_state=state, fragment_path=self.fragment)
+        return replace(front, name=PLACE.name, load_state=state, fragment_path=self.fragment)
 
     async def reload(self) -> None:
         self.reloads += 1
@@ -63,24 +61,25 @@ def files(tmp_path: Path) -> RootedFiles:
     return files
 
 
-def restore(files: RootedFiles, units: FakeUnits, seen: UnitStatus | None = None) -> str:
-    return asyncio.run(restore_file(RUNNING, seen or units.now(), files, units))
+def restore(files: RootedFiles, units: FakeUnits) -> str:
+    """Nothing is found at what was taken for in force."""
+    in_force = is_in_force(RUNNING, units.now(), files)
+    mended = asyncio.run(restore_file(RUNNING, files, units))
+    assert in_force == (mended == "")
+    return mended
 
 
 def test_as_it_should_be(files: RootedFiles) -> None:
-    """Every few seconds, for a year: systemd has told all of it already, and is not asked."""
     units = FakeUnits(files)
     assert restore(files, units) == ""
-    assert (files.written, units.reloads, units.asked) == ([], 0, 0)
+    assert (files.written, units.reloads) == ([], 0)
 
 
-@pytest.mark.parametrize(
-    "seen", [{"load_state": "not-found"}, {"fragment_path": "/etc/systemd/system/other.service"}]
-)
-def test_what_was_seen_may_be_over(files: RootedFiles, seen: dict[str, str]) -> None:
-    units = FakeUnits(files)
-    assert restore(files, units, replace(units.now(), **seen)) == ""
-    assert (units.reloads, units.asked) == (0, 1)
+def test_a_file_that_cannot_be_read_is_not_in_force(files: RootedFiles) -> None:
+    place = Path(files.at(PLACE))
+    place.unlink()
+    place.symlink_to(place)
+    assert not is_in_force(RUNNING, FakeUnits(files).now(), files)
 
 
 @pytest.mark.parametrize("text", [None, "[Unit]\nDescription=mine\n", "garbage", ""])
@@ -111,6 +110,7 @@ def test_another_file_stands_in_for_ours(files: RootedFiles) -> None:
     with pytest.raises(HostError) as raised:
         restore(files, units)
     assert raised.value.failure.code is Code.UNIT_SHADOWED
+    assert not is_in_force(RUNNING, units.now(), files)
     assert files.written == []
 
 
