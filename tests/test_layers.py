@@ -365,6 +365,7 @@ NOT_IN = {
         *("click", "uvicorn.main", "multiprocessing", "starlette", "anyio", "httpx", "html"),
         *("argparse", "gettext", "tempfile", "shutil", "logging.config", "structlog.stdlib"),
         *("typing_extensions", "msgspec.inspect", "http.client", *NOT_IN_AGENTD),
+        *("inspect", "ast", "tokenize", "locale", "calendar", "pickle"),
     ),
     "npud": ("inspect", "argparse", "importlib.util", "httpx", *NOT_IN_A_SMALL_ONE),
     # One of it runs beside every model.
@@ -379,7 +380,11 @@ NOT_IN = {
 # What some of them load only when they work.
 AT_WORK = {
     "agentd": """
+import asyncio, signal
 from agent.status.api.peer import SocketServer
+async def begin():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asyncio.Event().set)
+asyncio.run(begin())
 SocketServer(None)
 """,
     "supply": """
@@ -390,8 +395,8 @@ HubClient(ModelSource(Hub.HUGGINGFACE, "http://127.0.0.1:9", "a/b", "main"), 1).
 }
 WHAT_IS_LOADED = """
 from importlib.util import _LazyModule as put_off
-from agent.lean import _Inspect
-stand_ins = (type(None), put_off, _Inspect)
+from agent.lean import _Inspect, _Package
+stand_ins = (type(None), put_off, _Inspect, _Package)
 print(*(name for name, module in modules.items() if type(module) not in stand_ins))
 """
 
@@ -432,6 +437,13 @@ def test_a_bundle_loads_nothing_big() -> None:
         ("agentd", "import logging.config; logging.config.dictConfig({'version': 1})"),
         ("agentd", "import structlog; structlog.stdlib.get_logger()"),
         ("agentd", "import msgspec; msgspec.inspect.type_info(int)"),
+        ("agentd", "import inspect; inspect.getsource(inspect.getsource)"),
+        ("agentd", "import inspect; inspect.signature(print).parameters['sep']"),
+        ("agentd", "import pickle; pickle.loads(pickle.dumps(pickle.PicklingError))"),
+        (
+            "agentd",
+            "import ast, tokenize, locale; ast.parse('1'), tokenize.open, locale.ABDAY_1",
+        ),
         ("npud", "import inspect; inspect.getsource(inspect.getsource)"),
         ("supply", "import inspect; inspect.getsource(inspect.getsource)"),
     ],
