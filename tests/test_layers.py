@@ -2,6 +2,9 @@
 """Who may import whom (style, section 10), read from the sources; and what is loaded in the end."""
 
 import ast
+import asyncio
+import functools
+import inspect
 import re
 import subprocess
 import sys
@@ -9,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from agent.lean import _Inspect
 
 TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "agent"
@@ -451,6 +456,16 @@ def test_a_bundle_loads_nothing_big() -> None:
 def test_what_was_spared_is_there_when_it_is_asked_for(launcher: str, asked: str) -> None:
     script = f"{load(launcher)}\n{asked}"
     subprocess.run([sys.executable, "-ISB", "-W", "error", "-c", script], cwd=TREE, check=True)
+
+
+def test_what_stands_in_for_inspect_knows_coroutines() -> None:
+    """As asyncio asks of what shall handle a signal."""
+
+    async def wait() -> None: ...
+
+    stand_in = _Inspect("inspect")
+    for asked in (wait, asyncio.Event().wait, asyncio.Event().set, len, functools.partial(wait)):
+        assert stand_in.iscoroutinefunction(asked) is inspect.iscoroutinefunction(asked)
 
 
 def test_no_module_is_long() -> None:
