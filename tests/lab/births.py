@@ -35,8 +35,8 @@ class Births:
     parents: set[int]
     processes: int = 0
     threads: int = 0
-    _over: threading.Event = field(default_factory=threading.Event)
-    _lost: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+    lost: bool = False  # something may not have been heard
 
     def take(self, message: bytes) -> None:
         """What the kernel says of any process."""
@@ -52,24 +52,19 @@ class Births:
             self.parents.add(child)
 
     def listen(self, connection: socket.socket) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             if not select.select([connection], [], [], LOOK_S)[0]:
                 continue
             try:
                 self.take(connection.recv(4096))
             except OSError:  # ENOBUFS
-                self._lost = True
-
-    def end(self) -> None:
-        """Raises LabError when something may not have been heard."""
-        self._over.set()
-        if self._lost:
-            raise LabError("more processes began than could be counted")
+                self.lost = True
 
 
 @contextmanager
 def births(pids: Iterable[int]) -> Iterator[Births]:
-    """Of these processes (pids of the machine), until the end of the block."""
+    """Of these processes (pids of the machine), until the end of the block. Raises LabError when
+    there may have been more."""
     seen = Births(set(pids))
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_CONNECTOR) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
@@ -83,6 +78,7 @@ def births(pids: Iterable[int]) -> Iterator[Births]:
         try:
             yield seen
         finally:
-            seen._over.set()
+            seen.over.set()
             listener.join()
-    seen.end()
+    if seen.lost:
+        raise LabError("more processes began than could be counted")
