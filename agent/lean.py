@@ -12,10 +12,13 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+CO_COROUTINE = 0x80  # of a code object's flags: `async def` (inspect, "Code Objects Bit Flags")
+
 
 def spare_agentd() -> None:
     # Its command line, click, multiprocessing: 1.9 MiB. (uvicorn.lifespan.off asks it for Config.)
     _spare_package("uvicorn", {"Config": "uvicorn.config"})
+    _spare_package("pickle", {"PicklingError": "_pickle"})  # structlog catches it
     # Read by no code that runs in it: dictConfig, sockets, introspection of types, glib.
     _put_off(
         "logging.config",
@@ -24,6 +27,10 @@ def spare_agentd() -> None:
         "msgspec.inspect",
         "dbus_next.glib",
     )
+    # Of the standard library, by functions that it never calls, or only to print where an
+    # exception came from.
+    _put_off("ast", "tokenize", "locale", "calendar")
+    spare_inspect()
     _leave_out("typing_extensions")  # msgspec takes typing then, which has all of it
     _leave_out("rich")  # structlog has colored tracebacks where it is there
 
@@ -45,8 +52,19 @@ def spare_inspect() -> None:
 
 
 class _Inspect(ModuleType):
-    def signature(self, _class: object) -> str:
-        return ""
+    def signature(self, of: object) -> object:
+        """Of a class: that is dataclasses, for its docstring."""
+        return "" if isinstance(of, type) else self._real("signature", of)
+
+    def iscoroutinefunction(self, function: object) -> bool:
+        """asyncio asks for it with each handler of a signal."""
+        code = getattr(function, "__code__", None)
+        if code is None:
+            return bool(self._real("iscoroutinefunction", function))
+        return bool(code.co_flags & CO_COROUTINE)
+
+    def _real(self, name: str, of: object) -> object:
+        return self.__getattr__(name)(of)  # type: ignore[operator]
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -88,7 +106,7 @@ class _Package(ModuleType):
 
 
 def _put_off(*names: str) -> None:
-    """These are loaded when something of them is used."""
+    """These are loaded when something of them is used, or when a second module imports them."""
     sys.meta_path.insert(0, _PutOff(names))
 
 

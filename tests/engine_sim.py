@@ -2,16 +2,18 @@
 """An engine in simulated time for `health.liveness`: what it does when, and what the watch sees.
 
 Nothing here waits: `watch` steps through the time as `health.watch` does and returns the verdicts.
+It never rests, and sees that nothing is wanted while that one does.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.health.liveness import answered, asked, deadline_s, hint, judge, wanted
+from agent.health.liveness import answered, asked, deadline_s, hint, judge, rest_s, wanted
 from agent.health.metrics import Work
 from agent.health.state import Liveness, Outcome, Question, Rules, Verdict
 
 STEP_S = 0.1
+ROUNDING_S = 1e-6
 Span = tuple[float, float]
 NEVER = float("inf")
 NO_RULES = Rules()
@@ -121,9 +123,10 @@ def watch(
     seen = Watched()
     flights: dict[Question, tuple[float, float, Outcome, Work | None]] = {}
     state, now = Liveness(life_at=0.0), 0.0
+    rests_until = 0.0  # while `health.watch` would not look
     while now < until_s and not seen.verdicts:
         if any(now - STEP_S < at <= now for at in hints):
-            state = hint(state, now)
+            state, rests_until = hint(state, now), now
         for question, (began, end, outcome, work) in list(flights.items()):
             if now >= end:
                 del flights[question]
@@ -135,10 +138,13 @@ def watch(
         if verdict is not None:
             seen.verdicts.append(Seen(now, verdict))
             break
-        for question in wanted(state, now, rules):
+        questions = wanted(state, now, rules)
+        assert not questions or now > rests_until - ROUNDING_S
+        for question in questions:
             flights[question] = (now, *engine.answer(question, now))
             state = asked(state, question, now)
             seen.asked.append((now, question))
+        rests_until = max(rests_until, now + (rest_s(state, now) or 0.0))
         now += STEP_S
     seen.canaries = [at for at, question in seen.asked if question is Question.CANARY]
     return seen

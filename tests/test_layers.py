@@ -2,6 +2,9 @@
 """Who may import whom (style, section 10), read from the sources; and what is loaded in the end."""
 
 import ast
+import asyncio
+import functools
+import inspect
 import re
 import subprocess
 import sys
@@ -9,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+
+from agent.lean import _Inspect
 
 TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "agent"
@@ -377,6 +382,7 @@ NOT_IN = {
         *("click", "uvicorn.main", "multiprocessing", "starlette", "anyio", "httpx", "html"),
         *("argparse", "gettext", "tempfile", "shutil", "logging.config", "structlog.stdlib"),
         *("typing_extensions", "msgspec.inspect", "http.client", *NOT_IN_AGENTD),
+        *("inspect", "ast", "tokenize", "locale", "calendar", "pickle"),
     ),
     "npud": ("inspect", "argparse", "importlib.util", "httpx", *NOT_IN_A_SMALL_ONE),
     # One of it runs beside every model.
@@ -391,7 +397,11 @@ NOT_IN = {
 # What some of them load only when they work.
 AT_WORK = {
     "agentd": """
+import asyncio, signal
 from agent.status.api.peer import SocketServer
+async def begin():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asyncio.Event().set)
+asyncio.run(begin())
 SocketServer(None)
 """,
     "supply": """
@@ -402,8 +412,8 @@ HubClient(ModelSource(Hub.HUGGINGFACE, "http://127.0.0.1:9", "a/b", "main"), 1).
 }
 WHAT_IS_LOADED = """
 from importlib.util import _LazyModule as put_off
-from agent.lean import _Inspect
-stand_ins = (type(None), put_off, _Inspect)
+from agent.lean import _Inspect, _Package
+stand_ins = (type(None), put_off, _Inspect, _Package)
 print(*(name for name, module in modules.items() if type(module) not in stand_ins))
 """
 
@@ -449,6 +459,13 @@ def test_a_bundle_loads_nothing_big() -> None:
         ("agentd", "import logging.config; logging.config.dictConfig({'version': 1})"),
         ("agentd", "import structlog; structlog.stdlib.get_logger()"),
         ("agentd", "import msgspec; msgspec.inspect.type_info(int)"),
+        ("agentd", "import inspect; inspect.getsource(inspect.getsource)"),
+        ("agentd", "import inspect; inspect.signature(print).parameters['sep']"),
+        ("agentd", "import pickle; pickle.loads(pickle.dumps(pickle.PicklingError))"),
+        (
+            "agentd",
+            "import ast, tokenize, locale; ast.parse('1'), tokenize.open, locale.ABDAY_1",
+        ),
         ("npud", "import inspect; inspect.getsource(inspect.getsource)"),
         ("supply", "import inspect; inspect.getsource(inspect.getsource)"),
     ],
@@ -456,6 +473,16 @@ def test_a_bundle_loads_nothing_big() -> None:
 def test_what_was_spared_is_there_when_it_is_asked_for(launcher: str, asked: str) -> None:
     script = f"{load(launcher)}\n{asked}"
     subprocess.run([sys.executable, "-ISB", "-W", "error", "-c", script], cwd=TREE, check=True)
+
+
+def test_what_stands_in_for_inspect_knows_coroutines() -> None:
+    """As asyncio asks of what shall handle a signal."""
+
+    async def wait() -> None: ...
+
+    stand_in = _Inspect("inspect")
+    for asked in (wait, asyncio.Event().wait, asyncio.Event().set, len, functools.partial(wait)):
+        assert stand_in.iscoroutinefunction(asked) is inspect.iscoroutinefunction(asked)
 
 
 def test_no_module_is_long() -> None:

@@ -13,6 +13,17 @@ from agent.model import UnitStatus, engine_unit
 from agent.ports import UnitFiles, UnitManager
 
 
+def is_in_force(running: Running, seen: UnitStatus, files: UnitFiles) -> bool:
+    """Whether all is as it should be. `seen`: its unit, as systemd has told it last, which is after
+    each daemon-reload. (Asked anew it answers with 15 KiB: too much for every few seconds.)"""
+    if seen.load_state != "loaded" or is_shadowed(seen, running.path):
+        return False
+    try:
+        return files.read(PurePosixPath(running.path)) == running.text
+    except HostError:
+        return False
+
+
 async def restore_file(running: Running, files: UnitFiles, units: UnitManager) -> str:
     """What was found and mended; empty when all is as it should be. Raises what the ports raise,
     and HostError when another file stands in for ours."""

@@ -140,7 +140,8 @@ class Profile:
 
     def image_for(self, inventory: Inventory) -> str:
         """The image's reference for the NPUs of this host; that for A2 while none is known."""
-        there = {product_line(npu.product) for npu in inventory.npus if npu.product}
+        products = {npu.product for npu in inventory.npus if npu.product}  # one, of 8 NPUs
+        there = {product_line(product) for product in products}
         fitting = (line for line in self.products if line in there)
         return self.images.of(next(fitting, ProductLine.A2))
 

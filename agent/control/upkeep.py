@@ -7,6 +7,7 @@ what an engine left behind after its stop is cleared. Nothing of it touches an e
 import time
 from typing import assert_never
 
+from agent.action.restore import is_in_force
 from agent.control.events import EventLog
 from agent.control.messages import FileChecked, Swept
 from agent.control.record import Record
@@ -17,7 +18,7 @@ from agent.policy.wish import has_crashed, only_looks_wished
 
 # A front unit that crashes again and again is not started faster than this.
 REVIVE_EVERY_S = 5.0
-# A small file is read; and systemd asked, should it not be as it was.
+# A small file is read; the rest is done should it not be as it was.
 FILE_CHECK_EVERY_S = 10.0
 # Podman may be busy, or a process may hang for a while.
 SWEEP_AGAIN_S = 10.0
@@ -103,9 +104,12 @@ class Upkeep:
         if engine.active is not UnitActive.ACTIVE:
             return
         if now - file.checked_at >= FILE_CHECK_EVERY_S or engine.load_state != "loaded":
-            file.checked_at, file.under_way = now, True
-            engine_seen = record.running
-            self._tasks.spawn(self._worker.check_file(record.profile.name, engine_seen))
+            file.checked_at = now
+            if is_in_force(record.running, engine, self._worker.actions.files):
+                file.told = ""
+            else:
+                file.under_way = True
+                self._tasks.spawn(self._worker.restore_file(record.profile.name, record.running))
 
     def _sweep(self, record: Record, now: float) -> None:
         sweep = record.sweep

@@ -203,8 +203,8 @@ class Worker:
             failure = _internal(name, "clear after", error)
         self.put(Swept(name, failure))
 
-    async def check_file(self, name: str, running: Running) -> None:
-        """Restores the unit file of a running engine where that is needed."""
+    async def restore_file(self, name: str, running: Running) -> None:
+        """That of the unit of a running engine."""
         mended, failure = "", None
         try:
             mended = await restore_file(running, self.actions.files, self.actions.units)

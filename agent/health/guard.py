@@ -78,7 +78,7 @@ class _Processes:
             self._leave()
 
     def _ended(self) -> None:
-        self.watch.hinted = True
+        self.watch.hint()
 
 
 def build_rules(profile: Profile) -> Rules:

@@ -23,7 +23,7 @@ from dataclasses import replace
 from agent.health.metrics import Work
 from agent.health.state import Door, Liveness, Outcome, Question, Rules, Verdict
 
-LOOK_S = 2.0  # between looks at the counters
+LOOK_S = 2.0  # between looks at the counters; ROUND_S while it is idle
 ROUND_S = 3.0  # between canaries
 QUIET_S = 1.8  # without progress before a canary; below LOOK_S, so that one look is enough
 IDLE_PATIENCE_S = 10.0  # a container may be frozen for 8 s and live
@@ -97,12 +97,24 @@ def wanted(state: Liveness, now: float, rules: Rules) -> tuple[Question, ...]:
     )
 
 
+def rest_s(state: Liveness, now: float) -> float | None:
+    """How long nothing will be wanted by itself of an engine that is well and asked nothing now;
+    None: it has to be watched closely."""
+    in_flight = any(door.in_flight for door in state.doors.values())
+    if in_flight or _is_doubtful(state, now) or _is_shut(state):
+        return None
+    look_at = state.door(Question.METRICS).asked_at + _look_every_s(state)
+    canary_at = state.door(Question.CANARY).asked_at + ROUND_S
+    # One whose time has come waits for what the next look says.
+    return max(0.0, min(look_at, canary_at if canary_at > now else look_at) - now)
+
+
 def _is_wanted(question: Question, state: Liveness, now: float, rules: Rules) -> bool:
     door = state.door(question)
     match question:
         case Question.METRICS:
             due = _is_overdue(state, now, rules) and not _was_looked_at_last(state, now, rules)
-            return due or now - door.asked_at >= LOOK_S
+            return due or now - door.asked_at >= _look_every_s(state)
         case Question.CANARY:
             return _is_quiet(state, now) and now - door.asked_at >= ROUND_S
         case Question.HEALTH:
@@ -111,6 +123,14 @@ def _is_wanted(question: Question, state: Liveness, now: float, rules: Rules) ->
             return _is_doubtful(state, now) and now - door.asked_at >= AGAIN_S
         case Question.INSIDE:
             return _is_inside_due(state)
+
+
+def _look_every_s(state: Liveness) -> float:
+    """Of one that a canary has shown to work: when it is time for the next one, which needs a look
+    right before it."""
+    canary = state.door(Question.CANARY)
+    idle = not canary.in_flight and canary.ended_at == state.life_at
+    return max(LOOK_S, ROUND_S) if idle else LOOK_S
 
 
 def _is_quiet(state: Liveness, now: float) -> bool:

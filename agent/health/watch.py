@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Watches an engine that serves: asks what `liveness` wants to know, tells what it finds.
 
-The clock is the time that this process lived through: a step of it that took far longer than it
-should (the machine was paused, or had no CPU to give) counts as a short one, so that no deadline
-of the engine's passes in it.
+While the engine is well it rests until the next look. The clock is the time that this process lived
+through: a step of it that took far longer than it should (the machine was paused, or had no CPU to
+give) counts as a short one, so that no deadline of the engine's passes in it.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from agent.health.liveness import answered, asked, deadline_s, hint, judge, wanted
+from agent.health.liveness import answered, asked, deadline_s, hint, judge, rest_s, wanted
 from agent.health.metrics import Work
 from agent.health.state import Liveness, Outcome, Question, Rules, Verdict
 
 TICK_S = 0.5
-STEP_MAX_S = 1.0
+LATE_S = 0.5  # a step may take so much longer than it should
 # Longer than any deadline of `liveness`: it is the lived time that ends a question.
 ASK_DEADLINE_S = 900.0
 
@@ -33,13 +34,18 @@ class Watch:
     rules: Rules
     report: Report
     each_turn: Callable[[], None] = lambda: None
-    hinted: bool = False  # set from outside: something may have happened to the engine
+    _hinted: asyncio.Event = field(default_factory=asyncio.Event)
     _lived_s: float = 0.0
     _stepped_at: float = field(default_factory=time.monotonic)
+    _step_s: float = TICK_S  # how long the present one should take
     _verdict: Verdict | None = None
     _asking: dict[Question, "asyncio.Task[tuple[Outcome, Work | None]]"] = field(
         default_factory=dict
     )
+
+    def hint(self) -> None:
+        """Something may have happened to the engine."""
+        self._hinted.set()
 
     async def run(self) -> None:
         """From the moment on in which the engine serves; ends only by cancellation."""
@@ -48,14 +54,15 @@ class Watch:
             while True:
                 self.each_turn()
                 state = self._turn(state)
-                await self._wait()
+                await self._wait(state)
         finally:
             await _end(list(self._asking.values()))
 
     def _turn(self, state: Liveness) -> Liveness:
         now = self._live()
-        if self.hinted:
-            self.hinted, state = False, hint(state, now)
+        if self._hinted.is_set():
+            self._hinted.clear()
+            state = hint(state, now)
         state = self._collect(state, now)
         if self._verdict is not None and state.life_at == now:
             self._verdict = None
@@ -77,7 +84,7 @@ class Watch:
 
     def _live(self) -> float:
         now = time.monotonic()
-        self._lived_s += min(now - self._stepped_at, STEP_MAX_S)
+        self._lived_s += min(now - self._stepped_at, self._step_s + LATE_S)
         self._stepped_at = now
         return self._lived_s
 
@@ -96,14 +103,20 @@ class Watch:
             state = answered(state, question, outcome, now, work)
         return state
 
-    async def _wait(self) -> None:
-        """For an answer, at most for one tick."""
+    async def _wait(self, state: Liveness) -> None:
+        """For an answer, at most for one tick; while nothing is asked, for a hint or until
+        something is to be asked."""
         if self._asking:
+            self._step_s = TICK_S
             await asyncio.wait(
                 self._asking.values(), timeout=TICK_S, return_when=asyncio.FIRST_COMPLETED
             )
-        else:
-            await asyncio.sleep(TICK_S)
+            return
+        rest = rest_s(state, self._lived_s)
+        self._step_s = TICK_S if rest is None else rest
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._step_s):
+                await self._hinted.wait()
 
 
 async def _end(tasks: "list[asyncio.Task[tuple[Outcome, Work | None]]]") -> None:

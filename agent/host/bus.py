@@ -108,7 +108,8 @@ class Bus:
                 body = tuple(plain(value) for value in message.body)
                 on_signal(Signal(str(message.member), str(message.path), body))
 
-        self._connection.add_message_handler(take)
+        # As add_message_handler() does, which asks for a signature: 0.8 MiB that would stay.
+        self._connection._user_message_handlers.append(take)
 
     @property
     def connected(self) -> bool:

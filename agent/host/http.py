@@ -62,10 +62,8 @@ async def _ask(server: Server, request: h11.Request, body: bytes) -> Answer | No
     reader, writer = await asyncio.open_connection(server.host, server.port, ssl=tls)
     connection = h11.Connection(h11.CLIENT)
     try:
-        writer.write(connection.send(request) or b"")
-        if body:
-            writer.write(connection.send(h11.Data(data=body)) or b"")
-        writer.write(connection.send(h11.EndOfMessage()) or b"")
+        parts = [request, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]
+        writer.write(b"".join(connection.send(part) or b"" for part in parts))
         await writer.drain()
         return await _receive(reader, connection)
     finally:

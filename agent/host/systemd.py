@@ -25,7 +25,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 # Generators run during a reload, quadlet's among them.
 RELOAD_DEADLINE_S = 60.0
 # A bus that is stopped or hangs is noticed within the sum of both.
-PING_EVERY_S = 2.0
+PING_EVERY_S = 3.0
 PING_DEADLINE_S = 2.5
 # After so many in vain the fault may be in our connection.
 PINGS_IN_VAIN = 10

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """What the benchmarks compare with, and what a unit's processes use."""
 
+import contextlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import product
+from .births import births
 from .host import LabHost
 from .images import ENGINE_IMAGE
 from .models import MODEL_8B, MODELS_DIRECTORY
+from .process import LabError
 from .product import FRONT
 from .rootfs import Flavour
+from .state import read_namespace_pids
 
 OURS = ("deepseek-agent.service", "deepseek-npud.service", FRONT)
 BY_HAND = "by-hand.service"
@@ -69,10 +74,13 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """A while in which nobody asks. `new_a_minute`: processes and threads of the whole host."""
+    """A while in which nobody asks. `new_a_minute`: processes and threads of the whole host; the
+    others: what the processes that are watched have begun."""
 
     costs: dict[str, Cost]
     new_a_minute: float
+    forks_a_minute: float
+    threads_a_minute: float
 
 
 def write_by_hand(host: LabHost, *, quadlet: str = "", option: str = "") -> None:
@@ -108,6 +116,19 @@ def use_of(host: LabHost, pids: Sequence[int]) -> Usage:
     return Usage(pss, cpu)
 
 
+def machine_pids(host: LabHost, pids: Sequence[int]) -> list[int]:
+    """What these are outside of the host. Raises LabError when one is not there any more."""
+    space = os.readlink(f"/proc/{host.leader()}/ns/pid")
+    found: dict[int, int] = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{name}/ns/pid") == space:
+                found[read_namespace_pids(int(name))[-1]] = int(name)
+    if missing := [pid for pid in pids if pid not in found]:
+        raise LabError(f"cannot find the processes {missing} of {host.name}")
+    return [found[pid] for pid in pids]
+
+
 def newest_pid(host: LabHost) -> int:
     """Of the host's own name space: it counts each process and each thread that has come."""
     return int(host.read("/proc/loadavg").split()[4])
@@ -118,7 +139,8 @@ def watch_idle(host: LabHost, pids: Mapping[str, Sequence[int]], seconds: float)
     look = -newest_pid(host) + newest_pid(host)  # to ask for it takes some processes, too
     before = {name: use_of(host, group) for name, group in pids.items()}
     newest, began = newest_pid(host), time.monotonic()
-    time.sleep(seconds)
+    with births(machine_pids(host, [pid for group in pids.values() for pid in group])) as born:
+        time.sleep(seconds)
     came = max(0, newest_pid(host) - newest - look)
     after = {name: use_of(host, group) for name, group in pids.items()}
     took = time.monotonic() - began
@@ -126,7 +148,8 @@ def watch_idle(host: LabHost, pids: Mapping[str, Sequence[int]], seconds: float)
         name: Cost(use.pss_mib, (use.cpu_s - before[name].cpu_s) / took * 100)
         for name, use in after.items()
     }
-    return Idle(costs, came / took * 60)
+    each = (came, born.processes, born.threads)
+    return Idle(costs, *(count / took * 60 for count in each))
 
 
 def first_answer(host: LabHost, unit: str) -> float:

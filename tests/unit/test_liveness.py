@@ -13,6 +13,7 @@ from agent.health.liveness import (
     COMPILING_S,
     IDLE_PATIENCE_S,
     LEARNED_MAX_S,
+    LOOK_S,
     ROUND_S,
     longest_step_s,
 )
@@ -31,6 +32,19 @@ def verdict_after(
     found = watch(engine, until_s).verdicts
     assert found, engine
     return found[0].at - begin, found[0].verdict
+
+
+def test_an_idle_engine_is_looked_at_once_before_each_canary() -> None:
+    asked = [question for _, question in watch(SimEngine(), 100.0).asked[1:]]
+    rounds = len(asked) // 2
+    assert 100 / ROUND_S - 5 <= rounds <= 100 / ROUND_S
+    assert asked[: rounds * 2] == [Question.METRICS, Question.CANARY] * rounds
+
+
+def test_a_busy_engine_is_looked_at_every_2_s_and_asked_nothing_else() -> None:
+    asked = watch(SimEngine(users=[(0.0, NEVER)]), 100.0).asked[4:]
+    assert {question for _, question in asked} == {Question.METRICS}
+    assert all(later - at < LOOK_S + 0.2 for (at, _), (later, _) in itertools.pairwise(asked))
 
 
 # --- found ---------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.action.restore import restore_file
+from agent.action.restore import is_in_force, restore_file
 from agent.action.running import Running, load_running, save_running
 from agent.errors import Code, HostError
 from agent.model import JobResult, UnitActive, UnitStatus
@@ -29,11 +29,15 @@ class FakeUnits:
     valid: tuple[str, ...] = field(default=(RUNNING.text,))
 
     async def status(self, unit: str) -> UnitStatus:
+        assert unit == PLACE.name
+        return self.now()
+
+    def now(self) -> UnitStatus:
         state = "not-found" if self.loaded is None else "loaded"
         if self.loaded is not None and self.loaded not in self.valid:
             state = "bad-setting"
         front = build_front(UnitActive.ACTIVE)
-        return replace(front, name=unit, load_state=state, fragment_path=self.fragment)
+        return replace(front, name=PLACE.name, load_state=state, fragment_path=self.fragment)
 
     async def reload(self) -> None:
         self.reloads += 1
@@ -58,13 +62,24 @@ def files(tmp_path: Path) -> RootedFiles:
 
 
 def restore(files: RootedFiles, units: FakeUnits) -> str:
-    return asyncio.run(restore_file(RUNNING, files, units))
+    """Nothing is found at what was taken for in force."""
+    in_force = is_in_force(RUNNING, units.now(), files)
+    mended = asyncio.run(restore_file(RUNNING, files, units))
+    assert in_force == (mended == "")
+    return mended
 
 
 def test_as_it_should_be(files: RootedFiles) -> None:
     units = FakeUnits(files)
     assert restore(files, units) == ""
     assert (files.written, units.reloads) == ([], 0)
+
+
+def test_a_file_that_cannot_be_read_is_not_in_force(files: RootedFiles) -> None:
+    place = Path(files.at(PLACE))
+    place.unlink()
+    place.symlink_to(place)
+    assert not is_in_force(RUNNING, FakeUnits(files).now(), files)
 
 
 @pytest.mark.parametrize("text", [None, "[Unit]\nDescription=mine\n", "garbage", ""])
@@ -95,6 +110,7 @@ def test_another_file_stands_in_for_ours(files: RootedFiles) -> None:
     with pytest.raises(HostError) as raised:
         restore(files, units)
     assert raised.value.failure.code is Code.UNIT_SHADOWED
+    assert not is_in_force(RUNNING, units.now(), files)
     assert files.written == []
 
 

@@ -277,7 +277,7 @@ def test_time_in_which_this_process_did_not_live_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock jumps by a minute while a canary is under way: the machine stood still."""
-    monkeypatch.setattr("agent.health.watch.STEP_MAX_S", 0.05)
+    monkeypatch.setattr("agent.health.watch.LATE_S", 0.04)
     jump = [0.0]
     clock = time.monotonic
     monkeypatch.setattr(
@@ -300,6 +300,32 @@ def test_time_in_which_this_process_did_not_live_does_not_count(
 
     asyncio.run(whole())
     assert told == []
+
+
+def test_it_rests_while_the_engine_is_well_and_a_hint_wakes_it() -> None:
+    """Nothing is due for almost a second when it has asked all that it wants to know."""
+    engine, turns, asked = _Engine(), list[float](), list[Question]()
+
+    async def ask(question: Question, deadline_s: float) -> tuple[Outcome, Work | None]:
+        asked.append(question)
+        return await engine.ask(question, deadline_s)
+
+    async def whole() -> None:
+        watch = Watch(ask, Rules(), lambda verdict, state, now: None)
+        watch.each_turn = lambda: turns.append(time.monotonic())
+        task = asyncio.create_task(watch.run())
+        await asyncio.sleep(0.2)
+        before = len(turns)
+        await asyncio.sleep(1.0)
+        assert len(turns) == before
+        assert Question.HEALTH not in asked
+        watch.hint()
+        await asyncio.sleep(0.1)
+        assert Question.HEALTH in asked
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(whole())
 
 
 # --- words ---------------------------------------------------------------------------------------

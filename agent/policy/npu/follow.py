@@ -54,6 +54,8 @@ def _look(state: NpuState, npu: Npu | None, at: float, rules: Rules) -> NpuState
         npu = replace(state.npu, device_present=False, faults=(), processes=())
     assert npu is not None  # noqa: S101 - for mypy: one of the two is there
     listed = _faults_of(npu)
+    if npu is state.npu and not (state.faults or listed or state.tries):
+        return state  # as of most NPUs in most turns, and npud told nothing new
     known = is_known(npu)
     faults: list[Followed] = []
     hit_at = state.hit_at

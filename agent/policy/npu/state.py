@@ -147,6 +147,8 @@ class Rules:
 
     def in_force(self, state: NpuState) -> tuple[Followed, ...]:
         """The faults of the highest level that are to be acted upon."""
+        if not state.faults:
+            return ()  # asked several times a turn, of each NPU, for a year
         counting = [fault for fault in self.waiting(state) if fault.raised]
         rank = max((self.level(fault).rank for fault in counting), default=0)
         return tuple(fault for fault in counting if self.level(fault).rank == rank)
