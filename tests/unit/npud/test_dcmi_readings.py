@@ -132,6 +132,18 @@ def test_a_list_of_processes_that_cannot_be_is_not_told(reading: Reading) -> Non
     assert reading.reset(0) == (ResetOutcome.BUSY, why)
 
 
+def test_a_chip_with_an_impossible_memory_does_not_blind_npud(reading: Reading) -> None:
+    """It was no message of the process that asks, which was ended: no chip was known any more."""
+    reading.double.start(cards=2)
+    reading.double.set_value(1, 0, "memory", -1)
+    seen = reading.read()
+    assert seen.driver is DriverState.READY
+    assert [(npu.health, npu.memory_mib) for npu in seen.npus] == [
+        (NpuHealth.OK, 65536),
+        (NpuHealth.OK, 0),
+    ]
+
+
 def test_more_memory_used_than_there_is_is_not_told(reading: Reading) -> None:
     """Or it would seem to be full, and left so by an engine."""
     reading.double.start(cards=1)
