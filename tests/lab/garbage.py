@@ -185,6 +185,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("flavour", type=Flavour, choices=list(Flavour))
     parser.add_argument("--only", default="", help="words of a file's path")
+    parser.add_argument("--first", type=int, default=1, help="begin with the so-manyth of these")
     parser.add_argument("--kinds", default=",".join(KINDS))
     options = parser.parse_args()
     with product.supplied_host(options.flavour, f"garbage-{options.flavour}") as host:
@@ -194,6 +195,7 @@ def main() -> int:
         paths = [path for path in record(host) if options.only in path]
         print(f"{options.flavour}: {len(paths)} files: {' '.join(paths)}", flush=True)
         cases = [(path, kind) for path in paths for kind in options.kinds.split(",")]
+        cases = cases[options.first - 1 :]
         return 1 if run(host, cases) or not cases else 0
 
 

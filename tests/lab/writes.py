@@ -222,12 +222,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("flavour", type=Flavour, choices=list(Flavour))
     parser.add_argument("--only", default="", help="words of a file's path")
+    parser.add_argument("--first", type=int, default=1, help="begin with the so-manyth of these")
     options = parser.parse_args()
     with product.supplied_host(options.flavour, f"writes-{options.flavour}") as host:
         product.install(host)
         product.set_engine(host, load_s=1)
         assert product.start(host, "enable", "--now").returncode == 0
         writes = [write for write in record(host) if options.only in write.path]
+        writes = writes[options.first - 1 :]
         print(f"{options.flavour}: {len(writes)} writes", flush=True)
         return 1 if run(host, writes) or not writes else 0
 

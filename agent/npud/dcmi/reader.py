@@ -2,11 +2,13 @@
 """Asks libdcmi: a chip comes in, plain values go out. Each optional reading may be missing.
 
 Health and codes are asked for first: they are what is waited for. A chip that has dropped off
-(-8012) is asked for nothing more, since calls on it can block (facts: ascend 2).
+(-8012) is asked for nothing more, since calls on it can block (facts: ascend 2). A number that
+cannot be is not told: npud would take it, or, where link.py does not carry it, end the process.
 """
 
 import ctypes
 import time
+from collections import Counter
 from ctypes import byref
 
 from agent.model import MAX_LOGIC_ID, NpuProcess, NpuReadings
@@ -21,8 +23,12 @@ from agent.npud.dcmi.messages import (
 )
 
 MAX_CHIPS_IN_CARD = 16
+MAX_CHIPS = 256  # what one message carries
 MAX_TEXTS = 512
 MIB = 1024 * 1024
+MAX_MEMORY_MIB = 4 * 1024 * 1024  # of a chip, and far above any
+MAX_PID = 4 * 1024 * 1024  # Linux: PID_MAX_LIMIT
+ALL_ONES = 0xFFFFFFFF  # "no value" of a count
 
 
 class DriverRefused(Exception):
@@ -54,7 +60,10 @@ class Reader:
             if (card, chip) not in leave_out
             for logic_id in self._logic_ids(card, chip)
         ]
-        return Listed(tuple(chips), self._driver_version())
+        # A number that two chips claim is of neither: health of the one is not that of the other.
+        owners = Counter(logic_id for _card, _chip, logic_id in chips)
+        clear = tuple(chip for chip in chips if owners[chip[2]] == 1)
+        return Listed(clear[:MAX_CHIPS], self._driver_version())
 
     def _cards(self) -> list[int]:
         count = ctypes.c_int(0)
@@ -64,7 +73,8 @@ class Reader:
         code = self._library.call(name, byref(count), cards, abi.MAX_CARDS)
         if code != abi.OK:
             raise DriverRefused(f"dcmi_{name}", code)
-        return list(cards[: max(0, min(count.value, abi.MAX_CARDS))])
+        numbers = cards[: max(0, min(count.value, abi.MAX_CARDS))]
+        return [card for card in dict.fromkeys(numbers) if card >= 0]
 
     def _chips(self, card: int) -> range:
         count, mcu, cpu = ctypes.c_int(0), ctypes.c_int(-1), ctypes.c_int(-1)
@@ -134,11 +144,12 @@ class Reader:
         power = self._int("get_device_power_info", key)
         size, used, hbm_temperature = self.read_memory(key)
         ecc = self._ecc(key)
+        boot_status = self.read_boot_status(key)
         return Details(
             chip=key,
             product=self._product(key),
             memory_mib=size,
-            memory_used_mib=used,
+            memory_used_mib=used or 0,
             bus_id=self._bus_id(key),
             board_id=self._board_id(key),
             processes=self.read_processes(key),
@@ -146,12 +157,12 @@ class Reader:
                 temperature_c=_plausible(temperature, -100, 300),
                 power_w=power / 10 if power is not None and 0 <= power < 100_000 else None,
                 utilization_percent=self._aicore_percent(key),
-                memory_percent=used * 100 // size if size else None,
+                memory_percent=used * 100 // size if size and used is not None else None,
                 hbm_temperature_c=_plausible(hbm_temperature, -100, 300),
-                ecc_single=ecc.single_bit_error_cnt if ecc else None,
-                ecc_double=ecc.double_bit_error_cnt if ecc else None,
+                ecc_single=_count(ecc.single_bit_error_cnt) if ecc else None,
+                ecc_double=_count(ecc.double_bit_error_cnt) if ecc else None,
                 isolated_pages=_isolated(ecc) if ecc else None,
-                boot_status=self.read_boot_status(key),
+                boot_status=_plausible(boot_status, 0, 0xFF),
             ),
         )
 
@@ -159,17 +170,19 @@ class Reader:
         return self._int("get_device_boot_status", key)
 
     def read_processes(self, key: ChipKey) -> tuple[NpuProcess, ...] | None:
-        """None: not told."""
+        """None: not told, or not so that it can be. Nobody resets a chip then."""
         # More room than libdcmi is said to fill: this count is nobody's to check.
         rows = (abi.ProcessMemory * (abi.MAX_PROCESSES * 4))()
         count = ctypes.c_int(0)
         code = self._on("get_device_resource_info", *key, rows, byref(count))
-        if code != abi.OK:
+        if code != abi.OK or not 0 <= count.value <= len(rows):
+            return None
+        told = rows[: count.value]
+        if not all(map(_can_be, told)):
             return None
         return tuple(
             NpuProcess(row.proc_id, _name_of(row.proc_id), row.proc_mem_usage // MIB)
-            for row in rows[: max(0, min(count.value, len(rows)))]
-            if row.proc_id > 0
+            for row in told
         )
 
     def reset(self, key: ChipKey) -> int:
@@ -210,15 +223,18 @@ class Reader:
             self._boards[key] = info.board_id
         return self._boards[key]
 
-    def read_memory(self, key: ChipKey) -> tuple[int, int, int | None]:
-        """Size and use in MiB, and the HBM's temperature; a 310P has no HBM."""
+    def read_memory(self, key: ChipKey) -> tuple[int, int | None, int | None]:
+        """Size (0: not told) and use in MiB, and the HBM's temperature; a 310P has no HBM."""
         hbm = abi.HbmInfo()
-        if self._on("get_device_hbm_info", *key, byref(hbm)) == abi.OK and hbm.memory_size:
-            return hbm.memory_size, min(hbm.memory_usage, hbm.memory_size), hbm.temp
+        told = self._on("get_device_hbm_info", *key, byref(hbm)) == abi.OK
+        if told and 0 < hbm.memory_size <= MAX_MEMORY_MIB:
+            return hbm.memory_size, _plausible(hbm.memory_usage, 0, hbm.memory_size), hbm.temp
         ddr = abi.MemoryInfo()
-        if self._on("get_device_memory_info_v3", *key, byref(ddr)) == abi.OK:
-            return ddr.memory_size, max(0, ddr.memory_size - ddr.memory_available), None
-        return 0, 0, None
+        told = self._on("get_device_memory_info_v3", *key, byref(ddr)) == abi.OK
+        if told and ddr.memory_size <= MAX_MEMORY_MIB:
+            used = ddr.memory_size - ddr.memory_available
+            return ddr.memory_size, _plausible(used, 0, ddr.memory_size), None
+        return 0, None, None
 
     def _ecc(self, key: ChipKey) -> abi.EccInfo | None:
         for kind in (abi.ECC_HBM, abi.ECC_DDR):
@@ -248,8 +264,18 @@ def bus_id_of(info: abi.PcieInfo) -> str:
     return f"{domain:04X}:{bus:02X}:{device:02X}.{function:X}"
 
 
-def _isolated(ecc: abi.EccInfo) -> int:
-    return int(ecc.single_bit_isolated_pages_cnt) + int(ecc.double_bit_isolated_pages_cnt)
+def _isolated(ecc: abi.EccInfo) -> int | None:
+    single = _count(ecc.single_bit_isolated_pages_cnt)
+    double = _count(ecc.double_bit_isolated_pages_cnt)
+    return None if single is None or double is None else single + double
+
+
+def _count(value: int) -> int | None:
+    return None if value == ALL_ONES else value
+
+
+def _can_be(row: abi.ProcessMemory) -> bool:
+    return bool(0 < row.proc_id <= MAX_PID and row.proc_mem_usage // MIB <= MAX_MEMORY_MIB)
 
 
 def _plausible(value: int | None, least: int, most: int) -> int | None:

@@ -78,7 +78,7 @@ def _is_it_gone(reader: Reader, order: ResetOrder, state: State) -> str:
 def _is_memory_left(reader: Reader, key: ChipKey) -> bool:
     """That no process uses the chip is known by now."""
     size_mib, used_mib, _temperature = reader.read_memory(key)
-    return is_filled(used_mib, size_mib)
+    return is_filled(used_mib or 0, size_mib)
 
 
 def _wait_for_boot(reader: Reader, order: ResetOrder) -> ResetEnded:

@@ -15,7 +15,7 @@ import time
 from agent.npud.dcmi import abi
 from agent.npud.dcmi.calls import CallNote
 from agent.npud.dcmi.library import CannotLoad, Library
-from agent.npud.dcmi.link import MAX_LINE, clean, decode_request, encode
+from agent.npud.dcmi.link import MAX_INTEGER, MAX_LINE, clean, decode_request, encode
 from agent.npud.dcmi.messages import (
     ChipKey,
     Done,
@@ -156,7 +156,7 @@ class Worker:
             logic_id=fault.deviceid,
             severity=fault.severity,
             assertion=fault.assertion,
-            raised_ms=fault.alarm_raised_time,
+            raised_ms=min(fault.alarm_raised_time, MAX_INTEGER - 1),
             text=clean(fault.event_name),
             came_at=came_at,
         )

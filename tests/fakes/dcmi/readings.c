@@ -148,7 +148,8 @@ int dcmi_get_device_hbm_info(int card, int device, struct dcmi_hbm_info *info)
         result = DCMI_ERR_CODE_NOT_SUPPORT;
     if (result == DCMI_OK)
         *info = (struct dcmi_hbm_info){
-            .memory_size = product_now()->hbm_mb,
+            .memory_size = (unsigned long long)state_chip_number(&chip, "memory",
+                                                                 product_now()->hbm_mb),
             .freq = 1600,
             .memory_usage = used_mb(&chip),
             .temp = (int)state_chip_number(&chip, "hbm-temperature", 44),

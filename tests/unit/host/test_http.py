@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.http import LIMIT_BYTES, LocalHttp
+from agent.host.http import LIMIT_BYTES, MOST_PIECES, LocalHttp
 from agent.ports import Answer, Ask, NoAnswer, Server
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -81,6 +81,22 @@ def test_the_body_is_sent_whole() -> None:
 def test_an_answer_that_is_too_big() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"
     assert asyncio.run(ask(says(head + b"x" * (LIMIT_BYTES + 1)))) is NoAnswer.BROKEN
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * MOST_PIECES + OK,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"1\r\na\r\n" * MOST_PIECES
+        + b"0\r\n\r\n",
+    ],
+    ids=["continue", "chunks"],
+)
+def test_an_answer_in_too_many_pieces(raw: bytes) -> None:
+    """Few bytes, and seconds of a CPU for all that LIMIT_BYTES lets in."""
+    assert len(raw) < LIMIT_BYTES
+    assert asyncio.run(ask(says(raw))) is NoAnswer.BROKEN
 
 
 async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -17,6 +17,7 @@ from agent.model import (
     NpuProcess,
     NpuReadings,
     ProductLine,
+    ResetOutcome,
     product_line,
 )
 from agent.npud.dcmi import abi
@@ -119,6 +120,38 @@ def test_readings(reading: Reading, layout: int) -> None:
         isolated_pages=11,
         boot_status=16,
     )
+
+
+def test_a_list_of_processes_that_cannot_be_is_not_told(reading: Reading) -> None:
+    """Or nobody would seem to use the chip, and it could be reset."""
+    reading.double.start(cards=1)
+    reading.double.set_processes(0, 0, {os.getpid(): 1000, 0: 5})
+    npu = reading.read().npus[0]
+    assert (npu.processes_told, npu.processes) == (False, ())
+    why = "the driver does not say what uses chip 0.0"
+    assert reading.reset(0) == (ResetOutcome.BUSY, why)
+
+
+def test_a_chip_with_an_impossible_memory_does_not_blind_npud(reading: Reading) -> None:
+    """It was no message of the process that asks, which was ended: no chip was known any more."""
+    reading.double.start(cards=2)
+    reading.double.set_value(1, 0, "memory", -1)
+    seen = reading.read()
+    assert seen.driver is DriverState.READY
+    assert [(npu.health, npu.memory_mib) for npu in seen.npus] == [
+        (NpuHealth.OK, 65536),
+        (NpuHealth.OK, 0),
+    ]
+
+
+def test_more_memory_used_than_there_is_is_not_told(reading: Reading) -> None:
+    """Or it would seem to be full, and left so by an engine."""
+    reading.double.start(cards=1)
+    reading.double.set_value(0, 0, "used", 4_294_967_295)
+    npu = reading.read().npus[0]
+    assert (npu.memory_mib, npu.memory_used_mib) == (65536, 0)
+    assert npu.readings.memory_percent is None
+    assert not npu.has_memory_left()
 
 
 @pytest.mark.parametrize("health", range(4))
