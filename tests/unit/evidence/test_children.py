@@ -55,15 +55,15 @@ def test_what_a_function_writes_and_raises(children: Children) -> None:
 
 def test_one_that_hangs_keeps_what_it_said_and_holds_up_nobody(children: Children) -> None:
     began = time.monotonic()
-    hangs = children.run(["sh", "-c", "echo first; sleep 60"], 0.3)
-    deaf = children.start(_hang_without_signals, 0.3)
+    hangs = children.run(["sh", "-c", "echo first; sleep 60"], 1.0)
+    deaf = children.start(_hang_without_signals, 1.0)
     quick = children.run(["echo", "quick"], 5)
     children.wait([quick])
     assert quick.text == "quick\n"
     children.wait([hangs, deaf])
-    assert time.monotonic() - began < 2
-    assert hangs.text == "first\n\n(no more within 0.3 s)"
-    assert deaf.text == "(no more within 0.3 s)"
+    assert time.monotonic() - began < 5
+    assert hangs.text == "first\n\n(no more within 1 s)"
+    assert deaf.text == "(no more within 1 s)"
     for child in (hangs, deaf):
         os.waitpid(child.pid, 0)
 
@@ -75,7 +75,7 @@ def _hang_without_signals(_output: int) -> None:
 
 
 def test_what_a_program_has_started_ends_with_it(children: Children) -> None:
-    child = children.run(["sh", "-c", "sleep 60 & echo $!; wait"], 0.3)
+    child = children.run(["sh", "-c", "sleep 60 & echo $!; wait"], 2.0)
     children.wait([child])
     grandchild = int(child.text.split()[0])
     deadline = time.monotonic() + 5
