@@ -19,7 +19,7 @@ READ_BYTES = 64 * 1024
 # /metrics of vLLM is some 100 KiB; whatever sends more is not an engine.
 LIMIT_BYTES = 8 * 1024 * 1024
 # h11 looks at each 1xx and each chunk by itself: some 30 us, however small it is.
-MOST_PIECES = 16 * 1024
+MOST_PIECES = 4096
 # Of our own side: no source port, no descriptor, no memory; or no certificate to trust.
 OWN_TROUBLE = (
     errno.EADDRNOTAVAIL,
