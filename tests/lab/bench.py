@@ -4,7 +4,7 @@
     python -m tests.lab.bench [--flavour modern] [--parts start,recovery,...] [--write]
 
 Each pair is measured in turn on the same booted host. Numbers are shown, not judged; with `--write`
-they go into docs/performance.md, with the machine they are from.
+they go into docs/performance.md, each table as soon as it is there.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from . import product
 from .bench_growth import measure_instances, measure_npus
 from .bench_idle import measure_idle
+from .bench_page import read_page
 from .bench_peers import measure_peers
 from .bench_recovery import measure_recovery
 from .bench_start import measure_start
@@ -24,13 +25,6 @@ from .host import LabHost
 from .rootfs import Flavour
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/performance.md"
-HEAD = """# Performance
-
-Measured by `make bench`, which writes this page. The hosts are the lab's
-([README](../tests/lab/README.md)): real systemd, Podman and containers; NPUs and engine are
-doubles, and the engine loads for 2.0 s. Not measured: openEuler, Kunpeng, a real engine.
-
-"""
 PARTS: Mapping[str, Callable[[LabHost], Table]] = {
     "start": measure_start,
     "recovery": measure_recovery,
@@ -48,22 +42,25 @@ def measure(flavour: Flavour, part: str) -> Table:
         return PARTS[part](host)
 
 
+def write(flavour: Flavour, table: Table, measured: str) -> None:
+    page = read_page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "")
+    page.put(flavour, table, measured)
+    PAGE.write_text(page.render(), encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.lab.bench", description=__doc__)
     parser.add_argument("--flavour", type=Flavour, choices=list(Flavour))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     wanted = parser.parse_args()
-    today = datetime.now(UTC).date()
-    page = [HEAD + f"{today}, {machine()}.\n"]
+    measured = f"{datetime.now(UTC).date()}, {machine()}."
     for flavour in [wanted.flavour] if wanted.flavour else Flavour:
-        page.append(f"# On the {flavour.value} host\n")
         for part in wanted.parts.split(","):
             table = measure(flavour, part)
             print(f"{flavour.value}\n{table.markdown}", flush=True)
-            page.append(table.markdown)
-    if wanted.write:
-        PAGE.write_text("\n".join(page), encoding="utf-8")
+            if wanted.write:
+                write(flavour, table, measured)
     return 0
 
 
