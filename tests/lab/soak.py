@@ -33,6 +33,8 @@ WELL_S = 180.0
 SPARED = 2 / 3  # of the time
 # What may be more at the end than at first: a connection that is just being answered, a buffer.
 MORE_DESCRIPTORS, MORE_THREADS, MORE_MIB = 3, 1, 4.0
+# So many failures in a row are many for a host: it would wait for minutes at last.
+SETTINGS = ("/etc/deepseek-agent/agent.toml.d/soak.toml", "[limits]\nbackoff_max_s = 10\n")
 WATCH = "curl -sN --unix-socket /run/deepseek-agent/agent.sock http://a/v1/watch > /dev/null"
 
 
@@ -156,6 +158,7 @@ def main() -> int:
     print(f"{wanted.flavour}, {wanted.minutes:g} minutes, seed {wanted.seed}")
     with product.supplied_host(wanted.flavour, f"soak-{wanted.flavour}") as host:
         product.install(host)
+        host.write(*SETTINGS)
         product.start(host, "enable", "--now")
         scene = ServingScene(host, EngineKind.DOUBLE)
         host.write(CLIENT_PLACE, CLIENT.read_text())
