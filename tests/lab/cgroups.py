@@ -17,9 +17,18 @@ from .process import LabError
 # What systemd and Podman in a host want of v2.
 CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
 # Joins the groups named before "--", then becomes the command after it. 0 is the writer itself.
+# A group of a v1 controller may be gone: when no unit wants the controller any more, systemd
+# removes what is empty below its root.
 JOIN = """
+join() {
+    for _ in 1 2 3 4 5; do
+        [ -d "$1" ] || mkdir "$1"
+        echo 0 > "$1/cgroup.procs" && return
+    done 2> /dev/null
+    echo 0 > "$1/cgroup.procs"
+}
 while [ "$1" != -- ]; do
-    echo 0 > "$1/cgroup.procs" || exit 125
+    join "$1" || exit 125
     shift
 done
 shift
@@ -109,6 +118,9 @@ def shell_groups(leader: int) -> list[Path]:
         if directory.name == "init.scope":
             group = directory.with_name("lab.shell")
             group.mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):  # v2 has no such file; or it is gone: see JOIN
+                # Not told after each command that ends (release_agent.py).
+                (group / "notify_on_release").write_text("0")
         joined.append(group)
     return joined
 

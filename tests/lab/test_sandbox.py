@@ -79,8 +79,9 @@ def test_clearing_temporary_files_breaks_nothing(host: LabHost) -> None:
     process."""
     old = product.container_started_at(host)
     host.run(["sh", "-c", "rm --recursive /tmp/systemd-private-*"])
-    if host.flavour is Flavour.MODERN:  # the legacy host's unit is adapted (product.OWN_BOOT_ID)
-        host.run(["systemctl", "reload", "deepseek-agent"])
+    # The legacy host's unit is adapted (product.OWN_BOOT_ID).
+    verb = "reload" if host.flavour is Flavour.MODERN else "restart"
+    host.run(["systemctl", verb, "deepseek-agent"])
     host.run(["systemctl", "restart", FRONT], timeout_s=120)
     assert product.container_started_at(host) != old
 
