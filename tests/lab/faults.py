@@ -114,9 +114,16 @@ def wait_failure(
     )
 
 
-def wait_event(host: LabHost, kind: str, since: float, limit_s: float = 30) -> Told:
-    """Until something of that kind is told to have happened since then."""
-    return wait_told(host, kind, lambda told: bool(told.events(kind, since)), limit_s)
+def wait_event(
+    host: LabHost, kind: str, since: float, limit_s: float = 30, words: str = ""
+) -> Told:
+    """Until something of that kind, with these words, is told to have happened since then."""
+    return wait_told(
+        host,
+        kind,
+        lambda told: any(words in message for message in told.events(kind, since)),
+        limit_s,
+    )
 
 
 def wait_held(host: LabHost, code: str, limit_s: float = 30) -> Told:

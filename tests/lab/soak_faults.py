@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .faults import Told, find_payloads, main_pid, send_signal, wait_serving_alone, wait_told
+from .faults import find_payloads, main_pid, send_signal, wait_event, wait_serving_alone
 from .host import LabHost
 from .npus import libdcmi_of
 from .product import CONTAINER, FRONT
@@ -62,13 +62,10 @@ def _hang(host: LabHost) -> None:
 def _kill(unit: str, kind: str, words: str = "") -> Callable[[LabHost], object]:
     """Until it is told that another one is there: the agent may take a while to see it."""
 
-    def is_told(told: Told, since: float) -> bool:
-        return any(words in message for message in told.events(kind, since))
-
     def run(host: LabHost) -> None:
         since = time.time()
         send_signal(host, "KILL", [main_pid(host, unit)])
-        wait_told(host, kind, lambda told: is_told(told, since))
+        wait_event(host, kind, since, words=words)
 
     return run
 

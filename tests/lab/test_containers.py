@@ -30,7 +30,7 @@ from .images import (
     untag_engine_image,
 )
 from .product import CONTAINER, ENGINE, FRONT
-from .rootfs import Flavour
+from .sandbox_table import CGROUP
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
@@ -59,8 +59,7 @@ def old(host: LabHost) -> Iterator[str]:
 
 def test_systemd_hears_of_an_empty_control_group(host: LabHost) -> None:
     """Of the lab itself: where the last process in it was no child of systemd's."""
-    tree = "/sys/fs/cgroup" if host.flavour is Flavour.MODERN else "/sys/fs/cgroup/systemd"
-    group = f"{tree}/system.slice/lab-left.service"
+    group = f"{CGROUP[host.flavour]}/system.slice/lab-left.service"
     options = ["--property=TimeoutStopSec=60", "--property=SendSIGKILL=no"]
     host.run(["systemd-run", "--quiet", "--unit=lab-left", *options, "sleep", "100"])
     stays = f"trap '' TERM; echo $$ > {group}/cgroup.procs; sleep 3; true"
