@@ -129,6 +129,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "cells",
     ),
     "host": (
+        "lean",
         "model",
         "errors",
         "facts",
@@ -246,7 +247,7 @@ READS_FILES = (
 )
 ONLY_IN = {
     "dbus_next": ("host.bus",),
-    "podman": ("host.podman", "host.images"),
+    "podman": ("host.podman.verbs", "host.images"),
     "pydantic": (
         "config.schema",
         "config.fields",
@@ -442,6 +443,20 @@ def test_a_process_loads_nothing_big(launcher: str) -> None:
     loaded = done.stdout.split()
     assert "agent" in loaded
     assert [name for name in loaded if name in NOT_IN[launcher]] == []
+
+
+def test_who_asks_podman_loads_nothing_that_it_never_uses() -> None:
+    """An engine that has died is started again when this process has answered."""
+    spared = ("rich", "inspect", "ast", "typing_extensions", "asyncio", "msgspec")
+    script = "import runpy, sys\nsys.argv[1:] = ['remove']\n"
+    script += "try:\n runpy.run_module('agent.host.podman', run_name='__main__')\n"
+    script += "except SystemExit:\n modules = dict(sys.modules)\n" + WHAT_IS_LOADED
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=TREE, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split('{"answer": null}')[1].split()
+    assert "podman.client" in loaded
+    assert [name for name in loaded if name in spared] == []
 
 
 def test_a_bundle_loads_nothing_big() -> None:

@@ -37,7 +37,7 @@ from agent.host.image_space import (
     why_too_full,
 )
 from agent.host.layers import Layers
-from agent.host.podman import CALL_TIMEOUT_S, SOCKET, explain
+from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.host.pull_failures import explain_pull, shorten
 from agent.host.references import Reference, parse_reference
 from agent.host.registry import read_digest, read_layers

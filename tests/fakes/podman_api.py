@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""A fake Podman API on a unix socket: the few libpod routes that host/podman.py and host/images.py
+"""A fake Podman API on a unix socket: the few libpod routes that host/podman and host/images.py
 use.
 
-Seen from podman-py 5.8.0 against Podman 5.4.2: /v5.8.0/libpod/version, /images/NAME/json,
+Seen from podman-py 5.8.0 against Podman 5.4.2: /v5.8.0/libpod/images/NAME/json,
 /containers/json?all=True, /containers/ID/json, DELETE /containers/ID?force=True, /info, POST
 /images/pull and POST /images/ID/tag; /images/json?all=true and DELETE /images/NAME.
 """
@@ -101,25 +101,23 @@ class FakePodmanApi:
             case Mode.SILENT:
                 await asyncio.Event().wait()
             case Mode.GARBAGE:
-                writer.write(_response(200, b"<html>not Podman</html>"))
+                writer.write(self._response(200, b"<html>not Podman</html>"))
             case Mode.CUT:
-                writer.write(_response(200, b'{"Version": "5.4.2"}')[:-8])
+                writer.write(self._response(200, b'[{"Id": "ab"}]')[:-8])
             case Mode.ERROR:
-                writer.write(_response(500, _error("the database is locked", 500)))
+                writer.write(self._response(500, _error("the database is locked", 500)))
             case Mode.OK:
                 if path == "/images/pull":
                     lines = "".join(json.dumps(line) + "\n" for line in self.pull_lines)
                     self.images |= self.pulled
-                    writer.write(_response(self.pull_status, lines.encode()))
+                    writer.write(self._response(self.pull_status, lines.encode()))
                 else:
                     status, answer = await self._answer(method, path)
-                    writer.write(_response(status, json.dumps(answer).encode()))
+                    writer.write(self._response(status, json.dumps(answer).encode()))
         await writer.drain()
 
     async def _answer(self, method: str, path: str) -> tuple[int, object]:
         match path.strip("/").split("/"):
-            case ["version"]:
-                return 200, {"Version": self.version, "ApiVersion": "1.41"}
             case ["info"]:
                 places = {"graphRoot": self.storage, "imageCopyTmpDir": self.storage}
                 return 200, {"store": {"graphDriverName": "overlay", **places}}
@@ -161,6 +159,12 @@ class FakePodmanApi:
             case _:
                 return 404, json.loads(_error("no such route", 404))
 
+    def _response(self, status: int, body: bytes) -> bytes:
+        """Every answer of Podman's names its version."""
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        told = f"Libpod-Api-Version: {self.version}\r\n" if self.version else ""
+        return f"{head}{told}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
     def _image_row(self, identity: str) -> dict[str, object]:
         """As 5.4.2 answers; fields that nobody reads are left out."""
         names = [name for name, one in self.images.items() if one == identity and name != identity]
@@ -194,8 +198,3 @@ def _row(one: FakeContainer) -> dict[str, object]:
 
 def _error(message: str, status: int) -> bytes:
     return json.dumps({"cause": message, "message": message, "response": status}).encode()
-
-
-def _response(status: int, body: bytes) -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -24,7 +24,7 @@ CURL_TIMEOUT = 28  # curl(1): operation timeout
 SURVEY = """
 import glob, sys
 sys.path[:0] = glob.glob("/usr/lib*/deepseek-agent/vendor") + glob.glob("/usr/lib*/deepseek-agent")
-from agent.host.podman import main
+from agent.host.podman.verbs import main
 sys.exit(main(["survey"]))
 """
 

@@ -74,6 +74,13 @@ def test_versions(api: FakePodmanApi, version: str, parsed: tuple[int, int, int]
     assert asked(api, podman(api).survey([IMAGE])).version == parsed
 
 
+@pytest.mark.parametrize("version", ["", "new"])
+def test_an_answer_without_a_version(api: FakePodmanApi, version: str) -> None:
+    api.version = version
+    with pytest.raises(HostUnavailable, match=f"{version!r} is no version"):
+        asked(api, podman(api).survey([IMAGE]))
+
+
 def test_devices_with_the_numbers_of_others_go_by_their_names(api: FakePodmanApi) -> None:
     api.containers = [
         FakeContainer("one", devices=("/dev/davinci3", "/dev/fuse"), seen_as="/dev/null"),
@@ -165,9 +172,9 @@ def test_an_api_that_never_answers_is_given_up_by_the_parent(api: FakePodmanApi)
 
 WORKER = """
 import sys
-from agent.host import podman
-podman.CALL_TIMEOUT_S = 0.3
-sys.exit(podman.main(sys.argv[1:]))
+from agent.host.podman import verbs
+verbs.CALL_TIMEOUT_S = 0.3
+sys.exit(verbs.main(sys.argv[1:]))
 """
 
 

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Podman through its API socket; the only importer of podman-py.
-
-Runs as a short-lived process (`python -m agent.host.podman VERB ...`): podman-py is synchronous,
-has no deadline of its own over a whole call, and would double the daemon's memory. Out: one JSON
-object on standard output, `{"answer": ...}` or `{"error": {code, message, hint}}`.
-`host/containers.py` is the other end.
-"""
+"""What the process does with its arguments."""
 
 import argparse
 import json
@@ -15,25 +9,23 @@ from typing import Any
 
 from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
-from requests.exceptions import Timeout
+from requests import Response
 
-from agent.errors import Code
 from agent.facts import parse_version
+from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.model import DEVICE_PREFIX
 
-# Answered from Podman's own storage; more means that it hangs on its lock.
-CALL_TIMEOUT_S = 10
 # Answered when the container has stopped: its stop timeout is 40 s (render/workload.py).
 REMOVE_TIMEOUT_S = 60
-SOCKET = "unix:///run/podman/podman.sock"
 
 
 def survey(client: PodmanClient, images: list[str]) -> Mapping[str, object]:
     """What `facts.PodmanSurvey` holds."""
+    listed = _list_containers(client)
     return {
-        "version": _version(client),
+        "version": _version(listed),
         "images": [{"reference": one, "image_id": _image_id(client, one)} for one in images],
-        "containers": [_container(client, row) for row in _rows(client)],
+        "containers": [_container(client, row) for row in listed.json()],
     }
 
 
@@ -68,8 +60,10 @@ def remove(client: PodmanClient, name: str) -> None:
         return
 
 
-def _version(client: PodmanClient) -> tuple[int, int, int]:
-    text = str(client.version()["Version"])
+def _version(answer: Response) -> tuple[int, int, int]:
+    """Each answer names the version of libpod, which is Podman's (seen: 4.3.1, 5.4.2). To ask for
+    /version takes 80 ms: Podman asks the package manager for the version of each of its tools."""
+    text = answer.headers.get("Libpod-API-Version", "")
     version = parse_version(text)
     if version is None:
         raise ValueError(f"{text!r} is no version")
@@ -83,13 +77,12 @@ def _image_id(client: PodmanClient, reference: str) -> str:
         return ""
 
 
-def _rows(client: PodmanClient) -> list[dict[str, object]]:
+def _list_containers(client: PodmanClient) -> Response:
     """The list alone; containers.list() of podman-py inspects each one, and fails when one of them
     goes away in between."""
-    response = client.api.get("/containers/json", params={"all": True})
-    response.raise_for_status()
-    rows: list[dict[str, object]] = response.json()
-    return rows
+    answer: Response = client.api.get("/containers/json", params={"all": True})
+    answer.raise_for_status()
+    return answer
 
 
 def _container(client: PodmanClient, row: dict[str, object]) -> Mapping[str, object]:
@@ -142,19 +135,6 @@ def _path(device: dict[str, object]) -> str:
     return inside if DEVICE_PREFIX in inside and DEVICE_PREFIX not in outside else outside
 
 
-def explain(error: Exception) -> Mapping[str, object]:
-    """As a failure. podman-py has two roots, and tells a missing socket from a timeout only in
-    `__cause__`."""
-    cause = error.__cause__ or error
-    silent = isinstance(cause, Timeout | TimeoutError)
-    why = "it does not answer" if silent else f"{type(cause).__name__}: {cause}"
-    return {
-        "code": (Code.PODMAN_SILENT if silent else Code.PODMAN_UNAVAILABLE).value,
-        "message": f"cannot ask Podman: {why}",
-        "hint": "see: systemctl status podman.socket podman.service",
-    }
-
-
 def main(argv: list[str] | None = None) -> int:
     """Does one verb and prints the answer."""
     parser = argparse.ArgumentParser(prog="agent.host.podman")
@@ -177,7 +157,3 @@ def main(argv: list[str] | None = None) -> int:
     except (APIError, PodmanError, OSError, KeyError, ValueError) as error:
         json.dump({"error": explain(error)}, sys.stdout)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
