@@ -190,6 +190,8 @@ async def _run(options: Options) -> int:
     finally:
         controller.board.close()
         await server.close()
+        await config_file.close()
+        await memory_file.close()
         await store.close()
         units.close()
 

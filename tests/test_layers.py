@@ -38,6 +38,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "tls": (),
     "image_build": ("command_line", "language"),
     "notify": (),
+    "threads": (),
     "journal": ("model",),
     "supplies": ("errors",),
     "disks": ("errors",),
@@ -67,6 +68,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     ),
     "health": ("model", "errors", "facts", "config.values", "ports", "decoding"),
     "action": (
+        "threads",
         "model",
         "errors",
         "facts",
@@ -129,6 +131,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "cells",
     ),
     "host": (
+        "threads",
         "lean",
         "model",
         "errors",

@@ -3,6 +3,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from agent.config.values import Profile
 from agent.errors import Code, HostUnavailable
@@ -10,6 +11,7 @@ from agent.facts import Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.plan import DRIVER_PATHS
 from agent.ports import FileKind, Machine
+from agent.threads import in_thread
 
 # Names and a small file of each model, from a cold disk.
 LOOK_DEADLINE_S = 20.0
@@ -29,12 +31,16 @@ async def read_facts(
     unfit: Iterable[Unfit] = (),
     deadline_s: float = LOOK_DEADLINE_S,
 ) -> Facts:
-    """All but Podman's part. Models and keys may be on a disk that hangs, so a thread looks."""
+    """All but Podman's part. Models and keys may be on a disk that hangs, so a thread looks.
+    Raises HostUnavailable when it does not answer."""
     try:
         async with asyncio.timeout(deadline_s):
-            return await asyncio.to_thread(
+            look = partial(
                 _read_facts, profiles, inventory, neighbors, survey, machine, tuple(unfit)
             )
+            # Where one hangs no second one begins: a try every few minutes for a year would leave
+            # as many threads.
+            return await in_thread(look, key=frozenset(_paths(profiles)))
     except TimeoutError:
         raise HostUnavailable(
             Code.DISK_SILENT,
@@ -52,7 +58,21 @@ def _read_facts(
     unfit: tuple[Unfit, ...],
 ) -> Facts:
     pids = {process.pid for npu in inventory.npus for process in npu.processes}
-    files = {
+    return Facts(
+        host=machine.facts(survey.version, DRIVER_PATHS),
+        podman=survey,
+        inventory=inventory,
+        models=tuple(machine.model(path) for path in sorted({one.model for one in profiles})),
+        files=tuple(machine.file(path, kind) for path, kind in sorted(_files(profiles))),
+        processes=tuple(machine.processes(sorted(pids))),
+        listeners=tuple(machine.listeners()),
+        neighbors=tuple(neighbors),
+        unfit=unfit,
+    )
+
+
+def _files(profiles: Iterable[Profile]) -> set[tuple[str, FileKind]]:
+    return {
         (path, kind)
         for one in profiles
         for path, kind in (
@@ -62,14 +82,8 @@ def _read_facts(
         )
         if path
     }
-    return Facts(
-        host=machine.facts(survey.version, DRIVER_PATHS),
-        podman=survey,
-        inventory=inventory,
-        models=tuple(machine.model(path) for path in sorted({one.model for one in profiles})),
-        files=tuple(machine.file(path, kind) for path, kind in sorted(files)),
-        processes=tuple(machine.processes(sorted(pids))),
-        listeners=tuple(machine.listeners()),
-        neighbors=tuple(neighbors),
-        unfit=unfit,
-    )
+
+
+def _paths(profiles: Sequence[Profile]) -> set[str]:
+    """Whatever is looked at that may be on another disk."""
+    return {one.model for one in profiles} | {path for path, _ in _files(profiles)}

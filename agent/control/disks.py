@@ -6,7 +6,7 @@ Called by the writer; what comes of it is put into the writer's queue.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import assert_never
 from uuid import uuid4
@@ -17,7 +17,7 @@ from agent.config.values import Config, Profile
 from agent.control.events import EventLog
 from agent.control.messages import DisksSeen, Message, PruneAsked, PruneDone
 from agent.control.tasks import Tasks
-from agent.disks import GIB, Keep, PruneOrder, PruneReport, Wanted
+from agent.disks import GIB, DiskFacts, Keep, PruneOrder, PruneReport, Wanted
 from agent.errors import AgentError, Code, Failure
 from agent.policy.disks import Disk, judge
 from agent.ports import Disks
@@ -100,8 +100,12 @@ class DiskCare:
     # --- looking ---------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        models_dirs = _models_dirs(self._config().profiles)
-        self._put(DisksSeen(tuple(await self._port.look(models_dirs))))
+        seen: Sequence[DiskFacts] = ()
+        try:
+            seen = await self._port.look(_models_dirs(self._config().profiles))
+        except Exception:  # the root of a task
+            log.exception("internal-error")
+        self._put(DisksSeen(tuple(seen)))
 
     def _take_seen(self, seen: DisksSeen) -> None:
         self._is_looking = False

@@ -29,7 +29,7 @@ from agent.host.disks import LocalDisks
 from agent.host.driver_files import read_driver_files
 from agent.host.files import GENERATORS
 from agent.host.kernel import read_clock, read_kernel, read_selinux
-from agent.host.look import in_thread, look
+from agent.host.look import look
 from agent.host.machine import LocalMachine
 from agent.host.podman_version import NO_PODMAN, read_podman_version
 from agent.host.systemd import Systemd
@@ -39,6 +39,7 @@ from agent.plan.plan import DRIVER_PATHS
 from agent.preview import neighbors_in
 from agent.status.client import AgentClient
 from agent.status.snapshot import Snapshot
+from agent.threads import in_thread
 
 FILES_S, SYSTEMD_S, AGENT_S, CONFIG_S, DISKS_S = 5.0, 10.0, 10.0, 25.0, 7.0
 # Less than what the children themselves wait, so that it is told how long nothing was heard.

@@ -12,12 +12,13 @@ from agent.doctor.agent import NPUD
 from agent.doctor.checkup import find_unit
 from agent.doctor.looks import DriverFiles, Firmware, Seen, Unseen, Why
 from agent.host.driver_files import is_in_hosts_namespace, read_firmware
-from agent.host.look import in_thread, look
+from agent.host.look import look
 from agent.host.own_npud import read_by_own_npud, read_known
 from agent.host.units import read_main_pid
 from agent.model import DriverState, Inventory, UnitStatus
 from agent.npud.open_nodes import find_openers
 from agent.status.snapshot import Snapshot
+from agent.threads import in_thread
 
 NPUD_S, OWN_S, FIRMWARE_S, FIRMWARE_ALL_S, NODES_S, SYSTEMD_S = 8.0, 16.0, 10.0, 25.0, 5.0, 10.0
 HINT = "systemctl restart deepseek-npud; when that does not end: a driver call hangs, see dmesg"

@@ -17,7 +17,7 @@ from agent.doctor.looks import ModelFiles, Reached, Seen, Unseen, Why
 from agent.errors import AgentError
 from agent.facts import FileFacts, ModelFacts, PodmanStore, PodmanSurvey
 from agent.host.disks import find_storage, look_at_room
-from agent.host.look import in_thread, look
+from agent.host.look import look
 from agent.host.machine import LocalMachine
 from agent.host.reach import DEADLINE_S as REACH_S
 from agent.host.reach import START_S, Address, reach_all
@@ -28,6 +28,7 @@ from agent.plan.supply import order_image, order_model
 from agent.ports import FileKind
 from agent.supply.manifest import read_manifest
 from agent.supply.verify import look_at
+from agent.threads import in_thread
 
 MODEL_S, ROOM_S, SYSTEMD_S = 15.0, 5.0, 10.0
 DISK_HINT = "is a network file system hung? see: dmesg, findmnt"

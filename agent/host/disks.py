@@ -8,9 +8,9 @@ which is left alone then: nothing waits for it, and no other look begins there b
 import asyncio
 import os
 import re
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
 from agent.model import PRUNE_UNIT, JobResult
 from agent.ports import UnitManager
+from agent.threads import in_thread
 
 FOLDER = Path("/run/deepseek-agent/prune")
 STATE, JOURNAL = "/var/lib/deepseek-agent", "/var/log/journal"
@@ -49,7 +50,6 @@ class LocalDisks:
         self._folder = folder
         self._storage_files = storage_files
         self._deadline_s = deadline_s
-        self._looking: set[str] = set()  # places that have not answered yet
 
     async def look(self, models_dirs: Sequence[str]) -> Sequence[DiskFacts]:
         places = [(Role.MODELS, one) for one in dict.fromkeys(models_dirs)]
@@ -92,30 +92,11 @@ class LocalDisks:
 
     async def _look(self, role: Role, place: str) -> DiskFacts | None:
         """None for what is not there, or does not answer."""
-        name = f"{role} {place}"
-        if name in self._looking:
-            return None
-        self._looking.add(name)
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[DiskFacts | None] = loop.create_future()
-
-        def tell(facts: DiskFacts | None) -> None:
-            self._looking.discard(name)
-            if not answer.done():
-                answer.set_result(facts)
-
-        def work() -> None:
-            facts = self._facts(role, place)
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(tell, facts)
-
-        # Not a thread of the loop's own pool: the loop would wait for it at its end.
-        threading.Thread(target=work, name="disk", daemon=True).start()
-        try:
+        look = partial(self._facts, role, place)
+        with suppress(TimeoutError, RuntimeError):  # the latter: no thread can be started now
             async with asyncio.timeout(self._deadline_s):
-                return await answer
-        except TimeoutError:
-            return None
+                return await in_thread(look, key=(self, role, place))
+        return None
 
     def _facts(self, role: Role, place: str) -> DiskFacts | None:
         """In a thread."""

@@ -9,14 +9,18 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from agent.errors import Code, Failure
 from agent.host.atomic import remove_unfinished, write_atomically
 from agent.host.reading import read_regular
+from agent.threads import in_thread
 
 AGAIN_S = 60.0
+WRITE_DEADLINE_S = 30.0
+CLOSE_DEADLINE_S = 2.0
 DAMAGED = ".damaged"
 
 Content = TypeVar("Content")
@@ -65,17 +69,30 @@ class KeptFile:
             wanted = self._wanted
             if wanted is None or wanted == self._written:
                 continue
-            try:
-                await asyncio.to_thread(write_atomically, self._path, wanted, 0o600)
-            except OSError as error:
-                if not self._failed:
-                    tell(self._failure(Code.FILE_NOT_WRITTEN, "write", error))
-                self._failed = True
-            else:
-                self._written = wanted
-                if self._failed:
-                    tell(None)
-                self._failed = False
+            failure = await self._write(wanted, WRITE_DEADLINE_S)
+            if (failure is not None) is not self._failed:
+                tell(failure)
+            self._failed = failure is not None
+
+    async def close(self) -> None:
+        """When `run` has ended: a last try with what it did not come to write."""
+        if self._wanted is not None and self._wanted != self._written:
+            await self._write(self._wanted, CLOSE_DEADLINE_S)
+
+    async def _write(self, text: str, deadline_s: float) -> Failure | None:
+        try:
+            async with asyncio.timeout(deadline_s):
+                write = partial(write_atomically, self._path, text, 0o600)
+                await in_thread(write, key=self._path)  # one at a time: the newest wins
+        except TimeoutError:
+            silent = OSError(0, f"no answer within {deadline_s:g} s")
+            return self._failure(Code.FILE_NOT_WRITTEN, "write", silent)
+        except OSError as error:
+            return self._failure(Code.FILE_NOT_WRITTEN, "write", error)
+        except RuntimeError as error:  # no thread can be started now
+            return self._failure(Code.FILE_NOT_WRITTEN, "write", OSError(0, str(error)))
+        self._written = text
+        return None
 
     def _set_aside(self, why: str) -> Failure:
         aside = self._path.with_name(self._path.name + DAMAGED)

@@ -3,9 +3,7 @@
 
 import asyncio
 import os
-import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from agent.doctor.looks import Seen, Unseen, Why
@@ -35,28 +33,3 @@ def explain(what: str, error: Exception, hint: str, *, is_root: bool) -> Unseen:
     if isinstance(error, PermissionError) and not is_root:
         return Unseen(Why.NEEDS_ROOT, f"only root may look at {what}")
     return Unseen(Why.FAILED, f"cannot look at {what}: {error!r}"[:300], hint)
-
-
-async def in_thread(function: Callable[[], Kind]) -> Kind:
-    """In a thread that nobody waits for when it hangs (a dead NFS server): not one of the loop's
-    own pool, for which the loop would wait at its end."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Kind] = loop.create_future()
-
-    def tell(give: Callable[[], None]) -> None:
-        if not answer.done():
-            give()
-
-    def work() -> None:
-        try:
-            found = function()
-        except Exception as error:
-            failure = error
-            give = lambda: answer.set_exception(failure)  # noqa: E731
-        else:
-            give = lambda: answer.set_result(found)  # noqa: E731
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(tell, give)
-
-    threading.Thread(target=work, name="look", daemon=True).start()
-    return await answer

@@ -168,9 +168,12 @@ class FakeDisks:
     orders: list[PruneOrder] = field(default_factory=list)
     prunes: Callable[[PruneOrder], PruneReport] | None = None
     hangs: bool = False  # a look does not come back
+    breaks: int = 0  # so many looks raise what nobody expects
 
     async def look(self, models_dirs: Sequence[str]) -> Sequence[DiskFacts]:
         self.looks += 1
+        if self.looks <= self.breaks:
+            raise RuntimeError("can't start new thread")
         if self.hangs:
             return ()
         places = [(Role.MODELS, one) for one in models_dirs] + [(Role.STATE, "/var/lib/x")]

@@ -188,6 +188,19 @@ def test_a_prune_that_fails_is_tried_an_hour_later(
     hours(monkeypatch, tmp_path, disks, config(), scenario)
 
 
+def test_a_look_that_breaks_is_not_the_last_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    disks = FakeDisks(free_bytes=12 * GIB, breaks=2)
+
+    async def scenario(controller: Controller) -> None:
+        await asyncio.sleep(HOUR)
+        assert controller.board.snapshot.disks[0].low
+        assert 55 <= disks.looks <= 65
+
+    hours(monkeypatch, tmp_path, disks, config(), scenario)
+
+
 def test_a_disk_that_does_not_answer_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -495,6 +496,35 @@ def test_a_disk_that_hangs_is_not_waited_for(world: World) -> None:
 
     failure = asyncio.run(look())
     assert (failure.code, failure.remedy) == (Code.DISK_SILENT, Remedy.RETRY)
+
+
+def test_a_disk_that_hangs_for_a_year_stops_nobody_else(world: World) -> None:
+    """Each try is given up; what serves from another disk is started, stopped and healed."""
+    released = threading.Event()
+
+    class Hanging(FakeMachine):
+        def model(self, directory: str) -> ModelFacts:
+            released.wait(10)
+            return super().model(directory)
+
+    async def look() -> None:
+        profile, host = world.request.profile, build_host()
+        survey = build_survey(host, profile)
+        for _ in range(40):  # more threads than asyncio has for all
+            with suppress(HostError):
+                await read_facts(
+                    [profile], build_inventory(), (), survey, Hanging(), deadline_s=0.01
+                )
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 1) == 7
+        other = replace(profile, model="/srv/other")
+        survey = build_survey(host, other)
+        read = read_facts([other], build_inventory(), (), survey, FakeMachine(), deadline_s=1)
+        assert (await read).models
+
+    try:
+        asyncio.run(look())
+    finally:
+        released.set()
 
 
 # --- the API key ---------------------------------------------------------------------------------

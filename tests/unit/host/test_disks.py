@@ -48,6 +48,20 @@ class Units:
         raise NotImplementedError
 
 
+def test_a_moment_without_threads_is_over_with_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks = LocalDisks(Units(), storage_files=(tmp_path / "none",))
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert run(disks.look([str(tmp_path)])) == ()
+    assert Role.MODELS in {one.role for one in run(disks.look([str(tmp_path)]))}
+
+
 def test_where_room_is_looked_at(tmp_path: Path) -> None:
     conf = tmp_path / "storage.conf"
     conf.write_text(f'[storage]\n# graphroot = "/x"\ngraphroot = "{tmp_path}/images"\n')
@@ -85,7 +99,7 @@ def test_a_look_that_hangs_costs_one_thread(tmp_path: Path) -> None:
     disks = Hanging(Units(), deadline_s=0.5)
 
     def hanging() -> int:
-        return sum(thread.name == "disk" for thread in threading.enumerate())
+        return sum(thread.name == "work" for thread in threading.enumerate())
 
     async def scenario() -> None:
         for _ in range(3):

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +139,51 @@ def test_a_full_disk_leaves_the_old_one_and_is_said_once(
     assert first.code is Code.FILE_NOT_WRITTEN
     assert "No space left" in first.message
     assert second is None
+
+
+def test_a_disk_that_hangs_is_told_and_the_newest_is_written_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.json"
+    released = threading.Event()
+    told: list[Failure | None] = []
+
+    def hang(*words: object) -> None:
+        released.wait(10)
+        write_atomically(*words)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        kept = KeptFile(path)
+        running = asyncio.create_task(kept.run(told.append))
+        kept.offer("1")
+        await until(lambda: bool(told))
+        assert told[0] is not None
+        assert told[0].message == f"cannot write {path}: no answer within 0.1 s"
+        kept.offer("2")
+        released.set()
+        await until(lambda: told[-1] is None)
+        assert path.read_text() == "2"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    monkeypatch.setattr(kept_module, "write_atomically", hang)
+    monkeypatch.setattr(kept_module, "WRITE_DEADLINE_S", 0.1)
+    asyncio.run(scenario())
+
+
+def test_the_end_writes_what_was_not_written_yet(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+
+    async def scenario() -> None:
+        kept = KeptFile(path)
+        running = asyncio.create_task(kept.run(lambda failure: None))
+        kept.offer("1")
+        await until(lambda: path.exists() and path.read_text() == "1")
+        kept.offer("2")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert path.read_text() == "1"
+        await kept.close()
+
+    asyncio.run(scenario())
+    assert path.read_text() == "2"

@@ -14,9 +14,10 @@ from agent.doctor.looks import Kernel, Selinux, SelinuxMode, Unseen, Why
 from agent.errors import AgentError, Code, HostUnavailable
 from agent.host.driver_files import parse_board, read_driver_files, read_firmware
 from agent.host.kernel import read_clock, read_kernel, read_selinux
-from agent.host.look import explain, in_thread, look
+from agent.host.look import explain, look
 from agent.host.units import read_main_pid, read_proxies, read_systemd_version, read_units
 from agent.model import UnitActive
+from agent.threads import in_thread
 from tests.unit.npud.fake_smi import write_script
 
 PATHS = ("/usr/local/dcmi", "/usr/local/bin/npu-smi")
