@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ from agent.action.healing import HealingPodman
 from agent.action.start import Actions
 from agent.config.kept import keep_last
 from agent.config.values import Config, Profile
+from agent.control.config_files import ConfigFiles, is_unread
 from agent.control.controller import Controller
 from agent.control.events import EVENTS_KEPT
 from agent.control.memory import Memory, decode_memory, encode_memory
@@ -29,7 +31,7 @@ from agent.control.observers import Measured, Observers, Told, Where
 from agent.control.record import server as server_of
 from agent.control.requests import Requests
 from agent.control.watcher import UnitWatcher
-from agent.errors import AgentError, ConfigError, Failure
+from agent.errors import AgentError, Failure, HostUnavailable
 from agent.health.endpoint import wait_until_healthy
 from agent.health.guard import Guard
 from agent.health.log_watch import LogWatch
@@ -114,9 +116,13 @@ def _parse(arguments: Sequence[str]) -> Options:
 
 
 async def _run(options: Options) -> int:
-    read = await _read(options)
+    files = ConfigFiles(partial(read_config, options.config_arguments))
+    read = await files.read()
     config_file, memory_file = (KeptFile(options.state / name) for name in (CONFIG, MEMORY))
     last, memory = config_file.load(decode_last), memory_file.load(decode_memory)
+    if isinstance(read, Failure) and is_unread(read) and not isinstance(last, Config):
+        # Nothing is known of any model, and nobody may be told that it cannot serve.
+        raise HostUnavailable(read.code, read.message, read.hint)
     store = EventStore(options.state / EVENTS)
     told_before = await store.open(EVENTS_KEPT)
     units, changes, pulse = Systemd(), Changes(), Pulse()
@@ -148,7 +154,7 @@ async def _run(options: Options) -> int:
 
     async def reload() -> Failure | None:
         """A bad configuration leaves the one in force; returns what is wrong with it."""
-        read = await _read(options)
+        read = await files.read()
         await requests.take_config(read)
         config_file.offer(encode_last(controller.config))
         watcher.look_anew()
@@ -179,6 +185,7 @@ async def _run(options: Options) -> int:
             store.run(tell),
             port.run(),
             _on_hangup(reload),
+            files.keep_reading(reload),
         )
     ]
     try:
@@ -202,15 +209,6 @@ async def _first_look(watcher: UnitWatcher) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(FIRST_LOOK_DEADLINE_S):
             await watcher.began.wait()
-
-
-async def _read(options: Options) -> Config | Failure:
-    """A configuration that cannot be used is a state to show, not a reason to be restarted."""
-    try:
-        return await read_config(options.config_arguments)
-    except ConfigError as error:
-        log.error("config-refused", reason=error.failure.message, hint=error.failure.hint)
-        return error.failure
 
 
 def _compose(

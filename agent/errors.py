@@ -29,6 +29,7 @@ class Code(StrEnum):
     """Stable names of everything that can go wrong."""
 
     CONFIG_INVALID = "config-invalid"
+    CONFIG_UNREAD = "config-unread"  # nobody can say what is in the files, right or wrong
     INSTANCE_UNKNOWN = "instance-unknown"
     DRIVER_ABSENT = "npu-driver-absent"
     DRIVER_FAILED = "npu-driver-failed"
@@ -173,6 +174,7 @@ def remedy(code: Code) -> Remedy:
             | Code.FILE_NOT_WRITTEN
             | Code.STATE_DAMAGED
             | Code.DISK_SILENT
+            | Code.CONFIG_UNREAD
             | Code.METRICS_NOT_SERVED
             | Code.NOT_PERMITTED
             | Code.NOT_WISHED

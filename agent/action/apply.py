@@ -55,7 +55,8 @@ async def _verify(file: RenderedFile, units: UnitManager) -> None:
         raise HostError(
             Code.UNIT_NOT_LOADED,
             f"cannot load {file.unit} from {file.path}: it is {status.load_state}",
-            f"systemctl status {file.unit}; journalctl -b -t podman-system-generator",
+            f"systemctl status {file.unit}; "
+            "journalctl -b -t quadlet-generator -t podman-system-generator",
         )
 
 

@@ -133,7 +133,6 @@ FAILURES = {
     "cannot serve metrics at {0}: {1}": "无法在 {0} 提供监控指标：{1}",
     # the configuration
     "cannot read the configuration: {0}": "无法读取配置：{0}",
-    "cannot read the configuration: no answer": "无法读取配置：没有应答",
     "cannot read the configuration: internal error: {0}": "无法读取配置：程序内部错误：{0}",
     "cannot read the environment DEEPSEEK_AGENT_*: {0}": ("无法读取环境变量 DEEPSEEK_AGENT_*：{0}"),
     "cannot use the environment's {0}: unknown variable{1}": "无法使用环境变量 {0}：未知变量{1}",

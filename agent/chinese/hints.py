@@ -92,11 +92,17 @@ HINTS = {
     "is this host booted with systemd? see: systemctl is-system-running": (
         "本机是否由 systemd 启动？查看：systemctl is-system-running"
     ),
+    "it is read again by itself; is memory short, or a disk ill? see: free, dmesg": (
+        "会自动重新读取；内存不足，或磁盘有故障？查看：free、dmesg"
+    ),
+    "is memory short, or a disk ill? see: free, dmesg": (
+        "内存不足，或磁盘有故障？查看：free、dmesg"
+    ),
     "see: systemctl status dbus": "查看：systemctl status dbus",
     "remove {0}, then: systemctl daemon-reload": "删除 {0}，然后执行：systemctl daemon-reload",
     "systemctl status deepseek@{0}": "查看：systemctl status deepseek@{0}",
-    "systemctl status {0}; journalctl -b -t podman-system-generator": (
-        "查看：systemctl status {0}；journalctl -b -t podman-system-generator"
+    "systemctl status {0}; journalctl -b -t quadlet-generator -t podman-system-generator": (
+        "查看：systemctl status {0}；journalctl -b -t quadlet-generator -t podman-system-generator"
     ),
     "systemctl unmask {0} (where it was masked so: --runtime)": (
         "systemctl unmask {0}（若以 --runtime 屏蔽，则加 --runtime）"

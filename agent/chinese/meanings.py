@@ -3,6 +3,7 @@
 
 CODES = {
     "config-invalid": "配置无法使用",
+    "config-unread": "配置暂时无法读取",
     "instance-unknown": "没有这个实例",
     "npu-driver-absent": "未发现昇腾 NPU 驱动（未安装或尚未加载）",
     "npu-driver-failed": "昇腾 NPU 驱动拒绝工作",

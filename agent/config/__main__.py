@@ -34,6 +34,12 @@ def main(argv: list[str] | None = None) -> int:
         config = load(Paths(options.etc, options.share))
     except ConfigError as error:
         return _refuse(error.failure, for_person=options.check or options.show)
+    except (MemoryError, OSError) as error:  # of this process, and not of the files
+        why = f"cannot read the configuration: {error!r}"[:500]
+        failure = Failure(
+            Code.CONFIG_UNREAD, why, "is memory short, or a disk ill? see: free, dmesg"
+        )
+        return _refuse(failure, for_person=options.check or options.show)
     except Exception as error:  # the root of a process
         why = f"cannot read the configuration: internal error: {error!r}"[:500]
         failure = Failure(

@@ -10,12 +10,17 @@ from dataclasses import replace
 
 from agent.config.faults import BrokenFaults, FaultCatalogue
 from agent.config.values import NO_CONFIG, BrokenProfile, Config
-from agent.errors import Failure
+from agent.errors import Code, Failure
 
 
 def keep_last(read: Config | Failure, last: Config | None) -> Config:
     """`read`, with the profiles of `last` for those that are broken now. They are listed under both
-    `profiles` and `broken`: what runs goes on, and nothing is started anew under them."""
+    `profiles` and `broken`: what runs goes on, and nothing is started anew under them.
+
+    When the files could not be read at all, `last` is in force as if nothing were wrong: after a
+    boot at which memory was short the models shall serve."""
+    if isinstance(read, Failure) and read.code is Code.CONFIG_UNREAD and last is not None:
+        return last
     if isinstance(read, Failure):
         last = last or NO_CONFIG
         names = (profile.name for profile in last.profiles)

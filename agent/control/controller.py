@@ -282,8 +282,11 @@ class Controller:
 
     def _take_reload(self, config: Config | Failure) -> None:
         if isinstance(config, Failure):
+            # What is read again by itself is told once.
+            told = config == self.config_problem and config.code is Code.CONFIG_UNREAD
             self.config_problem = config
-            self.events.note("", "config-refused", config.message)
+            if not told:
+                self.events.note("", "config-refused", config.message)
         else:
             self.config_problem = None
             self._take_config(keep_last(config, self.config))

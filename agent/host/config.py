@@ -5,7 +5,7 @@ import msgspec
 
 from agent.config.values import Config
 from agent.decoding import decode_json
-from agent.errors import Code, ConfigError
+from agent.errors import Code, ConfigError, HostUnavailable
 from agent.host.process import run_module
 
 MODULE = "agent.config"
@@ -42,7 +42,9 @@ def encode_last(config: Config) -> str:
 
 
 async def read_config(arguments: tuple[str, ...] = ()) -> Config:
-    """The configuration in force on disk. Raises ConfigError with file, key and what is allowed.
+    """The configuration in force on disk. Raises ConfigError with file, key and what is allowed,
+    and HostUnavailable when that process does not come to say anything: it was killed, or is too
+    slow, or has no memory, which says nothing of the files.
 
     `arguments` choose other directories (`--etc`, `--share`).
     """
@@ -50,10 +52,21 @@ async def read_config(arguments: tuple[str, ...] = ()) -> Config:
     try:
         answer = decode_json(done.output, _Answer)
     except msgspec.MsgspecError as error:
-        why = done.errors.strip()[-300:] or f"exit status {done.status}"
-        raise ConfigError(Code.CONFIG_INVALID, f"cannot read the configuration: {why}") from error
+        silent = f"no answer within {DEADLINE_S:g} s"
+        why = done.errors.strip()[-300:]
+        why = why or (silent if done.status is None else f"exit status {done.status}")
+        raise _unread(why) from error
     if answer.error is not None:
-        raise ConfigError(answer.error.code, answer.error.message, answer.error.hint)
+        kind = HostUnavailable if answer.error.code is Code.CONFIG_UNREAD else ConfigError
+        raise kind(answer.error.code, answer.error.message, answer.error.hint)
     if answer.config is None:
-        raise ConfigError(Code.CONFIG_INVALID, "cannot read the configuration: no answer")
+        raise _unread("no answer")
     return answer.config
+
+
+def _unread(why: str) -> HostUnavailable:
+    return HostUnavailable(
+        Code.CONFIG_UNREAD,
+        f"cannot read the configuration: {why}",
+        "it is read again by itself; is memory short, or a disk ill? see: free, dmesg",
+    )

@@ -26,13 +26,15 @@ from tests.fakes.systemd import FakeSystemd
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILE = 'served_name = "a"\nmodel = "/nonexistent/model"\nimage = "x"\nport = {port}\n'
-# As rpm/launchers has it; and where the test's Podman is, when there is one.
+# As rpm/launchers has it; and where the test's Podman is, when there is one, and who reads the
+# configuration.
 LAUNCHER = """
 import functools, sys
 from agent.lean import spare_agentd
 spare_agentd()
 from agent import daemon
-podman, *arguments = sys.argv[1:]
+from agent.host import config
+podman, config.MODULE, *arguments = sys.argv[1:]
 if podman:
     daemon.Podman = functools.partial(daemon.Podman, ("--socket", podman))
 sys.exit(daemon.main(arguments))
@@ -110,6 +112,7 @@ async def daemon(
     instances: Sequence[str] = ("8b",),
     stderr: int = subprocess.PIPE,
     podman: FakePodmanApi | None = None,
+    reader: str = "agent.config",
 ) -> AsyncIterator[Daemon]:
     """`stderr`: where what it logs goes; a pipe takes 64 KiB before anybody reads it."""
     systemd, npud = FakeSystemd(), FakeNpud(folder / "npu.sock")
@@ -136,7 +139,8 @@ async def daemon(
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", LAUNCHER, f"unix://{podman.path}" if podman else "", *arguments),
+        *(sys.executable, "-c", LAUNCHER, f"unix://{podman.path}" if podman else ""),
+        *(reader, *arguments),
         env={
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),

@@ -3,10 +3,13 @@
 
 import asyncio
 import contextlib
+import shutil
 import signal
 import socket
 import time
 from pathlib import Path
+
+import pytest
 
 from agent.errors import Code
 from agent.model import Phase, engine_unit, front_unit
@@ -16,6 +19,7 @@ from tests.scenario.agentd import Daemon, daemon, write_config
 from tests.scenario.world import until
 
 FRONT, ENGINE = front_unit("8b"), engine_unit("8b")
+READER = "tests.fakes.config_reader"
 
 
 async def ended(one: Daemon, within_s: float = 30.0) -> int:
@@ -115,6 +119,59 @@ def test_a_profile_that_is_mended(tmp_path: Path, bus: PrivateBus) -> None:
                 await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
+
+
+def test_a_reader_that_is_killed_keeps_no_model_from_serving(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    """Memory is short at a boot. What was last in force is, and the files are read again."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    write_config(before)
+    write_config(after)
+    (after / "short").touch()
+
+    async def begin() -> None:
+        async with daemon(before, bus, reader=READER) as one:
+            await one.told("READY=1")
+            kept = before / "state/config.json"
+            deadline = time.monotonic() + 30
+            while not kept.exists():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+    async def begin_again() -> None:
+        async with daemon(after, bus, reader=READER) as one:
+            seen = await one.status()
+            assert seen.config_problem is not None
+            assert seen.config_problem.code is Code.CONFIG_UNREAD
+            assert seen.broken == ()
+            one.systemd.change(FRONT, "activating")
+            # It is tried, and not held for a person; here is no Podman.
+            seen = await one.reach(lambda seen: seen.instances[0].failures > 0)
+            failure = seen.instances[0].failure
+            assert failure is not None
+            assert failure.code is Code.PODMAN_UNAVAILABLE
+            await asyncio.sleep(3)  # it has been read again meanwhile: the same is no event
+            assert "config-refused" not in {event.kind for event in (await one.status()).events}
+            (after / "short").unlink()
+            await one.reach(lambda seen: seen.config_problem is None)
+
+    asyncio.run(begin())
+    shutil.copytree(before / "state", after / "state")
+    asyncio.run(begin_again())
+
+
+def test_a_reader_that_is_killed_at_the_very_first_start(tmp_path: Path, bus: PrivateBus) -> None:
+    """Then there is nothing to go by; systemd starts the agent again."""
+    write_config(tmp_path)
+    (tmp_path / "short").touch()
+
+    async def scenario() -> None:
+        async with daemon(tmp_path, bus, reader=READER):
+            raise AssertionError("it has begun")
+
+    with pytest.raises(AssertionError, match="it ended with 1"):
+        asyncio.run(scenario())
 
 
 def test_a_crowd_of_connections_stops_nothing(tmp_path: Path, bus: PrivateBus) -> None:

@@ -48,6 +48,13 @@ def test_without_a_word_of_the_files_all_stays_as_it_was() -> None:
         find_profile(config, "7b")
 
 
+def test_files_that_nobody_could_read_are_no_mistake() -> None:
+    """After a boot at which memory was short the models shall serve, and nobody comes to reload."""
+    unread = Failure(Code.CONFIG_UNREAD, "cannot read the configuration: exit status -9")
+    assert keep_last(unread, LAST) == LAST
+    assert find_profile(keep_last(unread, LAST), "7b") == LAST.profiles[0]
+
+
 def test_with_nothing_before_there_is_nothing_to_keep() -> None:
     assert keep_last(READ, None) == READ
     assert keep_last(Failure(Code.CONFIG_INVALID, "x"), None) == NO_CONFIG
