@@ -31,8 +31,8 @@ DOCTOR = {
     "cannot run the units: systemd is {0}, needed is {1} or newer": (
         "无法运行单元：systemd 版本为 {0}，需要 {1} 或更新"
     ),
-    "upgrade the system: dnf upgrade systemd (openEuler 22.03 LTS or newer)": (
-        "请升级系统：dnf upgrade systemd（openEuler 22.03 LTS 或更新）"
+    "upgrade the system: dnf upgrade systemd (openEuler 24.03 LTS or newer)": (
+        "请升级系统：dnf upgrade systemd（openEuler 24.03 LTS 或更新）"
     ),
     "cannot limit containers: {0} has no controller {1}, and Podman refuses containers with such a "
     "limit": "无法限制容器资源：{0} 缺少控制器 {1}，Podman 会拒绝带此类限制的容器",
@@ -57,14 +57,17 @@ DOCTOR = {
     ),
     "the kernel does not show its limits here": "此处看不到内核限制",
     "SELinux is {0}": "SELinux 状态为 {0}",
-    "SELinux is enforcing{0}": "SELinux 状态为 enforcing{0}",
-    ", container_use_devices is on": "，container_use_devices 已打开",
-    "cannot be sure that a container may use the NPUs: SELinux is enforcing, and "
-    "container_use_devices is off": (
-        "不能保证容器可以使用 NPU：SELinux 为 enforcing，而 container_use_devices 已关闭"
+    "SELinux is enforcing, with the module of deepseek-agent": (
+        "SELinux 状态为 enforcing，deepseek-agent 的策略模块已生效"
     ),
-    "setsebool -P container_use_devices on; what was denied: ausearch -m avc -ts recent": (
-        "setsebool -P container_use_devices on；查看被拒绝的操作：ausearch -m avc -ts recent"
+    "cannot be sure that a container may read models and use NPUs: SELinux is enforcing, and the "
+    "module of deepseek-agent is not in force": (
+        "不能保证容器可以读取模型、使用 NPU：SELinux 为 enforcing，而 deepseek-agent 的策略模块没有生效"
+    ),
+    "dnf install deepseek-agent-selinux; where it is installed: restorecon -RF /var/lib/deepseek "
+    "/dev; what was denied: ausearch -m avc -ts recent": (
+        "dnf install deepseek-agent-selinux；已安装时执行 restorecon -RF /var/lib/deepseek /dev；"
+        "查看被拒绝的操作：ausearch -m avc -ts recent"
     ),
     "cannot trust the clock: it says {0}, and the package was made on {1}; certificates are refused "
     "then": "时钟不可信：显示 {0}，而软件包制作于 {1}；证书会因此被拒绝",

@@ -89,8 +89,8 @@ MESSAGES = {
     "NPU memory and divides the model's {3}": (
         "缺少丢失的 NPU（{0}）无法运行：其余 NPU（{1}）的任何数量都不能既有 {2} MiB 显存又整除模型的 {3}"
     ),
-    "replace the NPU, or see: deepseekctl npus, deepseekctl quarantine clear": (
-        "更换 NPU；或查看 deepseekctl npus、解除隔离 deepseekctl quarantine clear"
+    "replace the NPU, or see: deepseekctl npus, deepseekctl quarantine clear N": (
+        "更换 NPU；或查看 deepseekctl npus、解除隔离 deepseekctl quarantine clear N"
     ),
     "cannot start yet: it takes an NPU that is being mended ({0})": (
         "暂时无法启动：需要的 NPU 正在恢复（{0}）"

@@ -24,7 +24,7 @@ def systemd(checkup: Checkup) -> Verdict:
     if version < OLDEST_SYSTEMD:
         return error(
             f"cannot run the units: systemd is {version}, needed is {OLDEST_SYSTEMD} or newer",
-            "upgrade the system: dnf upgrade systemd (openEuler 22.03 LTS or newer)",
+            "upgrade the system: dnf upgrade systemd (openEuler 24.03 LTS or newer)",
         )
     return ok(f"systemd {version}")
 
@@ -77,14 +77,14 @@ def selinux(checkup: Checkup) -> Verdict:
     seen = need(checkup.selinux)
     if seen.mode is not SelinuxMode.ENFORCING:
         return ok(f"SELinux is {seen.mode}")
-    if seen.use_devices is False:
+    if not seen.has_module:
         return warning(
-            "cannot be sure that a container may use the NPUs: SELinux is enforcing, and "
-            "container_use_devices is off",
-            "setsebool -P container_use_devices on; what was denied: ausearch -m avc -ts recent",
+            "cannot be sure that a container may read models and use NPUs: SELinux is enforcing, "
+            "and the module of deepseek-agent is not in force",
+            "dnf install deepseek-agent-selinux; where it is installed: restorecon -RF "
+            "/var/lib/deepseek /dev; what was denied: ausearch -m avc -ts recent",
         )
-    told = "" if seen.use_devices is None else ", container_use_devices is on"
-    return ok(f"SELinux is enforcing{told}")
+    return ok("SELinux is enforcing, with the module of deepseek-agent")
 
 
 def clock(checkup: Checkup) -> Verdict:

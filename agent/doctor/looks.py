@@ -41,10 +41,10 @@ class SelinuxMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selinux:
-    """`use_devices`: the boolean container_use_devices; None where the policy has none."""
+    """`has_module`: the module of deepseek-agent is in the policy, and models have its label."""
 
     mode: SelinuxMode
-    use_devices: bool | None = None
+    has_module: bool = False
 
 
 @dataclass(frozen=True, slots=True)

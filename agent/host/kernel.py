@@ -2,6 +2,7 @@
 """What the kernel says of itself: control groups, limits, SELinux, the clock. Read-only."""
 
 import ctypes
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from agent.doctor.looks import Clock, Kernel, Selinux, SelinuxMode
 from agent.host.machine import cgroup_version
 
 SYS, PROC = Path("/sys"), Path("/proc")
+MODELS, MODEL_TYPE = Path("/var/lib/deepseek"), b"deepseek_model_t"  # rpm/selinux/*.cil
 # adjtimex(2) with modes = 0 only reads, and anybody may. struct timex on 64-bit machines: modes,
 # offset, freq, maxerror, ... in longs; some 200 bytes, the rest is for what may come.
 TIMEX_BYTES = 512
@@ -32,14 +34,18 @@ def read_kernel(sys: Path = SYS, proc: Path = PROC) -> Kernel:
     )
 
 
-def read_selinux(sys: Path = SYS) -> Selinux:
-    folder = sys / "fs/selinux"
-    enforcing = _number(folder / "enforce")
+def read_selinux(sys: Path = SYS, models: Path = MODELS) -> Selinux:
+    """`models`: a folder that has a label of its own by our module (rpm/selinux)."""
+    enforcing = _number(sys / "fs/selinux/enforce")
     if enforcing is None:
         return Selinux(SelinuxMode.OFF)
     mode = SelinuxMode.ENFORCING if enforcing else SelinuxMode.PERMISSIVE
-    boolean = _words(folder / "booleans/container_use_devices")  # "1 1": now, and after a commit
-    return Selinux(mode, boolean[0] == "1" if boolean else None)
+    try:
+        label = os.getxattr(models, "security.selinux")
+    except OSError:
+        label = b""
+    # user:role:type:level; the kernel does not tell of a type that its policy does not have.
+    return Selinux(mode, MODEL_TYPE in label.split(b":"))
 
 
 def read_clock(package: Path) -> Clock:

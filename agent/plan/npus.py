@@ -217,7 +217,7 @@ def _fewer(
         f"cannot do without the NPUs that are lost ({told}): no number of the others "
         f"({[npu.logic_id for npu in left]}) has {demand.memory_mib} MiB of NPU memory and divides "
         f"the model's {demand.shape}",
-        "replace the NPU, or see: deepseekctl npus, deepseekctl quarantine clear",
+        "replace the NPU, or see: deepseekctl npus, deepseekctl quarantine clear N",
     )
 
 

@@ -114,7 +114,8 @@ def _aside(view: NpuView, quarantine: QuarantineView, now: float) -> str:
     if quarantine.release_after_s is not None:
         after = duration(quarantine.release_after_s)
         return tr("{aside}; used again {after} after its fault", aside=words, after=after)
-    return tr("{aside}; until: {command}", aside=words, command="deepseekctl quarantine clear")
+    command = f"deepseekctl quarantine clear {view.logic_id}"
+    return tr("{aside}; until: {command}", aside=words, command=command)
 
 
 def _fault(fault: FaultView, now: float) -> Iterator[str]:

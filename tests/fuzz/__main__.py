@@ -10,6 +10,7 @@ atheris comes from PyPI by tests/fuzz.lock into a folder outside the tree, and i
 import argparse
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,12 @@ def fuzz(target: Target, site: Path, seconds: int) -> bool:
     dictionary.write_text("".join(f'"{word}"\n' for word in sorted(target.words)))
     limits = (f"-max_total_time={seconds}", f"-artifact_prefix={finds}/", "-print_final_stats=1")
     hints = (f"-dict={dictionary}",) if target.words else ()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = _run(target, site, *limits, *hints, str(work), str(target.corpus))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # Beside others, or at a low priority, it is less than what the clock says.
+    print(f"== {target.name}: {used_s / 60:.1f} minutes of a processor", flush=True)
     return done == 0
 
 

@@ -15,6 +15,7 @@ from .models import MODEL_8B, MODELS_DIRECTORY
 from .process import LabError
 from .product import FRONT
 from .rootfs import Flavour
+from .sandbox_table import CGROUP
 from .state import read_namespace_pids
 
 OURS = ("deepseek-agent.service", "deepseek-npud.service", FRONT)
@@ -96,9 +97,8 @@ def write_by_hand(host: LabHost, *, quadlet: str = "", option: str = "") -> None
 def pids_of(host: LabHost, unit: str) -> list[int]:
     """All processes of it."""
     group = product.show(host, unit, "ControlGroup")["ControlGroup"]
-    root = "/sys/fs/cgroup" if host.flavour is Flavour.MODERN else "/sys/fs/cgroup/systemd"
-    find = ["find", f"{root}{group}", "-name", "cgroup.procs", "-exec", "cat", "{}", "+"]
-    return [int(word) for word in host.run(find).stdout.split()]
+    find = ["find", f"{CGROUP[host.flavour]}{group}", "-name", "cgroup.procs"]
+    return [int(word) for word in host.run([*find, "-exec", "cat", "{}", "+"]).stdout.split()]
 
 
 def use_of(host: LabHost, pids: Sequence[int]) -> Usage:

@@ -153,7 +153,7 @@ def _serve(line: Timeline, host: LabHost) -> None:
     line.say(host.run(["sh", "-c", "deepseekctl status | sed -n '/latest events/,$p'"]).stdout)
     libdcmi_of(host).clear_fault(LOST_NPU, 0, LOST_BY)
     clear = ["deepseekctl", "quarantine", "clear", str(LOST_NPU)]
-    line.step("it was replaced: deepseekctl quarantine clear", lambda: host.run(clear))
+    line.step("it was replaced: deepseekctl quarantine clear N", lambda: host.run(clear))
 
 
 def _start(host: LabHost) -> None:

@@ -55,7 +55,7 @@ def test_a_fault_is_explained() -> None:
     assert lines[5] == "set aside by agent 30 s ago; used again 7 d 0 h after its fault"
     assert lines[6].startswith("80E18402 HBM: isolated rows have reached the limit of 64 (Separate")
     assert lines[6].endswith("- text of 80E18402")
-    assert lines[7] == "Have the NPU replaced, then: deepseekctl quarantine clear."
+    assert lines[7] == "Have the NPU replaced, then: deepseekctl quarantine clear N."
     host.mend(1)
     host.later(3600)
     assert "used again in 6 d 23 h" in show_host(host)[5]
@@ -76,7 +76,7 @@ def test_a_person_set_it_aside() -> None:
     aside = Quarantine("smoke", host.now, "root")
     host.fleet = host.fleet.with_npu(replace(host.fleet.of(0), quarantine=aside))
     assert show_host(host)[-1].strip() == (
-        "set aside by root 0 s ago: smoke; until: deepseekctl quarantine clear"
+        "set aside by root 0 s ago: smoke; until: deepseekctl quarantine clear 0"
     )
 
 

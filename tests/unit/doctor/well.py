@@ -89,7 +89,7 @@ def build_checkup(*patients: Patient, **changes: Any) -> Checkup:
         is_root=True,
         python=(3, 11, 6),
         kernel=Kernel(2, ("cpu", "memory", "pids"), 4_194_304, 3_000_000, 1_073_741_816),
-        selinux=Selinux(SelinuxMode.ENFORCING, use_devices=True),
+        selinux=Selinux(SelinuxMode.ENFORCING, has_module=True),
         clock=Clock(NOW, synchronized=True, built_at=NOW - 86_400),
         systemd=255,
         driver=build_driver(),

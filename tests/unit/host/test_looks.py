@@ -99,14 +99,39 @@ def test_cgroup_v1_has_what_is_enabled_and_mounted(tmp_path: Path) -> None:
 
 
 def test_selinux(tmp_path: Path) -> None:
-    assert read_selinux(tmp_path) == Selinux(SelinuxMode.OFF)
+    def read() -> Selinux:
+        return read_selinux(tmp_path, tmp_path)
+
+    assert read() == Selinux(SelinuxMode.OFF)
     put(tmp_path / "fs/selinux/enforce", "1")
-    assert read_selinux(tmp_path) == Selinux(SelinuxMode.ENFORCING)
-    put(tmp_path / "fs/selinux/booleans/container_use_devices", "0 0")
-    assert read_selinux(tmp_path) == Selinux(SelinuxMode.ENFORCING, use_devices=False)
+    assert read() == Selinux(SelinuxMode.ENFORCING)
     put(tmp_path / "fs/selinux/enforce", "0")
-    put(tmp_path / "fs/selinux/booleans/container_use_devices", "1 1")
-    assert read_selinux(tmp_path) == Selinux(SelinuxMode.PERMISSIVE, use_devices=True)
+    assert read() == Selinux(SelinuxMode.PERMISSIVE)
+
+
+@pytest.mark.parametrize(
+    ("label", "has_module"),
+    [
+        (b"system_u:object_r:deepseek_model_t:s0\0", True),
+        (b"unconfined_u:object_r:deepseek_model_t:s0:c1,c2\0", True),
+        (b"system_u:object_r:var_lib_t:s0\0", False),
+        (b"system_u:object_r:unlabeled_t:s0\0", False),
+        (b"", False),
+    ],
+)
+def test_whether_our_module_is_in_force_the_label_of_the_models_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: bytes, has_module: bool
+) -> None:
+    put(tmp_path / "fs/selinux/enforce", "1")
+    asked = []
+
+    def tell(path: Path, name: str) -> bytes:
+        asked.append((path, name))
+        return label
+
+    monkeypatch.setattr(os, "getxattr", tell)
+    assert read_selinux(tmp_path, tmp_path).has_module is has_module
+    assert asked == [(tmp_path, "security.selinux")]
 
 
 def test_the_clock_of_this_machine(tmp_path: Path) -> None:
