@@ -2,6 +2,8 @@
 """Links from one of our pages to another lead somewhere, also to a heading; each page is found."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,22 @@ def links_of(page: Path) -> list[tuple[Path, str]]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TREE)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target, name in links_of(page):
+        assert target.exists(), target
+        assert not name or name in anchors_of(target), f"{target}#{name}"
+
+
+def test_links_lead_somewhere_where_the_package_puts_the_pages(tmp_path: Path) -> None:
+    """All of them are inside of that folder, and go with it."""
+    words = (TREE / "rpm/install-docs", TREE, tmp_path / "doc")
+    command = [sys.executable, "-ISB", *map(str, words)]
+    subprocess.run(command, check=True)
+    pages = sorted(tmp_path.glob("doc/**/*.md"))
+    shipped = {page.name for page in PAGES if page.parent.name != "man"}
+    assert {page.name for page in pages} == shipped - {"CONTRIBUTING.md"}
+    links = [link for page in pages for link in links_of(page)]
+    assert len(links) > 100
+    for target, name in links:
+        assert target.resolve().is_relative_to(tmp_path / "doc"), target
         assert target.exists(), target
         assert not name or name in anchors_of(target), f"{target}#{name}"
 

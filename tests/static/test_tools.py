@@ -10,7 +10,7 @@ import pytest
 TREE = Path(__file__).resolve().parents[2]
 PYTHON_SCRIPTS = (
     *("rpm/bundled", "rpm/check-install", "rpm/choose-wheels", "rpm/install-vendor"),
-    *("rpm/prepare-sources", "rpm/sbom"),
+    *("rpm/prepare-sources", "rpm/sbom", "rpm/install-docs", "rpm/list-files"),
     "etc/monitoring/notify.py",
 )
 SHELL_SCRIPTS = ("tests/prepare", ".ci/run", "units/front-is-up", "units/front-stopped", "rpm/lock")
