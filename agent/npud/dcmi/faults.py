@@ -105,6 +105,10 @@ class Faults:
         drop = NpuFault(CARD_DROP, FaultSeverity.CRITICAL, "card dropped (-8012)", round(clock, 3))
         self._kept.setdefault(logic_id, {}).setdefault(CARD_DROP, _Kept(drop))
 
+    def end_drop(self, logic_id: int) -> None:
+        """It answers again; of what else it has nothing is known."""
+        self._kept.get(logic_id, {}).pop(CARD_DROP, None)
+
     def expire(self, now: float) -> bool:
         """Whether a one-off event has had its time."""
         expired = False

@@ -57,6 +57,9 @@ class Picture:
             self._faults.take_drop(chip.logic_id, clock)
         elif state.faults is not None:
             self._faults.take_query(chip.logic_id, state.faults, state.asked_at, clock)
+        elif state.health is not None:
+            # A driver that does not tell codes; but a chip that answers has not dropped off.
+            self._faults.end_drop(chip.logic_id)
         return self._npu(self._chips[state.chip]) != before
 
     def take_details(self, details: Details) -> bool:

@@ -260,6 +260,18 @@ def test_a_card_that_drops(reading: Reading) -> None:
     assert (npu.health, npu.faults, npu.reason) == (NpuHealth.OK, (), "")
 
 
+def test_a_card_that_drops_and_comes_back_where_no_codes_are_told(reading: Reading) -> None:
+    """An old driver has no get_device_errorcode_v2; for ever dropped, it would be reset and set
+    aside although it is well."""
+    reading.make(missing=["dcmi_get_device_errorcode_v2"])
+    reading.start()
+    reading.double.drop(5, 0)
+    assert [fault.code for fault in reading.read().npus[5].faults] == ["40F84E00"]
+    reading.double.undrop(5, 0)
+    npu = reading.read().npus[5]
+    assert (npu.health, npu.faults, npu.reason) == (NpuHealth.OK, (), "")
+
+
 def test_a_card_that_is_not_listed_any_more_is_not_forgotten(reading: Reading) -> None:
     reading.start()
     reading.double.remove_card(2)
