@@ -2,7 +2,9 @@
 """deepseek-agent-selinux comes with the agent where the policy is, and goes. No kernel here has
 SELinux: its programs are doubles that note how they are called."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,8 @@ PROGRAMS = ("semodule", "selinuxenabled", "load_policy", "restorecon")
 CALLS = "/run/calls"
 DOUBLE = f'#!/bin/sh\necho "${{0##*/}} $*" >> {CALLS}\n'
 AGENT, MODULE = "deepseek-agent", "deepseek-agent-selinux"
+DOWNLOADED = "/srv/downloaded"
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,24 @@ def test_with_the_policy_it_comes_and_goes(host: LabHost) -> None:
         assert path in labelled
     host.run(["dnf", "-y", "remove", AGENT, MODULE], timeout_s=300)
     assert f"semodule -n -s targeted -X 200 -r {AGENT} -r {AGENT}-permissive" in calls_of(host)
+
+
+@pytest.mark.parametrize("has_policy", [False, True])
+def test_the_readme_s_command_installs_what_fits(host: LabHost, has_policy: bool) -> None:
+    """From files in a folder: no repository has them."""
+    move = f"mkdir -p {DOWNLOADED} && mv {REPOSITORY}/{AGENT}-*.rpm {DOWNLOADED}"
+    if not is_file(host, DOWNLOADED):
+        host.run(["sh", "-c", move])
+        host.run(["createrepo_c", "--quiet", "--update", REPOSITORY], timeout_s=120)
+        host.run(["dnf", "clean", "all"], timeout_s=60)
+    host.run(["dnf", "-y", "install" if has_policy else "remove", POLICY[0].name], timeout_s=300)
+    found = re.search(r"^dnf install .*?(?=^deepseekctl)", README.read_text("utf-8"), re.M | re.S)
+    assert found is not None
+    command = found[0].replace("dnf install", "dnf -y install")
+    host.run(["sh", "-c", f"cd {DOWNLOADED} && {command}"], timeout_s=300)
+    assert (is_installed(host, AGENT), is_installed(host, MODULE)) == (True, has_policy)
+    host.run(["dnf", "-y", "remove", AGENT, MODULE], timeout_s=300)
+
+
+def is_file(host: LabHost, path: str) -> bool:
+    return host.run(["test", "-e", path], check=False).returncode == 0
