@@ -188,7 +188,10 @@ class Machine(Protocol):
         """`driver_paths` are looked for; those that exist come back in the facts."""
         ...
 
-    def model(self, directory: str) -> ModelFacts: ...
+    def model(self, directory: str, revision: str = "") -> ModelFacts:
+        """`revision`: of those that we have fetched this one, where it is still there; else, and of
+        an operator's own model, what lies at `directory`."""
+        ...
 
     def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:
         """Those of `pids` that live."""

@@ -228,10 +228,15 @@ async def look_here(
             inventory = replace(inventory, detail=silence)
     survey = await _survey(profiles, inventory, pinned)
     neighbors = neighbors_in(snapshot, config) if snapshot is not None else ()
+    shared = any(config.shares_model(profile) for profile in profiles)
+
+    async def read(seen: PodmanSurvey) -> Facts:
+        pin = pinned if shared else None
+        return await read_here(profiles, inventory, neighbors, seen, LocalMachine(), pinned=pin)
+
     if isinstance(survey, PodmanSurvey):
-        return await read_here(profiles, inventory, neighbors, survey, LocalMachine()), None
-    bare = PodmanSurvey(await read_podman_version(), (), ())
-    facts = await read_here(profiles, inventory, neighbors, bare, LocalMachine())
+        return await read(survey), None
+    facts = await read(PodmanSurvey(await read_podman_version(), (), ()))
     # Without Podman it cannot be told who listens: it may be the instance itself. And who may not
     # ask Podman may not read keys either.
     files = facts.files if os.geteuid() == 0 else ()

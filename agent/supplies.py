@@ -190,6 +190,15 @@ class Supply:
         return self.image_reference, self.image_id, self.model_directory, self.model_revision
 
 
+STORE = ".store"
+
+
+def revision_folder(directory: str, revision: str) -> str:
+    """Where a revision of the model at `directory` lies, whatever the link there leads to."""
+    parent, name = directory.rstrip("/").rsplit("/", maxsplit=1)
+    return f"{parent}/{STORE}/{name}/{revision}"
+
+
 # --- a model's manifest --------------------------------------------------------------------------
 
 # Beside the files that it is about.

@@ -6,15 +6,15 @@ until the process ends, and the loop waits for them at its end.
 """
 
 import asyncio
-import threading
 from collections.abc import Callable, Hashable
 from contextlib import suppress
+from threading import Thread
 from typing import TypeVar
 
 Kind = TypeVar("Kind")
 
 LOOK_EVERY_S = 0.05
-_under_way: dict[Hashable, threading.Thread] = {}
+_under_way: dict[Hashable, Thread] = {}
 
 
 async def in_thread(function: Callable[[], Kind], key: Hashable = None) -> Kind:
@@ -43,7 +43,7 @@ async def in_thread(function: Callable[[], Kind], key: Hashable = None) -> Kind:
 
     while key is not None and _is_busy(key):  # noqa: ASYNC110 - it may be of another loop's
         await asyncio.sleep(LOOK_EVERY_S)
-    thread = threading.Thread(target=work, name="work", daemon=True)
+    thread = Thread(target=work, name="work", daemon=True)
     thread.start()
     if key is not None:
         _under_way[key] = thread

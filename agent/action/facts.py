@@ -11,6 +11,7 @@ from agent.facts import Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.plan import DRIVER_PATHS
 from agent.ports import FileKind, Machine
+from agent.supplies import Supply
 from agent.threads import in_thread
 
 # Names and a small file of each model, from a cold disk.
@@ -29,14 +30,18 @@ async def read_facts(
     survey: PodmanSurvey,
     machine: Machine,
     unfit: Iterable[Unfit] = (),
+    pinned: Supply | None = None,
     deadline_s: float = LOOK_DEADLINE_S,
 ) -> Facts:
-    """All but Podman's part. Models and keys may be on a disk that hangs, so a thread looks.
-    Raises HostUnavailable when it does not answer."""
+    """All but Podman's part; of a model that is `pinned`, that revision.
+
+    Models and keys may be on a disk that hangs, so a thread looks. Raises HostUnavailable when it
+    does not answer.
+    """
     try:
         async with asyncio.timeout(deadline_s):
             look = partial(
-                _read_facts, profiles, inventory, neighbors, survey, machine, tuple(unfit)
+                _read_facts, profiles, inventory, neighbors, survey, machine, tuple(unfit), pinned
             )
             # Where one hangs no second one begins: a try every few minutes for a year would leave
             # as many threads.
@@ -56,19 +61,30 @@ def _read_facts(
     survey: PodmanSurvey,
     machine: Machine,
     unfit: tuple[Unfit, ...],
+    pinned: Supply | None,
 ) -> Facts:
     pids = {process.pid for npu in inventory.npus for process in npu.processes}
     return Facts(
         host=machine.facts(survey.version, DRIVER_PATHS),
         podman=survey,
         inventory=inventory,
-        models=tuple(machine.model(path) for path in sorted({one.model for one in profiles})),
+        models=tuple(
+            machine.model(path, _revision(path, pinned))
+            for path in sorted({one.model for one in profiles})
+        ),
         files=tuple(machine.file(path, kind) for path, kind in sorted(_files(profiles))),
         processes=tuple(machine.processes(sorted(pids))),
         listeners=tuple(machine.listeners()),
         neighbors=tuple(neighbors),
         unfit=unfit,
     )
+
+
+def _revision(directory: str, pinned: Supply | None) -> str:
+    """Empty: whatever is in use there."""
+    if pinned is None or pinned.model_directory != directory:
+        return ""
+    return pinned.model_revision
 
 
 def _files(profiles: Iterable[Profile]) -> set[tuple[str, FileKind]]:

@@ -43,6 +43,7 @@ class Request:
     unfit: tuple[Unfit, ...] = ()
     supply: SupplySettings = NO_SUPPLY
     pinned: Supply | None = None  # what it is to run on, while the profile names the same
+    shares_model: bool = False  # another instance has the same folder, and moves the link there
 
     @property
     def images(self) -> list[str]:
@@ -111,7 +112,13 @@ async def plan_update(
 
 async def _facts(request: Request, survey: PodmanSurvey, machine: Machine) -> Facts:
     return await read_facts(
-        (request.profile,), request.inventory, request.neighbors, survey, machine, request.unfit
+        (request.profile,),
+        request.inventory,
+        request.neighbors,
+        survey,
+        machine,
+        request.unfit,
+        request.pinned if request.shares_model else None,
     )
 
 

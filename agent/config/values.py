@@ -252,6 +252,11 @@ class Config:
     # What has its default is not there.
     origins: dict[str, str] = field(default_factory=dict)
 
+    def shares_model(self, profile: Profile) -> bool:
+        """Whether another instance has the same folder."""
+        others = (one.model for one in self.profiles if one.name != profile.name)
+        return profile.model in others
+
     def profile(self, name: str) -> Profile | BrokenProfile | None:
         """The profile of that name; what is broken comes first. None when there is none."""
         everything: tuple[Profile | BrokenProfile, ...] = (*self.broken, *self.profiles)

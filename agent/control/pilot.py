@@ -102,6 +102,7 @@ class Pilot:
             desk.unfit,
             config.supply,
             pinned or record.update.state.pin,
+            config.shares_model(record.profile),
         )
 
     def feed_all(self, event: Event) -> None:

@@ -18,6 +18,7 @@ from agent.facts import FileFacts, HostFacts, Listener, ModelFacts, ProcessFacts
 from agent.host.reading import read_regular
 from agent.host.secrets import why_unusable
 from agent.ports import FileKind
+from agent.supplies import revision_folder
 
 KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h; flags are field 9 of proc(5)'s stat
 LISTENING = "0A"  # TCP_LISTEN, include/net/tcp_states.h
@@ -58,14 +59,16 @@ class LocalMachine:
             pids_controller=has_pids_controller(),
         )
 
-    def model(self, directory: str) -> ModelFacts:
+    def model(self, directory: str, revision: str = "") -> ModelFacts:
         """Heads from config.json, and whether there are weights beside it."""
         folder = Path(directory)
         disk_mib = _disk_mib(folder)
+        in_use = _revision(folder)
+        if in_use and revision and os.path.isdir(revision_folder(directory, revision)):
+            folder, in_use = Path(revision_folder(directory, revision)), revision
 
         def bad(problem: str, present: bool = True) -> ModelFacts:
-            revision = _revision(folder)
-            return ModelFacts(directory, 0, problem, present, disk_mib=disk_mib, revision=revision)
+            return ModelFacts(directory, 0, problem, present, disk_mib=disk_mib, revision=in_use)
 
         try:
             files = _read_files(folder)
@@ -86,7 +89,7 @@ class LocalMachine:
             disk_mib=disk_mib,
             weights_mib=sum(sizes) // 2**20,
             identity=hashlib.sha256(repr(files).encode()).hexdigest(),
-            revision=_revision(folder),
+            revision=in_use,
         )
 
     def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:

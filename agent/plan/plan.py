@@ -13,7 +13,7 @@ from agent.model import Npu, ProductLine, product_line
 from agent.plan.holders import find_holders
 from agent.plan.needs import check_driver, check_host
 from agent.plan.npus import Demand, check_supported, choose_npus
-from agent.supplies import Supply
+from agent.supplies import Supply, revision_folder
 
 # What the driver has installed and the container must see (the tutorial's step 4 and the
 # installation page of vllm-ascend 0.18). Mounted read-only at the same place.
@@ -43,6 +43,14 @@ class Plan:
     model_identity: str = ""  # of its files; empty: unknown
     image_reference: str = ""  # as the profile names it
     model_revision: str = ""  # name of its folder below .store; empty: the model is an operator's
+
+    @property
+    def model_folder(self) -> str:
+        """That the engine gets: of a model that the agent has fetched the very revision. The link
+        to the one in use may be moved by another instance, for an update that is on trial."""
+        if not self.model_revision:
+            return self.profile.model
+        return revision_folder(self.profile.model, self.model_revision)
 
     @property
     def logic_ids(self) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def build_workload(plan: Plan) -> Workload:
         drain_s=profile.drain_s,
         tls=bool(profile.tls_certificate),
         read_only_root=profile.read_only_root,
-        host_paths=tuple(mount.source for mount in build_operator_mounts(profile)),
+        host_paths=tuple(mount.source for mount in build_operator_mounts(plan)),
         host=plan.host,
     )
 
@@ -160,14 +160,15 @@ def parse_key(text: str) -> str:
 def build_mounts(plan: Plan) -> tuple[Mount, ...]:
     """The driver's files, and what the operator names."""
     driver = (Mount(path, path) for path in plan.driver_paths)
-    return (*driver, *build_operator_mounts(plan.profile))
+    return (*driver, *build_operator_mounts(plan))
 
 
-def build_operator_mounts(profile: Profile) -> tuple[Mount, ...]:
+def build_operator_mounts(plan: Plan) -> tuple[Mount, ...]:
     """The model, the certificate with its key, and what is wanted beside them."""
+    profile = plan.profile
     tls = (Mount(profile.tls_certificate, TLS_CERTIFICATE), Mount(profile.tls_key, TLS_KEY))
     return (
-        Mount(profile.model, model_target(profile)),
+        Mount(plan.model_folder, model_target(profile)),
         *(tls if profile.tls_certificate else ()),
         *(Mount(one.source, one.target, one.read_only) for one in profile.mounts),
     )

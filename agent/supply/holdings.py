@@ -16,8 +16,9 @@ from pathlib import Path
 from agent.disks import Keep, KeptModel
 from agent.errors import AgentError
 from agent.model import is_instance_name
+from agent.supplies import STORE
 from agent.supply.manifest import read_manifest
-from agent.supply.place import BUNDLE, INCOMING, STORE
+from agent.supply.place import BUNDLE, INCOMING
 from agent.supply.pruning import EvidenceFile, Staging, StoredRevision
 
 LINKS_LIMIT = 10_000  # beside a model

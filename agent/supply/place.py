@@ -23,12 +23,12 @@ from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
-from agent.supplies import Manifest
+from agent.supplies import STORE, Manifest
 from agent.supply.disk import make_folders, only_one, remove_tree, writing
 from agent.supply.manifest import digest_of, read_manifest, write_manifest
 from agent.supply.verify import is_all_there
 
-STORE, INCOMING = ".store", ".incoming"
+INCOMING = ".incoming"
 BUNDLE = ".bundle-"  # what an import's staging is called, before the instance
 NEW = ".new"
 REVISIONS_LIMIT = 100  # of one model, side by side

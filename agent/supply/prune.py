@@ -16,6 +16,7 @@ from typing import TypeVar, assert_never
 
 from agent.disks import ORDER_LASTS_S, Kind, PruneOrder, PruneReport, Removal
 from agent.errors import AgentError, Code, Failure
+from agent.supplies import STORE
 from agent.supply.disk import free_bytes, only_one, remove_tree, writing
 from agent.supply.holdings import (
     canonical,
@@ -26,7 +27,7 @@ from agent.supply.holdings import (
     measure,
     suffix_of,
 )
-from agent.supply.place import INCOMING, STORE, Home, remove_revision
+from agent.supply.place import INCOMING, Home, remove_revision
 from agent.supply.pruning import Found, Staging, StoredRevision, choose
 from agent.supply.stored_images import (
     BROUGHT,

@@ -199,12 +199,13 @@ class FakeMachine:
     identity: str = "as it came"  # of every model's files
     present: bool = True  # every model's folder
     revision: str = ""  # that the links of models lead to
+    stored: tuple[str, ...] = ()  # revisions of every model beside it
     full: tuple[str, ...] = ()  # folders without room
 
     def facts(self, podman_version: tuple[int, int, int], driver_paths: Sequence[str]) -> HostFacts:
         return self.host
 
-    def model(self, directory: str) -> ModelFacts:
+    def model(self, directory: str, revision: str = "") -> ModelFacts:
         return ModelFacts(
             directory,
             0 if self.problem else HEADS,
@@ -212,7 +213,7 @@ class FakeMachine:
             present=self.present,
             weights_mib=self.weights_mib,
             identity=self.identity,
-            revision=self.revision,
+            revision=revision if self.revision and revision in self.stored else self.revision,
         )
 
     def processes(self, pids: Sequence[int]) -> Sequence[ProcessFacts]:

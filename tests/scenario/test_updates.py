@@ -4,6 +4,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from agent.errors import AgentError, Code, Failure, HostUnavailable
 from agent.model import Phase, UnitActive
 from agent.policy.state import EngineIll, NpuLost
 from agent.supplies import Purpose, Report
+from tests.build import SUPPLY, build_config, build_profile
 from tests.scenario import virtual
-from tests.scenario.updates import NEW, NEWER, OLD, STOP_S, Host, Life, life
+from tests.scenario.updates import NEW, NEWER, OLD, QUADLET, STOP_S, Host, Life, life
 
 Scenario = Callable[[Life], Awaitable[None]]
 DOWN = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch: nobody answers")
@@ -526,3 +528,36 @@ def test_a_boot_in_a_trial(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         host.engines.engine = UnitActive.INACTIVE
 
     restarted(host, monkeypatch, first, is_undone, boot)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_another_instance_has_on_trial_reaches_only_itself(
+    host: Host, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """Both have the same folder; the link there is at what the other one tries. Alone, nobody moves
+    the link but a person who imports a bundle, and means it."""
+    other = build_profile(name="other", port=2099)
+    profiles = (build_profile(), other if shared else replace(other, model="/srv/models/other"))
+    host.config = build_config(*profiles, supply=SUPPLY)
+    host.around.machine.stored = ("r1", "r2")
+
+    async def scenario() -> None:
+        async with life(host) as agent:
+            await agent.serve()
+            assert pinned_revision(agent) == "r1"
+            host.around.machine.revision = "r2"
+            host.engines.engine = UnitActive.FAILED
+            await host.engines.tell()
+            await agent.until(lambda: host.engines.ran == [OLD, OLD])
+            await agent.serve()
+            runs_on = host.files.read(QUADLET) or ""
+            assert (".store/DeepSeek-R1-Distill-Llama-8B/r1:" in runs_on) is shared
+            assert pinned_revision(agent) == ("r1" if shared else "r2")
+            assert ("pin-lost" in agent.kinds) is not shared
+
+    virtual.run(monkeypatch, scenario)
+
+
+def pinned_revision(agent: Life) -> str:
+    assert agent.update.current is not None
+    return agent.update.current.model_revision

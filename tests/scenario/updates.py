@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.config.values import Profile
+from agent.config.values import Config, Profile
 from agent.control.controller import Controller
 from agent.control.requests import Requests
 from agent.model import Health, JobResult, Phase, UnitActive
@@ -61,6 +61,7 @@ class Host:
 
     folder: Path
     around: virtual.Around = field(default_factory=virtual.Around)
+    config: Config | None = None
 
     def __post_init__(self) -> None:
         self.files = RootedFiles(self.folder)
@@ -138,7 +139,9 @@ class Life:
 @asynccontextmanager
 async def life(host: Host) -> AsyncIterator[Life]:
     """From a start of the agent to its end, of which nobody is told."""
-    controller, task = await virtual.begin(host.engines, host.files, host.around)
+    controller, task = await virtual.begin(
+        host.engines, host.files, host.around, config=host.config
+    )
 
     async def look(instance: str) -> None:
         await host.engines.tell()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from agent import threads
 from agent.action.start import Actions
 from agent.config.values import Config, Profile
 from agent.control.controller import Controller
@@ -78,6 +79,16 @@ class _Inline(ThreadPoolExecutor):
         return done
 
 
+class _Here:
+    """A thread of agent/threads.py, in this one."""
+
+    def __init__(self, target: Callable[[], None], **_words: object) -> None:
+        self.start = target
+
+    def is_alive(self) -> bool:
+        return False
+
+
 def run(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Coroutine[Any, Any, Kind]]) -> Kind:
     """asyncio.run() in simulated time."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
@@ -85,6 +96,7 @@ def run(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Coroutine[Any, Any, 
         assert isinstance(loop, VirtualLoop)
         wall = time.time() - loop.now
         with monkeypatch.context() as patch:
+            patch.setattr(threads, "Thread", _Here)
             patch.setattr(time, "monotonic", lambda: loop.now)
             patch.setattr(time, "time", lambda: wall + loop.now)
             return runner.run(work())

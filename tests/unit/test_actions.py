@@ -479,9 +479,9 @@ def test_a_disk_that_hangs_is_not_waited_for(world: World) -> None:
     released = threading.Event()
 
     class Hanging(FakeMachine):
-        def model(self, directory: str) -> ModelFacts:
+        def model(self, directory: str, revision: str = "") -> ModelFacts:
             released.wait(5)
-            return super().model(directory)
+            return super().model(directory, revision)
 
     async def look() -> Failure:
         profile, host = world.request.profile, build_host()
@@ -503,9 +503,9 @@ def test_a_disk_that_hangs_for_a_year_stops_nobody_else(world: World) -> None:
     released = threading.Event()
 
     class Hanging(FakeMachine):
-        def model(self, directory: str) -> ModelFacts:
+        def model(self, directory: str, revision: str = "") -> ModelFacts:
             released.wait(10)
-            return super().model(directory)
+            return super().model(directory, revision)
 
     async def look() -> None:
         profile, host = world.request.profile, build_host()

@@ -164,6 +164,14 @@ def test_the_pinned_image_is_what_it_runs_on() -> None:
     plan = build_plan(PROFILE, there(OLD_ID), PINNED)
     assert isinstance(plan, Plan)
     assert (plan.image, plan.image_reference, plan.model_revision) == (OLD_ID, IMAGE, "r1")
+    parent, name = PROFILE.model.rsplit("/", maxsplit=1)
+    assert plan.model_folder == f"{parent}/.store/{name}/r1"
+
+
+def test_of_an_operators_own_model_the_folder_is_what_it_runs_on() -> None:
+    plan = build_plan(PROFILE, there(OLD_ID, revision=""), PINNED)
+    assert isinstance(plan, Plan)
+    assert plan.model_folder == PROFILE.model
 
 
 @pytest.mark.parametrize(

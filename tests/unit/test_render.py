@@ -216,6 +216,17 @@ def test_the_operators_file_systems_are_waited_for() -> None:
         assert [expand_specifiers(word) for word in split_words(paths)] == wanted
 
 
+@pytest.mark.parametrize("cgroup", [1, 2])
+def test_the_very_revision_is_mounted(cgroup: int) -> None:
+    """The link to the one in use may be moved by another instance."""
+    plan = replace(make_plan(host=build_host(cgroup=cgroup)), model_revision="c0ffee")
+    parent, name = plan.profile.model.rsplit("/", maxsplit=1)
+    text = render(plan, AUTO).text
+    assert f"{parent}/.store/{name}/c0ffee:/models/{name}:ro" in text
+    assert f"RequiresMountsFor={parent}/.store/{name}/c0ffee" in text
+    assert f"{plan.profile.model}:" not in text
+
+
 def test_stop_times_are_a_ladder() -> None:
     """podman's and drain's < the rendered unit's; drain and twice that (Podman's ExecStop= and
     ExecStopPost=) < the front unit's."""

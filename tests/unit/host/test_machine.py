@@ -103,6 +103,30 @@ def test_size_and_identity_of_a_model(tmp_path: Path) -> None:
         before = after
 
 
+def test_a_revision_is_looked_at_whatever_the_link_leads_to(tmp_path: Path) -> None:
+    """Another instance with the same folder may have moved it."""
+    for name, heads in (("old", 32), ("new", 40)):
+        folder = tmp_path / ".store/model" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(f'{{"num_attention_heads": {heads}}}')
+        (folder / "a.safetensors").touch()
+    directory = tmp_path / "model"
+    directory.symlink_to(".store/model/new")
+
+    def look(revision: str = "") -> tuple[str, int, str]:
+        found = LocalMachine().model(str(directory), revision)
+        return found.directory, found.attention_heads, found.revision
+
+    assert look() == look("new") == (str(directory), 40, "new")
+    assert look("old") == (str(directory), 32, "old")
+    assert look("gone") == (str(directory), 40, "new")
+    (tmp_path / ".store/model/old/config.json").unlink()
+    assert "config.json" in LocalMachine().model(str(directory), "old").problem
+    directory.unlink()
+    directory.mkdir()  # an operator's own
+    assert LocalMachine().model(str(directory), "old").revision == ""
+
+
 def test_weights_of_the_older_kind(tmp_path: Path) -> None:
     assert not LocalMachine().model(build_model(tmp_path, CONFIG, "pytorch_model.bin")).problem
 
