@@ -59,8 +59,7 @@ class Turn:
     planning: asyncio.Lock  # one plan at a time: the next one sees the NPUs that this one takes
     request: Callable[[], Request]
     claim: Callable[[tuple[int, ...]], None]  # these NPUs are the instance's from now on
-    # Asked last: False when the front unit has to come up first, and then nothing is started now.
-    front_is_up: Callable[[], Awaitable[bool]]
+    refusal: Callable[[], Awaitable[Failure | None]]  # asked last: why nothing is started now
     tried: Callable[[], Awaitable[Tried | None]]  # in vain: not to be tried again unchanged
     attempt: Callable[[str], None]  # this is what is being tried now
 
@@ -192,11 +191,9 @@ class Actions:
         tried = await turn.tried()
         if tried is not None and tried.mark == prepared.mark:
             return tried.failure
-        if not await turn.front_is_up():
-            return Failure(
-                Code.NOT_WISHED,
-                "cannot start the engine yet: its front unit is being started first",
-            )
+        refusal = await turn.refusal()
+        if refusal is not None:
+            return refusal
         plan = prepared.plan
         self.files.remove(no_drain_mark(instance))
         self._hand_over(plan.profile)

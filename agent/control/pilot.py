@@ -60,6 +60,8 @@ from agent.supplies import Order, Report, Supply
 
 # Of engines that died one after the other.
 EVIDENCE_KEPT = 3
+# What is under way ends first.
+ACTING = (Phase.STARTING, Phase.STOPPING)
 
 
 class Pilot:
@@ -199,7 +201,8 @@ class Pilot:
             self._events.note(
                 record.name, Code.ON_HOLD, why_on_hold("serve", record, asked.hold).message
             )
-            self.feed(record.name, RestartRequested())  # its next start is refused
+            if record.state.phase not in ACTING:
+                self.feed(record.name, RestartRequested())  # its next start is refused
 
     def check_update(self, record: Record) -> None:
         """Not called in observe mode."""
@@ -265,6 +268,16 @@ class Pilot:
                 pass
             case _:
                 assert_never(decision)
+        self._follow_hold(record, before)
+
+    def _follow_hold(self, record: Record, before: InstanceState) -> None:
+        """What comes up on hold is stopped, what would be tried again is not: it was on its way
+        when a person asked. One that was released meanwhile goes on."""
+        if record.hold is None or self._config().mode is Mode.OBSERVE:
+            return
+        phase = record.state.phase
+        if phase is not before.phase and phase not in (*ACTING, Phase.IDLE, Phase.HELD):
+            self.feed(record.name, RestartRequested())
 
     def _keep_last_words(self, record: Record, before: InstanceState) -> None:
         """Of one that died; of the first few in a row, which tell it all."""
@@ -289,9 +302,8 @@ class Pilot:
         if isinstance(found, BrokenProfile) and anew:
             refusal = Failure(Code.CONFIG_INVALID, found.message, found.hint)
             self._worker.put(StartDone(name, refusal, time.monotonic()))
-        elif record.hold is not None:
-            refusal = why_on_hold("start", record, record.hold)
-            self._worker.put(StartDone(name, refusal, time.monotonic()))
+        elif (refused := _refusal(record)) is not None:
+            self._worker.put(StartDone(name, refused, time.monotonic()))
         elif self._config().mode is Mode.OBSERVE:
             self._worker.put(StartDone(name, observing(f"start {name}"), time.monotonic()))
         else:
@@ -299,6 +311,7 @@ class Pilot:
                 name,
                 lambda: self._updating.ready(record),
                 lambda pinned: self.request(record, pinned),
+                lambda: _refusal(record),
                 lambda: self.loading.tried(record),
                 lambda mark: self.loading.attempt(record, mark),
                 again=record.state.failure is not None,
@@ -343,6 +356,10 @@ def _is_new(before: Phase, event: Event) -> bool:
 def _patient(record: Record, failure: Failure) -> Patient:
     container = record.container.container_id if record.container is not None else ""
     return Patient(record.profile.name, failure, container, record.metrics, record.npus)
+
+
+def _refusal(record: Record) -> Failure | None:
+    return None if record.hold is None else why_on_hold("start", record, record.hold)
 
 
 def why_on_hold(verb: str, record: Record, hold: Hold) -> Failure:

@@ -66,11 +66,13 @@ class Fronts(Protocol):
 @dataclass(frozen=True, slots=True)
 class StartOrder:
     """Start this instance. `ready` waits until what it shall run on is in its place, and tells it;
-    `request` is asked when it is its turn to plan; `tried` and `attempt`: see `Turn`."""
+    `request` is asked when it is its turn to plan; `refusal`, when all is ready: it may be on hold
+    by then; `tried` and `attempt`: see `Turn`."""
 
     name: str
     ready: Callable[[], Awaitable[Supply | Failure | None]]
     request: Callable[[Supply | None], Request]
+    refusal: Callable[[], Failure | None]
     tried: Callable[[], Awaitable[Tried | None]]
     attempt: Callable[[str], None]
     again: bool  # an earlier engine or start has failed: what it had of the NPUs is looked at anew
@@ -125,7 +127,7 @@ class Worker:
             self._planning,
             lambda: order.request(pinned),
             claim,
-            lambda: self._front_is_up(name),
+            lambda: self._refusal(order),
             order.tried,
             order.attempt,
         )
@@ -283,16 +285,20 @@ class Worker:
         else:
             self.put(UnitsSeen(name, front, engine, asked_at))
 
-    async def _front_is_up(self, name: str) -> bool:
+    async def _refusal(self, order: StartOrder) -> Failure | None:
         """An engine may only start beside its front unit (ExecCondition=). One that was held has
         ended; it is started again here, and attach asks for the engine when it connects. Not one
         that is on its way down: nobody wants it back."""
-        status = await self.actions.units.status(front_unit(name))
+        if (refusal := order.refusal()) is not None:
+            return refusal
+        front = front_unit(order.name)
+        status = await self.actions.units.status(front)
         if status.active.is_up():
-            return True
+            return None
         if is_wished(status) and status.active.is_down():
-            await self._fronts.dispatch_start(front_unit(name))
-        return False
+            await self._fronts.dispatch_start(front)
+        words = "cannot start the engine yet: its front unit is being started first"
+        return Failure(Code.NOT_WISHED, words)
 
 
 def _internal(name: str, what: str, error: Exception) -> Failure:

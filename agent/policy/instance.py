@@ -150,11 +150,13 @@ def _on_started(
         return state, NOTHING
     state = replace(state, acting=False)
     if event.failure is None:
-        if state.wished and state.lost is None:
+        if state.wished and state.lost is None and not state.restart:
             return enter(state, Phase.LOADING, now, state.failure), NOTHING
         return stop(state, now, state.lost)
     if not state.wished:
         return enter(state, Phase.IDLE, now), NOTHING
+    if state.restart:
+        return start(state, now)
     if event.lacking and not state.fetched:
         return enter(state, Phase.FETCHING, now, state.failure), Fetch()
     if state.outdated and event.failure.remedy not in (Remedy.RETRY, Remedy.SOON):
@@ -185,7 +187,7 @@ def _on_stopped(
     if not state.wished:
         return enter(state, Phase.IDLE, now), NOTHING
     failure, state = event.failure or state.ill, replace(state, ill=None)
-    if failure is not None:
+    if failure is not None and not state.restart:
         return fail(state, failure, now, limits, chance)
     return start(state, now)
 
@@ -259,6 +261,9 @@ def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decisi
             return stop(state, now)
         case Phase.WAITING | Phase.FETCHING | Phase.BACKOFF | Phase.HELD if state.wished:
             return start(state, now)
+        case Phase.STARTING | Phase.STOPPING if state.wished:
+            # A start that is under way may have been planned before what the restart is for.
+            return replace(state, restart=True), NOTHING
         case _:
             return state, NOTHING
 

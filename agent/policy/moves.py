@@ -23,7 +23,9 @@ def enter(
 def start(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
     """A failure that led here stays visible until the instance serves; what was only waited for
     does not."""
-    state = replace(state, outdated=False, acting=True, fetched=False, lost=None, proven=False)
+    state = replace(
+        state, outdated=False, acting=True, fetched=False, lost=None, proven=False, restart=False
+    )
     failure = state.failure
     if failure is not None and failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         failure = None
@@ -34,7 +36,7 @@ def stop(
     state: InstanceState, now: float, failure: Failure | None = None
 ) -> tuple[InstanceState, Decision]:
     """`failure`: why, where nobody asked for it."""
-    state = replace(state, acting=True, lost=None, ill=None)
+    state = replace(state, acting=True, lost=None, ill=None, restart=False)
     return enter(state, Phase.STOPPING, now, failure), Stop()
 
 

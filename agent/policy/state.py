@@ -27,6 +27,7 @@ class InstanceState:
     lost: Failure | None = None  # why the engine that is being started will have to stop again
     ill: Failure | None = None  # why the engine is being stopped; the next start waits its time
     proven: bool = False  # it has served for such a healthy stretch: its end waits for nothing
+    restart: bool = False  # asked for while a start or stop was under way: it follows that
 
 
 # --- events --------------------------------------------------------------------------------------

@@ -134,15 +134,15 @@ class World:
         return Actions(self.units, self.podman, self.files, self.machine, self.payloads, evidence)
 
     def start(
-        self, front_is_up: Callable[[], Awaitable[bool]] | None = None
+        self, refusal: Callable[[], Awaitable[Failure | None]] | None = None
     ) -> Started | Lacking | Failure:
         async def whole() -> Started | Lacking | Failure:
-            lock, up = asyncio.Lock(), front_is_up or _yes
+            lock = asyncio.Lock()
             turn = Turn(
                 lock,
                 lambda: self.request,
                 self.claimed.append,
-                up,
+                refusal or _allowed,
                 self.known,
                 self.attempted.append,
             )
@@ -163,12 +163,8 @@ class World:
         return outcome
 
 
-async def _yes() -> bool:
-    return True
-
-
-async def _no() -> bool:
-    return False
+async def _allowed() -> None:
+    return None
 
 
 @pytest.fixture
@@ -274,7 +270,10 @@ def test_a_unit_that_is_not_down_is_not_touched(world: World, active: UnitActive
 
 
 def test_a_front_that_is_not_up_yet(world: World) -> None:
-    outcome = world.start(_no)
+    async def refusal() -> Failure:
+        return Failure(Code.NOT_WISHED, "cannot start the engine yet: its front unit is not up")
+
+    outcome = world.start(refusal)
     assert isinstance(outcome, Failure)
     assert outcome.code is Code.NOT_WISHED
     assert outcome.remedy is Remedy.RETRY

@@ -248,6 +248,40 @@ def test_a_restart_stops_and_starts() -> None:
     assert (state.phase, kind(decision)) == (S, "Start")
 
 
+@pytest.mark.parametrize(
+    ("ended", "wanted", "decided"), [(None, P, "Stop"), (RETRY, S, "Start"), (CHANGE, S, "Start")]
+)
+def test_a_restart_that_is_asked_for_while_it_starts_comes_after(
+    ended: Failure | None, wanted: Phase, decided: str
+) -> None:
+    state, decision = step(in_phase(S), RestartRequested())
+    assert (state.phase, kind(decision)) == (S, "Nothing")
+    state, decision = step(state, StartEnded(ended))
+    assert (state.phase, kind(decision)) == (wanted, decided)
+    if wanted is P:
+        state, decision = step(state, StopEnded(None))
+        assert (state.phase, kind(decision)) == (S, "Start")
+    state, decision = step(state, StartEnded(None))
+    assert (state.phase, kind(decision)) == (L, "Nothing")  # once
+
+
+def test_a_restart_that_is_asked_for_while_what_is_ill_stops_waits_for_nothing() -> None:
+    state, _ = step(in_phase(V), EngineIll(HUNG))
+    state, decision = step(state, RestartRequested())
+    assert (state.phase, kind(decision)) == (P, "Nothing")
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision), state.failures) == (S, "Start", 2)
+
+
+def test_a_stop_after_such_a_restart_wins() -> None:
+    state, _ = step(in_phase(S), RestartRequested())
+    state, _ = step(state, WishChanged(False))
+    assert step(state, StartEnded(RETRY))[0].phase is I
+    state, _ = step(state, StartEnded(None))
+    state, decision = step(state, StopEnded(None))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
+
+
 def test_an_engine_that_does_not_work_is_replaced_with_backoff() -> None:
     state, decision = step(in_phase(V), EngineIll(HUNG))
     assert decision == Stop(HUNG)
