@@ -215,7 +215,8 @@ class Actions:
         await self.units.reset_failed(unit)
         result = await self.units.start(unit, START_JOB_DEADLINE_S)
         status = await self.units.status(unit)
-        if result is JobResult.DONE and status.active.is_up():
+        # Where its end was not waited for any more, what has come up of it is watched all the same.
+        if result in (JobResult.DONE, JobResult.TIMEOUT) and status.active.is_up():
             return Started(running, file.refused)
         return _explain(result, status, self.machine.has_room(RUN))
 

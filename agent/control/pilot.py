@@ -133,6 +133,7 @@ class Pilot:
                 if done.outcome.refused:
                     self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
             case Started():
+                self._roster.learn(record)
                 self._updating.started(record, is_new=False)
         if lost is not None:
             self.feed(done.instance, NpuLost(lost))
@@ -240,6 +241,10 @@ class Pilot:
         now = time.monotonic()
         chance = random.random()  # noqa: S311 - jitter needs no secrecy
         record.state, decision = decide(before, event, now, self._config().limits, chance)
+        adopted = _comes_up(before, record.state) and not isinstance(event, StartEnded)
+        if adopted and self._roster.learn(record):
+            # From a start of ours whose end was not heard: the bus was away, or the job was late.
+            self._updating.started(record, is_new=False)
         if record.state.phase is not before.phase:
             record.since = time.time()
             self._events.tell(name, before.phase, record.state)
@@ -351,6 +356,11 @@ def _is_new(before: Phase, event: Event) -> bool:
     """Whether a start goes back to a person, not to an engine that has died."""
     stopped_and_started = before is Phase.STOPPING and isinstance(event, WishChanged)
     return before in (Phase.IDLE, Phase.HELD) or stopped_and_started
+
+
+def _comes_up(before: InstanceState, state: InstanceState) -> bool:
+    up = (Phase.LOADING, Phase.SERVING)
+    return state.phase in up and before.phase not in up
 
 
 def _patient(record: Record, failure: Failure) -> Patient:

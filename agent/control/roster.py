@@ -51,10 +51,18 @@ class Roster:
         pinned = known.update.pin is not None
         record.update.state = replace(known.update, is_settled=not pinned, restart=pinned)
         record.update.no_hurry = not known.update.restart
-        record.running = load_running(self._files, profile.name)
-        if record.running is not None:
-            record.npus = record.running.npus
+        self.learn(record)
         self._records[profile.name] = record
+
+    def learn(self, record: Record) -> bool:
+        """What its engine was started with, as it was written down before that start; returns
+        whether that is news. Where nothing is written, Podman tells which NPUs it has."""
+        found = load_running(self._files, record.name)
+        if found == record.running:
+            return False
+        record.running = found
+        record.npus = found.npus if found is not None else ()
+        return True
 
     def neighbors(self, record: Record, claims: dict[str, tuple[int, ...]]) -> tuple[Neighbor, ...]:
         """The others that are up, or on their way."""

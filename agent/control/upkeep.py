@@ -20,6 +20,8 @@ from agent.policy.wish import has_crashed, only_looks_wished
 REVIVE_EVERY_S = 5.0
 # A small file is read; the rest is done should it not be as it was.
 FILE_CHECK_EVERY_S = 10.0
+# An engine that is up in these is a new one, and what it was started with is not known here yet.
+COMES_UP = (Phase.STARTING, Phase.WAITING, Phase.FETCHING, Phase.BACKOFF)
 # Podman may be busy, or a process may hang for a while.
 SWEEP_AGAIN_S = 10.0
 SWEEP_TRIES = 6
@@ -100,6 +102,8 @@ class Upkeep:
     def _check_file(self, record: Record, now: float) -> None:
         engine, file = record.engine, record.file
         if record.running is None or engine is None or file.under_way:
+            return
+        if record.state.phase in COMES_UP:
             return
         if engine.active is not UnitActive.ACTIVE:
             return

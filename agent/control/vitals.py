@@ -50,7 +50,8 @@ class Vitals:
         match message:
             case ContainerFound():
                 record.container = message.container
-                record.npus = record.npus or message.npus
+                if message.npus and set(message.npus) != set(record.npus):
+                    record.npus = message.npus  # whatever was written down
             case EngineSeen():
                 self._take_seen(record, message)
             case EvidenceKept():

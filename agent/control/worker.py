@@ -51,6 +51,9 @@ PROBE_AGAIN_S = 5.0
 # Podman is looked after meanwhile (`action/healing`).
 FIND_AGAIN_S = 15.0
 FIND_TRIES = 40
+# What was wished may not be any more: an attach that is gone can have asked last. And what systemd
+# could not tell of may have come up.
+UNSEEN = (Code.NOT_WISHED, Code.SYSTEMD_UNAVAILABLE)
 # What npud says is up to a minute old, so that whoever held an NPU may have let go of it.
 HELD_NPU = (Code.NPU_LEFTOVER, Code.NPU_BUSY)
 
@@ -112,9 +115,8 @@ class Worker:
         except Exception as error:  # the root of a task
             outcome = _internal(name, "start", error)
         self.put(StartDone(name, outcome, time.monotonic()))
-        # What was wished may not be any more: an attach that is gone can have asked last.
-        refused = isinstance(outcome, Failure) and outcome.code is Code.NOT_WISHED
-        if isinstance(outcome, Started) or refused:
+        unseen = isinstance(outcome, Failure) and outcome.code in UNSEEN
+        if isinstance(outcome, Started) or unseen:
             await self._look_again(name)
 
     def _turn(self, order: StartOrder, pinned: Supply | None) -> Turn:
@@ -275,7 +277,7 @@ class Worker:
         return self._busy.setdefault(name, asyncio.Lock())
 
     async def _look_again(self, name: str) -> None:
-        """What died between systemd's "done" and our taking note of it is not reported again."""
+        """What came up or died before our taking note of a start's end is not reported again."""
         asked_at = time.monotonic()
         try:
             engine = await self.actions.units.status(engine_unit(name))

@@ -218,7 +218,8 @@ def _on_started(state: UpdateState, event: EngineStarted) -> Step:
     if state.trial is not None and not state.on_trial:
         return state, None  # it was started on the former one, and will be replaced
     if not event.is_new:
-        return replace(state, on_trial=False, restart=state.trial is not None), None
+        # What it is to be replaced by may have become another one meanwhile: an update was undone.
+        return replace(state, on_trial=False, restart=True), None
     why = f"it runs on {say_supply(runs)}, since {_why_other(pin, runs)}"
     if state.trial is None:
         return state, News("pin-lost", why) if pin.is_named_alike(runs) else None

@@ -59,6 +59,7 @@ class FakeUnits:
     files: RootedFiles
     active: UnitActive = UnitActive.INACTIVE
     start_result: JobResult = JobResult.DONE
+    after_start: UnitActive = UnitActive.ACTIVE
     stop_result: JobResult = JobResult.DONE
     after_stop: UnitActive = UnitActive.INACTIVE
     loaded: bool = False
@@ -86,7 +87,7 @@ class FakeUnits:
     async def start(self, unit: str, deadline_s: float) -> JobResult:
         self._take("start")
         assert deadline_s > UNIT_START_TIMEOUT_S  # systemd's own word is heard first
-        self.active = UnitActive.ACTIVE
+        self.active = self.after_start
         return self.start_result
 
     async def stop(self, unit: str, deadline_s: float) -> JobResult:
@@ -386,7 +387,6 @@ def test_a_unit_that_does_not_load(world: World, load: str) -> None:
     [
         (JobResult.DEPENDENCY, Code.UNIT_START_FAILED),
         (JobResult.FAILED, Code.UNIT_START_FAILED),
-        (JobResult.TIMEOUT, Code.UNIT_START_FAILED),
         (JobResult.CANCELED, Code.UNIT_START_FAILED),
         (JobResult.SKIPPED, Code.UNIT_START_FAILED),
         (JobResult.UNKNOWN, Code.UNIT_START_FAILED),
@@ -397,6 +397,26 @@ def test_jobs_that_do_not_end_well(world: World, result: JobResult, code: Code) 
     failure = world.failure()
     assert failure.code is code
     assert failure.remedy is Remedy.RETRY
+
+
+@pytest.mark.parametrize(
+    ("active", "is_started"),
+    [
+        (UnitActive.ACTIVE, True),
+        (UnitActive.ACTIVATING, True),
+        (UnitActive.INACTIVE, False),
+        (UnitActive.FAILED, False),
+    ],
+)
+def test_a_job_whose_end_is_not_waited_for(
+    world: World, active: UnitActive, is_started: bool
+) -> None:
+    """It has been queued for long: what has come up of it is not taken for a failure."""
+    world.units.start_result = JobResult.TIMEOUT
+    world.units.after_start = active
+    outcome = world.start()
+    assert isinstance(outcome, Started) is is_started
+    assert isinstance(outcome, Failure) is not is_started
 
 
 @pytest.mark.parametrize("full", [(), ("/run",)])

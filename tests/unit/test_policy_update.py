@@ -190,6 +190,13 @@ def test_an_engine_that_was_left_alone_is_still_to_be_replaced() -> None:
     assert (after.restart, after.on_trial, after.trial, news) == (True, False, NEW, "")
 
 
+def test_so_is_one_of_an_update_that_was_undone_meanwhile() -> None:
+    state, _ = step(TRIED, EngineFailed(Failure(Code.UNIT_START_FAILED, "cannot"), npu_lost=False))
+    state, _ = step(state, Attempted(OLD))
+    after, news = step(state, EngineStarted(NEW, is_new=False))
+    assert (after.restart, after.pin, news) == (True, OLD, "")
+
+
 def test_a_revision_that_is_gone() -> None:
     after, news = step(FETCHED, PinLost(FETCHED, GONE))
     assert (after.pin, after.restart, news) == (OLD, False, "update-undone")

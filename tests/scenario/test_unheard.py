@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A start whose end nobody hears, while the engine comes up all the same: on other NPUs, of another
+image, from another unit file than the engine before it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.action.running import Running, save_running
+from agent.errors import Code, HostUnavailable
+from agent.model import JobResult, Phase, engine_unit
+from agent.ports import UnitManager
+from agent.render.choose import RUN_QUADLET
+from tests.npus import shipped_catalogue
+from tests.scenario import virtual
+from tests.scenario.test_lifecycle import find_bus, lose_bus, serve
+from tests.scenario.test_npus import SEPARATE, ill, well
+from tests.scenario.updates import NEW, OLD, Host, life
+from tests.scenario.world import Agent, World, host, play, running, until
+
+ENGINE = engine_unit("8b")
+START, STOP = ("StartUnit", ENGINE), ("StopUnit", ENGINE)
+QUADLET = RUN_QUADLET / "deepseek-vllm-8b.container"
+
+Answer = Callable[[], Awaitable[JobResult]]
+
+
+async def gone() -> JobResult:
+    raise HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot ask systemd: the system bus is gone")
+
+
+async def too_late() -> JobResult:
+    """Our own deadline comes first."""
+    return JobResult.TIMEOUT
+
+
+async def slow() -> JobResult:
+    """The unit is seen to be up a good while before that."""
+    await asyncio.sleep(0.3)
+    return JobResult.DONE
+
+
+def answer(units: UnitManager, how: Answer) -> None:
+    """To every start of an engine from now on."""
+    whole = units.start
+
+    async def start(unit: str, deadline_s: float) -> JobResult:
+        await whole(unit, deadline_s)
+        return await how()
+
+    units.start = start  # type: ignore[method-assign]
+
+
+def queue(units: UnitManager, after_s: float) -> None:
+    """The next start is behind others, for longer than it is waited for, and then as long again."""
+    whole = units.start
+
+    async def start(unit: str, deadline_s: float) -> JobResult:
+        units.start = whole  # type: ignore[method-assign]
+        waiting.append(asyncio.create_task(late(unit, deadline_s)))
+        return JobResult.TIMEOUT
+
+    async def late(unit: str, deadline_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await whole(unit, deadline_s)
+
+    waiting: list[asyncio.Task[None]] = []
+    units.start = start  # type: ignore[method-assign]
+
+
+@pytest.fixture(name="npus")
+def _npus(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Two of them; unit files are looked after all the time."""
+    monkeypatch.setattr("agent.control.upkeep.FILE_CHECK_EVERY_S", 0.02)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.02)
+    monkeypatch.setattr("agent.host.systemd.RECONNECT_EVERY_S", 0.05)
+    world.inventory = well()
+    world.faults = shipped_catalogue()
+    return world
+
+
+async def stays(world: World, agent: Agent) -> None:
+    """On NPU 1, where it was started in place of NPU 0; what it was started from stays, too."""
+    await agent.reach(Phase.SERVING)
+    await asyncio.sleep(0.4)
+    assert agent.view().npus == (1,)
+    assert agent.view().phase is Phase.SERVING
+    assert (world.acted().count(START), world.acted().count(STOP)) == (2, 1)
+    assert "/dev/davinci1" in (world.files.read(QUADLET) or "")
+    assert world.files.written.count(str(QUADLET)) == 2
+    assert "unit-file-restored" not in agent.kinds()
+
+
+@pytest.mark.parametrize("how", [gone, too_late, slow])
+def test_an_engine_on_another_npu_is_left_alone(npus: World, how: Answer) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        answer(agent.units, how)
+        agent.see(ill(0, SEPARATE))
+        await until(lambda: world.acted().count(START) == 2)
+        await stays(world, agent)
+
+    play(npus, scenario)
+
+
+def test_an_engine_that_comes_up_long_after_its_start(npus: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        limits = replace(world.config().limits, backoff_first_s=60.0, backoff_max_s=60.0)
+        await agent.requests.take_config(world.config(limits=limits))
+        queue(agent.units, 0.1)
+        agent.see(ill(0, SEPARATE))
+        await agent.reach(Phase.BACKOFF)
+        await stays(world, agent)
+
+    play(npus, scenario)
+
+
+def test_an_engine_that_comes_up_while_the_bus_is_away(npus: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        world.systemd.jobs[ENGINE].after_s = 0.2
+        agent.see(ill(0, SEPARATE))
+        await until(lambda: world.acted().count(START) == 2)
+        await lose_bus(world, agent)
+        await agent.reach(Phase.WAITING)
+        world._on_started(ENGINE)
+        world.systemd.units[ENGINE].active = "active"
+        await find_bus(world, agent)
+        await stays(world, agent)
+
+    play(npus, scenario)
+
+
+def test_what_podman_says_is_what_it_has(npus: World) -> None:
+    """Whatever was written down, of another start."""
+
+    async def scenario() -> None:
+        async with host(npus):
+            npus.run_engine("8b", 1)
+            text = npus.files.read(QUADLET) or ""
+            save_running(npus.files, Running(npus.profile("8b"), (0,), str(QUADLET), text))
+            npus.attach()
+            async with running(npus) as agent:
+                await agent.reach(Phase.SERVING)
+                await until(lambda: agent.view().npus == (1,))
+                agent.see(ill(0, SEPARATE))
+                await asyncio.sleep(0.4)
+                assert agent.view().phase is Phase.SERVING
+            assert npus.acted() == []
+
+    asyncio.run(scenario())
+
+
+# --- updates -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="update")
+def _update(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Callable[[Host], None], str], list[str]]:
+    """Updates an engine, of whose new start is heard what `change` says, until `end` has happened
+    and one serves; returns the images that ran."""
+
+    def whole(change: Callable[[Host], None], end: str) -> list[str]:
+        outside = Host(tmp_path)
+
+        async def one() -> list[str]:
+            async with life(outside) as agent:
+                await agent.serve(OLD)
+                change(outside)
+                await agent.requests.update("8b", "", "")
+                await agent.until(lambda: end in agent.kinds)
+                await asyncio.sleep(3600)
+                assert agent.view.phase is Phase.SERVING
+                assert agent.update.current is not None
+                assert agent.update.current.image_id == outside.engines.image
+                assert not {"pin-lost", "unit-file-restored"} & set(agent.kinds)
+                return outside.engines.ran
+
+        return virtual.run(monkeypatch, one)
+
+    return whole
+
+
+Update = Callable[[Callable[[Host], None], str], list[str]]
+
+
+def test_a_trial_is_of_the_engine_that_runs(update: Update) -> None:
+    assert update(lambda host: answer(host.engines, gone), "updated") == [OLD, NEW]
+
+
+def test_a_trial_that_dies_is_undone(update: Update) -> None:
+    def change(host: Host) -> None:
+        host.engines.lives[NEW] = 300.0
+        answer(host.engines, gone)
+
+    assert update(change, "update-undone") == [OLD, NEW, OLD]
+
+
+def test_a_trial_that_comes_up_after_it_was_undone_is_replaced(update: Update) -> None:
+    """By the start of the former one it is found, and systemd told nobody."""
+
+    def change(host: Host) -> None:
+        host.engines.takes_s = 0.0
+        queue(host.engines, 0.0)
+
+    assert update(change, "update-undone") == [OLD, NEW, OLD]
