@@ -28,12 +28,12 @@ from agent.control.messages import (
     UpdateHappened,
 )
 from agent.control.npu_desk import NpuDesk
-from agent.control.record import PortCare, Record
+from agent.control.record import Record
 from agent.control.roster import Roster
 from agent.control.tasks import Tasks
 from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
-from agent.control.work_seen import WorkSeen
+from agent.control.watching import UP, Watching
 from agent.control.worker import StartOrder, Worker
 from agent.errors import Code, Failure
 from agent.model import Hold, Inventory, Phase
@@ -90,6 +90,7 @@ class Pilot:
         self.loading = loading
         self._fetching = fetching
         self._updating = updating
+        self._watching = Watching(worker, tasks)
 
     def request(self, record: Record, pinned: Supply | None = None) -> Request:
         """How `record` would be started now, on what is `pinned` or shall run."""
@@ -250,8 +251,7 @@ class Pilot:
             self._events.tell(name, before.phase, record.state)
             if record.state.phase is Phase.IDLE:
                 self._upkeep.went_idle(record)
-        self._follow_probe(record)
-        self._follow_guard(record)
+        self._watching.follow(record, before.phase)
         self.loading.follow(record, before, event)
         self._updating.follow(record, before, event)
         self._fetching.follow(record, record.state.phase, record.state.wished)
@@ -323,34 +323,6 @@ class Pilot:
             )
             self._tasks.spawn(self._worker.start(order))
 
-    def _follow_probe(self, record: Record) -> None:
-        """A probe runs exactly while the instance loads."""
-        loading = record.state.phase is Phase.LOADING
-        if loading and record.probe is None:
-            record.probe = self._tasks.spawn(self._worker.watch(record.in_force))
-            # Of the engine before this one.
-            record.container, record.metrics = None, ""
-            self._tasks.spawn(self._worker.find_container(record.profile))
-        elif not loading and record.probe is not None:
-            record.probe.cancel()
-            record.probe = None
-
-    def _follow_guard(self, record: Record) -> None:
-        """It is watched exactly while it serves."""
-        serving = record.state.phase is Phase.SERVING
-        if serving and record.guard is None:
-            if record.engine is not None:
-                record.answered_as = record.engine.invocation_id
-            if record.container is None:
-                self._tasks.spawn(self._worker.find_container(record.profile))
-            record.work = WorkSeen()
-            watch = self._worker.guard(record.in_force, lambda: record.container, record.work.take)
-            record.guard = self._tasks.spawn(watch)
-        elif not serving and record.guard is not None:
-            record.guard.cancel()
-            record.guard, record.ill, record.port = None, None, PortCare()
-            record.work = WorkSeen()
-
 
 def _is_new(before: Phase, event: Event) -> bool:
     """Whether a start goes back to a person, not to an engine that has died."""
@@ -359,8 +331,7 @@ def _is_new(before: Phase, event: Event) -> bool:
 
 
 def _comes_up(before: InstanceState, state: InstanceState) -> bool:
-    up = (Phase.LOADING, Phase.SERVING)
-    return state.phase in up and before.phase not in up
+    return state.phase in UP and before.phase not in UP
 
 
 def _patient(record: Record, failure: Failure) -> Patient:

@@ -67,6 +67,7 @@ class Record:
     probe: "asyncio.Task[None] | None" = None
     guard: "asyncio.Task[None] | None" = None
     container: ContainerFacts | None = None  # that the engine runs in, once Podman has told
+    search_over: asyncio.Event = field(default_factory=asyncio.Event)  # nobody looks for it
     metrics: str = ""  # of the engine, by which it was seen not to work
     ill: Failure | None = None  # why it would be replaced, were the mode not "observe"
     port: PortCare = field(default_factory=PortCare)

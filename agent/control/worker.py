@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from agent.action.examine import Patient, examine
-from agent.action.prepare import Request, find_container
+from agent.action.prepare import Request
 from agent.action.reset import Taken, reset_npus
 from agent.action.restore import restore_file
 from agent.action.running import Running
@@ -21,7 +21,6 @@ from agent.action.start import Actions, Started, Turn
 from agent.action.tried import Tried
 from agent.config.values import Profile
 from agent.control.messages import (
-    ContainerFound,
     EngineKilled,
     EngineSeen,
     EvidenceKept,
@@ -36,7 +35,7 @@ from agent.control.messages import (
 )
 from agent.control.observers import Measured, Observers, Where
 from agent.errors import AgentError, Code, Failure
-from agent.model import Inventory, ResetOutcome, container_name, engine_unit, front_unit
+from agent.model import Inventory, ResetOutcome, engine_unit, front_unit
 from agent.plan.supply import Lacking
 from agent.policy.npu.state import ResetNpus
 from agent.policy.state import Probed, StopEnded
@@ -48,9 +47,6 @@ log = structlog.get_logger(__name__)
 
 # A probe that itself fails is tried again after this time.
 PROBE_AGAIN_S = 5.0
-# Podman is looked after meanwhile (`action/healing`).
-FIND_AGAIN_S = 15.0
-FIND_TRIES = 40
 # What was wished may not be any more: an attach that is gone can have asked last. And what systemd
 # could not tell of may have come up.
 UNSEEN = (Code.NOT_WISHED, Code.SYSTEMD_UNAVAILABLE)
@@ -256,21 +252,6 @@ class Worker:
             except Exception:  # the root of a task
                 log.exception("internal-error", instance=profile.name)
             await asyncio.sleep(PROBE_AGAIN_S)
-
-    async def find_container(self, profile: Profile) -> None:
-        """Podman's word on the container of an engine that is up."""
-        for _ in range(FIND_TRIES):
-            try:
-                survey = await self.actions.podman.survey(())
-            except AgentError as error:
-                why = error.failure.message
-                log.warning("adoption-incomplete", instance=profile.name, reason=why)
-                await asyncio.sleep(FIND_AGAIN_S)
-            else:
-                found = find_container(survey, container_name(profile.name))
-                if found is not None:
-                    self.put(ContainerFound(profile.name, *found))
-                return
 
     def _alone(self, name: str) -> asyncio.Lock:
         """A start and the clearing after a stop would get in each other's way."""

@@ -9,7 +9,7 @@ import pytest
 
 from agent.config.values import BrokenProfile, Mode
 from agent.control.memory import decode_memory, encode_memory
-from agent.errors import AgentError, Code, Failure
+from agent.errors import AgentError, Code, Failure, HostUnavailable
 from agent.model import Phase, engine_unit, front_unit
 from tests.build import build_inventory
 from tests.fakes.systemd import Job
@@ -33,6 +33,36 @@ def test_a_new_agent_adopts_what_runs(world: World) -> None:
                 await asyncio.sleep(0.3)
                 assert agent.kinds() == ["loading", "serving"]
             assert world.acted() == []
+
+    asyncio.run(scenario())
+
+
+def test_what_runs_is_adopted_while_podman_is_silent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For hours; it is asked until it tells of the container, or nobody wants to know any more."""
+    for name in ("SEARCH_AGAIN_S", "SEARCH_AGAIN_MAX_S"):
+        monkeypatch.setattr(f"agent.control.watching.{name}", 0.001)
+
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine("8b", 3)
+            world.attach()
+            world.podman.broken = HostUnavailable(Code.PODMAN_SILENT, "cannot ask Podman")
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+                await until(lambda: world.podman.surveys > 100)
+                world.podman.broken = None
+                await until(lambda: agent.view().npus == (3,))
+                (record,) = agent.controller.roster
+                assert record.container is not None
+            world.podman.broken = HostUnavailable(Code.PODMAN_SILENT, "cannot ask Podman")
+            async with running(world) as agent:
+                await agent.reach(Phase.SERVING)
+                world.stop()
+                await agent.reach(Phase.IDLE)
+                (record,) = agent.controller.roster
+                assert record.search_over.is_set()
 
     asyncio.run(scenario())
 
