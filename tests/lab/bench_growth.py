@@ -47,7 +47,7 @@ def measure_instances(host: LabHost) -> Table:
         fronts = [front_unit(name) for name in names[started:count]]
         host.run(["systemctl", "start", *fronts], timeout_s=SERVING_S)
         started = count
-        rows.append((f"{count} models", *_look(host, names[:count])))
+        rows.append((_count(count, "model"), *_look(host, names[:count])))
     return Table("Models", INSTANCES_NOTE, HEADER, tuple(rows))
 
 
@@ -59,8 +59,12 @@ def measure_npus(host: LabHost) -> Table:
         make_npus(host, count)
         host.run(["systemctl", "restart", NPUD])
         product.start(host, timeout_s=SERVING_S)
-        rows.append((f"{count} NPUs", *_look(host, ["8b"])))
+        rows.append((_count(count, "NPU"), *_look(host, ["8b"])))
     return Table("NPUs", NPUS_NOTE, HEADER, tuple(rows))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _look(host: LabHost, names: Sequence[str]) -> tuple[str, ...]:
