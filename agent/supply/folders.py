@@ -32,7 +32,8 @@ class Found:
 
     path: str
     size: int
-    changed_at: int  # nanoseconds
+    # Nanoseconds: of its content, as told, and of anything about it, which copies cannot set back.
+    changed_at: tuple[int, int]
 
     @property
     def key(self) -> str:
@@ -66,7 +67,7 @@ def copy_model(folder: Path, directory: str, keep_free_mib: int, tell: Tell) -> 
         known = read_manifest(folder)
         paths = [one.path for one in known.files] if known else sorted(model_files(folder))
         files = [_look(folder, path) for path in paths]
-    if time.time() - max(file.changed_at for file in files) / 1e9 < SETTLED_S:
+    if time.time() - max(file.changed_at[0] for file in files) / 1e9 < SETTLED_S:
         raise AgentError(
             Code.SOURCE_UNREACHABLE,
             f"cannot use {folder} yet: it is still being copied",
@@ -80,7 +81,7 @@ def copy_model(folder: Path, directory: str, keep_free_mib: int, tell: Tell) -> 
 
 def _look(folder: Path, path: str) -> Found:
     status = (folder / path).stat()
-    return Found(path, status.st_size, status.st_mtime_ns)
+    return Found(path, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
 
 
 class _Copy:
@@ -98,7 +99,7 @@ class _Copy:
         missing = sum(one.size for one in self._files if not (staging / one.key).exists())
         check_room(f"copy {self._folder}", {staging: missing}, keep_free_mib)
         copied = tuple(self._copy(file, staging / file.key) for file in self._files)
-        _hold_against(known, copied, self._folder)
+        self._hold_against(known, copied)
         manifest = known or Manifest("", "", "", copied)
         contents = [(file.path, staging / file.key) for file in self._files]
         switch_to(self._home, place(self._home, manifest, contents, self._before))
@@ -115,8 +116,8 @@ class _Copy:
 
     def _copy(self, file: Found, target: Path) -> ModelFile:
         with writing(f"copy {self._folder / file.path}"):
-            if target.exists():
-                return ModelFile(file.path, file.size, sha256_of(target, self._count.add))
+            if there := self._staged(target):
+                return ModelFile(file.path, file.size, there)
             part, checksum = target.with_suffix(".part"), hashlib.sha256()
             with (self._folder / file.path).open("rb") as source, part.open("wb") as copy:
                 while piece := source.read(PIECE_BYTES):
@@ -130,14 +131,27 @@ class _Copy:
             sync_folder(target.parent)
         return ModelFile(file.path, file.size, checksum.hexdigest())
 
+    def _staged(self, target: Path) -> str:
+        """Its checksum; empty when it is not there, or cannot be read: then it is copied anew."""
+        try:
+            return sha256_of(target, self._count.add)
+        except OSError:
+            return ""
 
-def _hold_against(known: Manifest | None, copied: tuple[ModelFile, ...], folder: Path) -> None:
-    if known is None:
-        return
-    wrong = [one.path for one, told in zip(copied, known.files, strict=True) if one != told]
-    if wrong:
+    def _hold_against(self, known: Manifest | None, copied: tuple[ModelFile, ...]) -> None:
+        """What is wrong does not stay: the next try reads it anew, whoever was at fault."""
+        if known is None:
+            return
+        told = zip(self._files, copied, known.files, strict=True)
+        wrong = [file for file, one, right in told if one != right]
+        if not wrong:
+            return
+        with writing(f"write below {self._home.staging}"):
+            for file in wrong:
+                (self._home.staging / file.key).unlink(missing_ok=True)
         raise AgentError(
             Code.CONTENT_DAMAGED,
-            f"cannot use {folder}: {', '.join(wrong[:5])} is not what its manifest says",
+            f"cannot use {self._folder}: {', '.join(one.path for one in wrong[:5])} is not what "
+            "its manifest says",
             "copy the model to the disk anew",
         )

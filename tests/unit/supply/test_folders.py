@@ -112,6 +112,52 @@ def test_a_copy_that_was_ended_goes_on(tmp_path: Path, directory: str) -> None:
     assert contents(directory) == FILES
 
 
+def rewrite(path: Path, content: bytes) -> bytes:
+    """As `rsync --checksum` and `cp --preserve` do: size and time are as they were; what it was."""
+    before, status = path.read_bytes(), path.stat()
+    assert len(content) == len(before)
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return before
+
+
+def flip(path: Path) -> bytes:
+    """One byte is wrong."""
+    content = path.read_bytes()
+    return rewrite(path, bytes([content[0] ^ 1]) + content[1:])
+
+
+def test_what_was_copied_anew_is_read_anew(tmp_path: Path, directory: str) -> None:
+    folder = put_model(tmp_path / NAME)
+    write_manifest(folder, make_manifest(folder))
+    weights = folder / "model.safetensors"
+    right = flip(weights)
+    for _ in range(2):
+        with pytest.raises(AgentError, match=r"model\.safetensors is not what its manifest"):
+            copy(folder, directory)
+    rewrite(weights, right)
+    copy(folder, directory)
+    assert contents(directory) == FILES
+
+
+def test_a_copy_that_is_wrong_is_made_anew(tmp_path: Path, directory: str) -> None:
+    """What lies there is right, what was staged here is not: a bad read, a bad block."""
+    folder = put_model(tmp_path / NAME)
+    write_manifest(folder, make_manifest(folder))
+    right = flip(folder / "model.safetensors")
+    with pytest.raises(AgentError, match="is not what its manifest"):
+        copy(folder, directory)
+    rewrite(folder / "model.safetensors", right)
+    staged = [*(Path(directory).parent / ".incoming" / NAME).glob("copy-*")]
+    assert len(staged) == len(FILES) - 1
+    for one in staged:
+        flip(one)
+    with pytest.raises(AgentError, match=r"config\.json, sub/tokenizer\.json is not what"):
+        copy(folder, directory)
+    copy(folder, directory)
+    assert contents(directory) == FILES
+
+
 def test_no_room_is_told_before_the_first_byte(tmp_path: Path, directory: str) -> None:
     folder = put_model(tmp_path / NAME)
     with pytest.raises(AgentError) as caught:
