@@ -17,7 +17,7 @@ from agent.errors import AgentError, Code, Failure, Remedy
 from agent.supplies import Order, Progress, Purpose, Report, kept_name
 from agent.supply.bundle.find import find_bundles
 from agent.supply.bundle.format import Bundle
-from agent.supply.folders import copy_model, find_model_folder
+from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import sort_files
 from agent.supply.model import bring_model, folder_of, use_revision
 
@@ -69,20 +69,19 @@ class _Errand:
                 self._bundles.append(error.failure)
 
     def look_for_folder(self) -> None:
-        """A model as it is, on a disk in the import folder."""
+        """A model as it is, on a disk in the import folder: the first that is whole."""
         order, model = self._order, self._model
         if model is None or model.recheck:
             return
-        folder = find_model_folder(Path(order.import_folder), Path(model.directory).name)
-        if folder is None:
-            return
-        try:
-            found = copy_model(folder, model.directory, order.keep_free_mib, self._tell)
-            name = folder_of(model.directory, found)
-        except AgentError as error:
-            self._bundles.append(error.failure)
-        else:
-            self._has_model(found.revision, name)
+        for folder in find_model_folders(Path(order.import_folder), Path(model.directory).name):
+            try:
+                found = copy_model(folder, model.directory, order.keep_free_mib, self._tell)
+                name = folder_of(model.directory, found)
+            except AgentError as error:
+                self._bundles.append(error.failure)
+            else:
+                self._has_model(found.revision, name)
+                return
 
     def bring_model(self) -> None:
         order = self._order

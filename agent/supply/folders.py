@@ -2,12 +2,13 @@
 """A model that lies in the import folder as it is, on a disk that somebody has mounted there.
 
 In: the import folder. Out: the model in place, a copy that is whole from the moment in which it can
-be seen. What a copy that was ended has copied is taken over, after its content has been read again.
+be seen; nothing of one that lacks something, or that somebody is still bringing (`whole`,
+`settling`). What a copy that was ended has copied is taken over, after its content has been read
+again.
 """
 
 import hashlib
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +17,18 @@ from agent.host.atomic import sync_folder
 from agent.supplies import Manifest, ModelFile, Stage
 from agent.supply.checksum import sha256_of
 from agent.supply.disk import check_room, only_one, remove_tree, writing
-from agent.supply.hub.listing import CONFIG, WEIGHTS
+from agent.supply.hub.listing import CONFIG
 from agent.supply.manifest import model_files, read_manifest
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.place import Home, list_revisions, place, switch_to
+from agent.supply.settling import find_unfinished, is_being_copied
+from agent.supply.verify import look_at
+from agent.supply.whole import find_lacking, is_weights, name_some
 
-# A folder that was written to since then is taken for one that is being copied.
-SETTLED_S = 10.0
+# A folder in which something has changed since then is taken for one that is being copied.
+SETTLED_S = 60.0
 PIECE_BYTES = 2**20
+SERVED = (".safetensors", ".bin")  # as host/machine.py looks for weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,14 @@ class Found:
         return f"copy-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def find_model_folder(import_folder: Path, name: str) -> Path | None:
-    """IMPORT/NAME, or one level deeper, as on a mounted disk; None when there is no model."""
+def find_model_folders(import_folder: Path, name: str) -> tuple[Path, ...]:
+    """IMPORT/NAME, and one level deeper, as on a mounted disk: those that look like a model."""
     try:
-        deeper = sorted(one for one in import_folder.iterdir() if one.is_dir())
+        inner = sorted(one for one in import_folder.iterdir() if not one.name.startswith("."))
     except OSError:
-        return None
-    places = (import_folder / name, *(folder / name for folder in deeper))
-    return next((one for one in places if _is_model(one)), None)
+        return ()
+    places = (import_folder / name, *(folder / name for folder in inner))
+    return tuple(one for one in places if _is_model(one))
 
 
 def _is_model(folder: Path) -> bool:
@@ -57,29 +62,44 @@ def _is_model(folder: Path) -> bool:
         names = os.listdir(folder)
     except OSError:
         return False
-    return CONFIG in names and any(name.endswith(WEIGHTS) for name in names)
+    return CONFIG in names and any(is_weights(name) and name.endswith(SERVED) for name in names)
 
 
-def copy_model(folder: Path, directory: str, keep_free_mib: int, tell: Tell) -> Manifest:
+def copy_model(
+    folder: Path, directory: str, keep_free_mib: int, tell: Tell, *, settled_s: float = SETTLED_S
+) -> Manifest:
     """Raises AgentError; a manifest beside the files is believed, and each file held against it."""
     home, meter = Home(directory), Meter(tell)
     with writing(f"read {folder}"):
+        if is_being_copied(folder, settled_s):
+            raise _not_yet(f"cannot use {folder} yet: it is still being copied")
         known = read_manifest(folder)
-        paths = [one.path for one in known.files] if known else sorted(model_files(folder))
-        files = [_look(folder, path) for path in paths]
-    if time.time() - max(file.changed_at[0] for file in files) / 1e9 < SETTLED_S:
-        raise AgentError(
-            Code.SOURCE_UNREACHABLE,
-            f"cannot use {folder} yet: it is still being copied",
-            "it is looked at again by itself",
-        )
+        if lacking := _find_lacking(folder, known):
+            raise _not_yet(f"cannot use {folder} yet: {name_some(lacking)}")
+        files = _look(folder, known)
+    home.require_ours()
     home.prepare()
     with only_one(home.lock, f"bring {home.link}"):
         home.tidy()
         return _Copy(home, folder, files, meter).run(known, keep_free_mib)
 
 
-def _look(folder: Path, path: str) -> Found:
+def _not_yet(message: str) -> AgentError:
+    return AgentError(Code.SOURCE_UNREACHABLE, message, "it is looked at again by itself")
+
+
+def _find_lacking(folder: Path, known: Manifest | None) -> list[str]:
+    if known is None:
+        return find_lacking(folder) + find_unfinished(folder)
+    return [str(wrong) for file in known.files if (wrong := look_at(folder, file))]
+
+
+def _look(folder: Path, known: Manifest | None) -> list[Found]:
+    paths = [one.path for one in known.files] if known else sorted(model_files(folder))
+    return [_look_at(folder, path) for path in paths]
+
+
+def _look_at(folder: Path, path: str) -> Found:
     status = (folder / path).stat()
     return Found(path, status.st_size, (status.st_mtime_ns, status.st_ctime_ns))
 
@@ -100,6 +120,9 @@ class _Copy:
         check_room(f"copy {self._folder}", {staging: missing}, keep_free_mib)
         copied = tuple(self._copy(file, staging / file.key) for file in self._files)
         self._hold_against(known, copied)
+        with writing(f"read {self._folder}"):
+            if _look(self._folder, known) != self._files:
+                raise _not_yet(f"cannot use {self._folder}: it has changed while it was copied")
         manifest = known or Manifest("", "", "", copied)
         contents = [(file.path, staging / file.key) for file in self._files]
         switch_to(self._home, place(self._home, manifest, contents, self._before))

@@ -47,7 +47,13 @@ ERRNOS = (
 OF_NAMES = (socket.EAI_NONAME, socket.EAI_AGAIN, socket.EAI_NODATA)
 SIGNS = (*PASSING, *PASSING_LAST, *LASTING)
 # Where the second part of a message is written, which is a sentence of its own.
-WHYS = ("health/words.py", "supply/verify.py", "supply/bundle/opened.py")
+WHYS = (
+    "health/words.py",
+    "supply/bundle/opened.py",
+    "supply/settling.py",
+    "supply/verify.py",
+    "supply/whole.py",
+)
 # Where a ValueError says in a person's words what is wrong with a file.
 READING = ("config/", "host/reading.py", "json_text.py")
 # Where words are given to `why =` for such a message.

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A model on a disk in the import folder: found, copied whole, held against its manifest."""
 
+import json
 import os
+import struct
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.supplies import Progress
-from agent.supply.folders import copy_model, find_model_folder
+from agent.supplies import ModelOrder, Order, Progress
+from agent.supply.errand import carry_out
+from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import make_manifest, read_manifest, write_manifest
+from agent.supply.settling import is_being_copied
 
 NAME = "DeepSeek-R1-Distill-Llama-8B"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 1000, "sub/tokenizer.json": b"[]"}
@@ -38,7 +44,7 @@ def directory(tmp_path: Path) -> str:
 
 def copy(folder: Path, directory: str) -> list[Progress]:
     told: list[Progress] = []
-    copy_model(folder, directory, 0, told.append)
+    copy_model(folder, directory, 0, told.append, settled_s=0.0)  # as if it was copied long ago
     return told
 
 
@@ -49,7 +55,7 @@ def contents(directory: str) -> dict[str, bytes]:
 @pytest.mark.parametrize("place", [NAME, f"usb/{NAME}"])
 def test_it_is_found_and_copied(tmp_path: Path, directory: str, place: str) -> None:
     put_model(tmp_path / "import" / place)
-    found = find_model_folder(tmp_path / "import", NAME)
+    (found,) = find_model_folders(tmp_path / "import", NAME)
     assert found == tmp_path / "import" / place
     copy(found, directory)
     assert contents(directory) == FILES
@@ -63,16 +69,216 @@ def test_it_is_found_and_copied(tmp_path: Path, directory: str, place: str) -> N
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_what_is_no_model_is_passed_over(tmp_path: Path, missing: str) -> None:
     (put_model(tmp_path / "import" / NAME) / missing).unlink()
-    assert find_model_folder(tmp_path / "import", NAME) is None
-    assert find_model_folder(tmp_path / "none", NAME) is None
+    assert find_model_folders(tmp_path / "import", NAME) == ()
+    assert find_model_folders(tmp_path / "none", NAME) == ()
 
 
 def test_one_that_is_being_copied_is_waited_for(tmp_path: Path, directory: str) -> None:
-    folder = put_model(tmp_path / NAME, age_s=0.0)
+    """Whatever times it brought: it has just come here."""
+    folder = put_model(tmp_path / NAME, age_s=86_400.0)
     with pytest.raises(AgentError, match="still being copied") as caught:
+        copy_model(folder, directory, 0, lambda progress: None)
+    assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert not os.path.lexists(directory)
+
+
+# --- half a model --------------------------------------------------------------------------------
+
+
+def safetensors(size: int = 64) -> bytes:
+    header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(size)
+
+
+def index_of(*names: str) -> bytes:
+    return json.dumps({"weight_map": {str(at): name for at, name in enumerate(names)}}).encode()
+
+
+INDEX, BIN_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
+ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+OLD_STYLE = b"PK\x03\x04" + bytes(9) + b"PK\x05\x06" + bytes(18)  # of torch.save
+WHOLE: dict[str, dict[str, bytes]] = {
+    "one file": {"model.safetensors": safetensors()},
+    "of a kind that nobody knows yet": {"model.safetensors": b"weights" * 10},
+    "an index": {INDEX: index_of("a.safetensors", "b.safetensors"), "a.safetensors": safetensors()}
+    | {"b.safetensors": safetensors()},
+    "an index of a folder": {INDEX: index_of("x.safetensors", "in/b.safetensors")}
+    | {"x.safetensors": safetensors(), "in/b.safetensors": safetensors()},
+    "numbers": {ONE: safetensors(), TWO: safetensors()},
+    "numbers and an index": {INDEX: index_of(ONE, TWO), ONE: safetensors(), TWO: safetensors()},
+    "many without an index": {"a.safetensors": safetensors(), "b.safetensors": safetensors()},
+    "the index of what was left out": {BIN_INDEX: index_of("pytorch_model-00001-of-00002.bin")}
+    | {"model.safetensors": safetensors()},
+    "bin": {"pytorch_model.bin": OLD_STYLE},
+    "bin as of old": {"pytorch_model.bin": b"\x80\x02rest"},
+    "bin in parts": {BIN_INDEX: index_of("pytorch_model-00001-of-00001.bin")}
+    | {"pytorch_model-00001-of-00001.bin": OLD_STYLE},
+    "what rsync left of a run before": {"model.safetensors": safetensors()}
+    | {".model.safetensors.Ab3dEf": b"half"},
+}
+HALF: dict[str, tuple[str, dict[str, bytes]]] = {
+    "an index, a shard": (TWO, {INDEX: index_of(ONE, TWO), ONE: safetensors()}),
+    "a shard, the index is last": (TWO, {ONE: safetensors()}),
+    "shards without numbers": (
+        "b.safetensors: missing",
+        {INDEX: index_of("a.safetensors", "b.safetensors"), "a.safetensors": safetensors()},
+    ),
+    "half an index": (INDEX, {INDEX: index_of(ONE, TWO)[:-9], "a.safetensors": safetensors()}),
+    "a shard of bin": ("00002-of-00002.bin", {"pytorch_model-00001-of-00002.bin": OLD_STYLE}),
+    "an index of bin": (
+        "b.bin: missing",
+        {BIN_INDEX: index_of("a.bin", "b.bin"), "a.bin": OLD_STYLE},
+    ),
+    "a file that was cut": ("model.safetensors: ", {"model.safetensors": safetensors()[:-1]}),
+    "cut in its header": ("model.safetensors: ", {"model.safetensors": safetensors()[:20]}),
+    "begun": ("model.safetensors: ", {"model.safetensors": b""}),
+    "room that was taken first": ("model.safetensors: ", {"model.safetensors": bytes(4096)}),
+    "room behind the header": (
+        "model.safetensors: ",
+        {"model.safetensors": safetensors()[:10] + bytes(4096)},
+    ),
+    "bin that was cut": ("pytorch_model.bin: ", {"pytorch_model.bin": OLD_STYLE[:-25]}),
+    "a pointer of git-lfs": (
+        "model.safetensors: ",
+        {"model.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"},
+    ),
+    "rsync is at the tokenizer": (
+        "tokenizer.json: missing",
+        {"model.safetensors": safetensors(), ".tokenizer.json.Ab3dEf": b"{"},
+    ),
+    "aria2 is at it": (
+        "model.safetensors.aria2",
+        {"model.safetensors": safetensors(), "model.safetensors.aria2": b"x"},
+    ),
+    "a download beside it": (
+        "tokenizer.json.part",
+        {"model.safetensors": safetensors(), "tokenizer.json.part": b"{"},
+    ),
+}
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    """As rsync leaves it: with the times that it had where it came from."""
+    for name, content in {"config.json": b"{}", **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    make_older(folder, 86_400.0)
+    return folder
+
+
+@pytest.mark.parametrize("files", WHOLE.values(), ids=WHOLE)
+def test_a_whole_one_is_taken(tmp_path: Path, directory: str, files: dict[str, bytes]) -> None:
+    put(tmp_path / "import" / NAME, files)
+    (folder,) = find_model_folders(tmp_path / "import", NAME)
+    copy(folder, directory)
+    there = {str(one.relative_to(directory)) for one in Path(directory).rglob("*.*")}
+    assert there >= {name for name in files if not name.startswith(".")}
+
+
+@pytest.mark.parametrize(("word", "files"), HALF.values(), ids=HALF)
+def test_half_of_one_is_not(
+    tmp_path: Path, directory: str, word: str, files: dict[str, bytes]
+) -> None:
+    folder = put(tmp_path / NAME, files)
+    with pytest.raises(AgentError) as caught:
+        copy(folder, directory)
+    assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert word in caught.value.failure.message
+    assert not os.path.lexists(directory)
+
+
+def test_a_link_that_leads_nowhere_yet(tmp_path: Path, directory: str) -> None:
+    """rsync brings links as they are, and what they lead to later."""
+    folder = put(tmp_path / NAME, {"model.safetensors": safetensors()})
+    (folder / "tokenizer.json").symlink_to("../blobs/abc")
+    with pytest.raises(AgentError, match=r"tokenizer\.json: missing"):
+        copy(folder, directory)
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs/abc").write_bytes(b"{}")
+    copy(folder, directory)
+    assert (Path(directory) / "tokenizer.json").read_bytes() == b"{}"
+
+
+def test_what_its_manifest_names_is_waited_for(tmp_path: Path, directory: str) -> None:
+    """By its name the manifest comes before the weights."""
+    folder = put(tmp_path / NAME, {ONE: safetensors(), TWO: safetensors()})
+    write_manifest(folder, make_manifest(folder))
+    (folder / ONE).write_bytes(safetensors()[:-1])
+    (folder / TWO).unlink()
+    with pytest.raises(AgentError, match=f"{ONE}: .*{TWO}: missing") as caught:
         copy(folder, directory)
     assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
     assert not os.path.lexists(directory)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file more": lambda folder: (folder / "tokenizer.json").write_bytes(b"{}"),
+    "a longer file": lambda folder: (folder / "config.json").write_bytes(b'{"a": 1}'),
+    "another file of the same time": lambda folder: put(folder, {"config.json": b"[]"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_one_that_changes_while_it_is_read(
+    tmp_path: Path, directory: str, change: Callable[[Path], object]
+) -> None:
+    folder = put(tmp_path / NAME, {"model.safetensors": safetensors()})
+    changed: list[object] = []
+
+    def watch(_: Progress) -> None:
+        if not changed:
+            time.sleep(0.05)  # the kernel's clock has ticked
+            changed.append(change(folder))
+
+    with pytest.raises(AgentError, match="while it was copied") as caught:
+        copy_model(folder, directory, 0, watch, settled_s=0.0)
+    assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert not os.path.lexists(directory)
+    copy(folder, directory)
+    config = (Path(directory) / "config.json").read_bytes()
+    assert config == (folder / "config.json").read_bytes()
+
+
+def test_the_first_that_is_whole_is_taken(
+    tmp_path: Path, directory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it was copied, then the disk itself was mounted there."""
+    monkeypatch.setattr("agent.supply.errand.copy_model", partial(copy_model, settled_s=0.0))
+    order = Order("8b", None, ModelOrder(directory, ()), import_folder=f"{tmp_path}/import")
+    put(tmp_path / "import" / NAME, {ONE: safetensors()})
+    failure = carry_out(order, lambda progress: None).failure
+    assert failure is not None
+    assert failure.code is Code.SOURCE_UNREACHABLE
+    assert f"{TWO}: missing" in failure.message
+    put(tmp_path / "import/.Trash" / NAME, {"model.safetensors": safetensors(4)})
+    put(tmp_path / "import/usb" / NAME, {ONE: safetensors(), TWO: safetensors()})
+    assert carry_out(order, lambda progress: None).failure is None
+    assert sorted(read_names(directory)) == ["config.json", ONE, TWO]
+
+
+def read_names(directory: str) -> list[str]:
+    manifest = read_manifest(Path(directory))
+    assert manifest is not None
+    return [file.path for file in manifest.files]
+
+
+def test_somebody_is_at_it(tmp_path: Path) -> None:
+    """Also where only what is hidden changes, and whatever times the content has."""
+    folder = put(tmp_path / NAME, {"sub/.cache/x.incomplete": b"", "model.safetensors": b"x"})
+    assert is_being_copied(folder, 60.0)
+    time.sleep(0.3)
+    assert not is_being_copied(folder, 0.2)
+    later = time.time() + 86_400
+    os.utime(folder / "config.json", (later, later))  # of a host whose clock is wrong
+    time.sleep(0.3)
+    assert not is_being_copied(folder, 0.2)
+    with (folder / "sub/.cache/x.incomplete").open("ab") as stream:
+        stream.write(b"more")
+    assert is_being_copied(folder, 0.2)
+    assert not is_being_copied(tmp_path / "gone", 0.2)
+
+
+# --- its content ---------------------------------------------------------------------------------
 
 
 def test_a_manifest_beside_it_is_believed_and_held_against_it(
@@ -104,7 +310,7 @@ def test_a_copy_that_was_ended_goes_on(tmp_path: Path, directory: str) -> None:
         raise Ended
 
     with pytest.raises(Ended):
-        copy_model(folder, directory, 0, end)
+        copy_model(folder, directory, 0, end, settled_s=0.0)
     staging = Path(directory).parent / ".incoming" / NAME
     assert not os.path.lexists(directory)
     assert list(staging.iterdir()) != []
@@ -161,6 +367,6 @@ def test_a_copy_that_is_wrong_is_made_anew(tmp_path: Path, directory: str) -> No
 def test_no_room_is_told_before_the_first_byte(tmp_path: Path, directory: str) -> None:
     folder = put_model(tmp_path / NAME)
     with pytest.raises(AgentError) as caught:
-        copy_model(folder, directory, 2**40, lambda progress: None)
+        copy_model(folder, directory, 2**40, lambda progress: None, settled_s=0.0)
     assert caught.value.failure.code is Code.DISK_TOO_FULL
     assert not os.path.lexists(directory)
