@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from agent.errors import Failure
 
+MODELS_DIR = "/var/lib/deepseek/models"
 SCHEMA = 1  # of these files, of a model's manifest and of a bundle's
 
 
@@ -107,6 +108,7 @@ class Order:
     purpose: Purpose = Purpose.BRING
     revision: str = ""  # name of its folder below .store
     kept: tuple[KeptImage, ...] = ()
+    models_dir: str = MODELS_DIR  # where an image's archive is put together, if there is no model
 
 
 def letter_stem(instance: str, *, switches: bool) -> str:

@@ -74,6 +74,7 @@ def load(paths: Paths) -> Mapping[str, object]:
         "npu": settings.npu.model_dump(mode="json"),
         "supply": {
             **settings.supply.model_dump(mode="json"),
+            "models_dir": settings.models_dir,
             "registries": [
                 {"name": name, **one.model_dump(mode="json")}
                 for name, one in settings.registries.items()
@@ -90,8 +91,9 @@ def load(paths: Paths) -> Mapping[str, object]:
 def _as_values_have_them(origins: Origins) -> Origins:
     """Keys of the files that stand elsewhere in `values.Config`, or in its profiles alone."""
     kept = {key: where for key, where in origins.items() if key.split(".")[0] not in FOLDED}
-    registries = {key: where for key, where in origins.items() if key.startswith("registries.")}
-    return kept | below("supply", registries)
+    supply = ("models_dir", "registries.")
+    folded = {key: where for key, where in origins.items() if key.startswith(supply)}
+    return kept | below("supply", folded)
 
 
 def _of_profile(profile: Mapping[str, object], tables: Tables, settings: Origins) -> Origins:

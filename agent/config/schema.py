@@ -48,7 +48,7 @@ from agent.config.fields import (
     Variable,
 )
 from agent.config.values import MAX_DRAIN_S, Mode, RendererChoice, ResetScope, SubHealth
-from agent.supplies import Hub
+from agent.supplies import MODELS_DIR, Hub
 
 ENVIRONMENT_PREFIX = "DEEPSEEK_AGENT_"
 # Quoting doubles a character at most.
@@ -283,7 +283,7 @@ class SettingsModel(BaseSettings):
 
     mode: Mode = Mode.ACT
     renderer: RendererChoice = RendererChoice.AUTO
-    models_dir: SeenFolder = "/var/lib/deepseek/models"
+    models_dir: SeenFolder = MODELS_DIR
     images: ImagesModel = ImagesModel()
     limits: LimitsModel = LimitsModel()
     npu: NpuModel = NpuModel()

@@ -18,7 +18,7 @@ from agent.model import (
     is_instance_name,
     product_line,
 )
-from agent.supplies import Hub
+from agent.supplies import MODELS_DIR, Hub
 
 # The times in which systemd lets a unit stop are made for it (render/workload.py).
 MAX_DRAIN_S = 120
@@ -211,6 +211,7 @@ class SupplySettings:
     huggingface: HubSettings
     registries: tuple[Registry, ...]
     prune: bool = True  # what nobody uses goes by itself where a disk is too full
+    models_dir: str = MODELS_DIR
 
     def hub(self, hub: Hub) -> HubSettings:
         match hub:

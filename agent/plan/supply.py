@@ -50,6 +50,7 @@ def build_order(
         order_model(profile, supply) if lacks_model else None,
         keep_free_mib=supply.keep_free_gib * 1024,
         parallel=supply.parallel,
+        models_dir=supply.models_dir,
     )
 
 
@@ -71,6 +72,7 @@ def build_recheck(profile: Profile, supply: SupplySettings) -> Order:
         order_model(profile, supply, recheck=True),
         keep_free_mib=supply.keep_free_gib * 1024,
         parallel=supply.parallel,
+        models_dir=supply.models_dir,
     )
 
 
@@ -119,6 +121,7 @@ def build_update(
         keep_free_mib=settings.keep_free_gib * 1024,
         parallel=settings.parallel,
         purpose=Purpose.REFRESH,
+        models_dir=settings.models_dir,
     )
     base = Supply(reference, image_id, "", profile.model, model.revision, 0.0)
     return UpdatePlan(order, base)
@@ -131,13 +134,10 @@ def _refused(name: str, why: str, hint: str) -> Failure:
 def without_sources(order: Order) -> Order:
     """The same from the import folder alone."""
     image, model = order.image, order.model
-    return Order(
-        order.instance,
-        ImageOrder(image.reference, ()) if image is not None else None,
-        ModelOrder(model.directory, (), model.recheck) if model is not None else None,
-        order.import_folder,
-        order.keep_free_mib,
-        order.parallel,
+    return replace(
+        order,
+        image=replace(image, sources=()) if image is not None else None,
+        model=replace(model, sources=()) if model is not None else None,
     )
 
 

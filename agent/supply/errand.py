@@ -155,6 +155,7 @@ class _Errand:
         return replace(self._report, failure=failure, at=time.time())
 
     def _import(self, folder: Path) -> None:
+        """What is lacking: all else in the bundle may have been updated since, or be another's."""
         from agent.supply.bundle.bring import Target, import_opened
         from agent.supply.bundle.images import PodmanImages
         from agent.supply.bundle.opened import open_bundle
@@ -163,15 +164,20 @@ class _Errand:
         target = Target(models_dir, PodmanImages(), self._order.keep_free_mib)
         opened = open_bundle(folder, target.signers)
         bundle = opened.bundle
-        if not self._holds_image(bundle) and not self._holds_model(bundle):
+        wanted = replace(
+            bundle,
+            image=bundle.image if self._holds_image(bundle) else None,
+            model=bundle.model if self._holds_model(bundle) else None,
+        )
+        if wanted.image is None and wanted.model is None:
             return
-        import_opened(opened, target, self._tell)
-        if bundle.image is not None and self._holds_image(bundle):
+        import_opened(opened, target, self._tell, wanted)
+        if wanted.image is not None:
             # Podman gives what it loads a manifest of its own, with another digest.
-            self._has_image(bundle.image.image_id, "")
-        if bundle.model is not None and self._holds_model(bundle):
-            manifest = sort_files(bundle.model.manifest)
-            name = folder_of(str(models_dir / bundle.model.directory), manifest)
+            self._has_image(wanted.image.image_id, "")
+        if wanted.model is not None:
+            manifest = sort_files(wanted.model.manifest)
+            name = folder_of(str(models_dir / wanted.model.directory), manifest)
             self._has_model(manifest.revision, name)
 
     def _holds_image(self, bundle: Bundle) -> bool:
@@ -193,9 +199,10 @@ class _Errand:
 
 
 def _models_dir(order: Order) -> Path:
-    """An order without a model needs none of it."""
-    directory = order.model.directory if order.model is not None else "/var/lib/deepseek/models/-"
-    return Path(directory).parent
+    """Where a model is put together it is linked into its store: on the same disk."""
+    if order.model is None:
+        return Path(order.models_dir)
+    return Path(order.model.directory).parent
 
 
 def why_not(failures: list[Failure], bundles: list[Failure]) -> Failure:

@@ -185,7 +185,7 @@ def test_schema_and_values_have_the_same_fields() -> None:
     faults = {f"faults.{one.name}" for one in dataclasses.fields(FaultCatalogue)}
     registries = {"registries"}
     assert keys_of(SettingsModel) - beside - registries == fields_of(Config) - {
-        *("profiles", "broken", "origins", "supply.registries"),
+        *("profiles", "broken", "origins", "supply.registries", "supply.models_dir"),
         *faults,
     }
     assert keys_of(MountModel) == fields_of(ExtraMount)
@@ -301,6 +301,7 @@ def test_models_dir_is_for_relative_models_only(paths: Paths) -> None:
     config = read(paths)
     assert usable(config, "8b").model == "/data/DeepSeek-R1-Distill-Llama-8B"
     assert usable(config, "abs").model == "/srv/m"
+    assert config.supply.models_dir == "/data"
 
 
 def test_drop_ins_are_read_in_the_order_of_their_names(paths: Paths) -> None:

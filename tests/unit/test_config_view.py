@@ -74,6 +74,12 @@ def test_a_registry_is_shown_by_its_name(paths: Paths) -> None:
     assert find(settings, "supply.registries.quay.io.tls_verify").set_in == ""
 
 
+def test_models_dir_is_shown_where_it_was_set(paths: Paths) -> None:
+    file = write(paths.etc / "agent.toml", 'models_dir = "/data"\n')
+    where = find(shown(paths).settings, "supply.models_dir")
+    assert (where.value, where.set_in) == ("/data", str(file))
+
+
 def test_a_profile_of_two_files(paths: Paths) -> None:
     shipped = write(paths.share / "models.d" / "8b.toml", PROFILE)
     own = write(paths.etc / "models.d" / "8b.toml", "port = 3000\n[vllm]\nmax_model_len = 9\n")

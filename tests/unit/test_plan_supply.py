@@ -34,6 +34,7 @@ SUPPLY = SupplySettings(
     keep_free_gib=2,
     modelscope=HubSettings(("https://m.example",), "/etc/token", "", True),
     huggingface=HubSettings(("https://h1.example", "http://h2.example"), "", "/etc/ca", False),
+    models_dir="/data/models",
     registries=(
         Registry("quay.io", ("mirror.example:5000/quay", "other.example"), True, "", "/etc/auth"),
         Registry("mirror.example:5000", ("never.example",), False, "/etc/pem", "credential:m"),
@@ -92,6 +93,7 @@ def test_all_of_it() -> None:
         ),
         keep_free_mib=2048,
         parallel=8,
+        models_dir="/data/models",
     )
 
 
@@ -101,6 +103,7 @@ def test_only_what_is_missing() -> None:
     assert model is not None
     assert image is not None
     assert (model.image, image.model) == (None, None)
+    assert image.models_dir == "/data/models"
 
 
 @pytest.mark.parametrize(

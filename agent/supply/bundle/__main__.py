@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.errors import Code
 from agent.language import tr
+from agent.supplies import MODELS_DIR
 from agent.supply.bundle import signing
 from agent.supply.bundle.bring import ARCHITECTURES, Imported, Target, import_bundle
 from agent.supply.bundle.create import Wanted, create
@@ -21,7 +22,6 @@ from agent.supply.bundle.images import PodmanImages
 from agent.supply.bundle.opened import open_bundle, verify
 from agent.terminal import ProgressLine, run_command
 
-MODELS_DIR = Path("/var/lib/deepseek/models")
 MIN_PART_BYTES = 2**20
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _SIZE = re.compile(r"([1-9][0-9]{0,12})([KMG]?)(?:iB)?", re.IGNORECASE)
@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_create(commands.add_parser("create", help="image and model into a folder, to be carried"))
     bring = commands.add_parser("import", help="image and model out of a folder")
     bring.add_argument("folder", type=Path, metavar="DIR")
-    bring.add_argument("--models-dir", type=Path, default=MODELS_DIR)
+    bring.add_argument("--models-dir", type=Path, default=Path(MODELS_DIR))
     bring.add_argument("--keep-free-mib", type=int, default=0, metavar="MIB")
     bring.set_defaults(run=_import)
     check = commands.add_parser("verify", help="check everything in a folder; write nothing")

@@ -65,15 +65,18 @@ def import_bundle(folder: Path, target: Target, tell: Tell) -> Imported:
     return import_opened(open_bundle(folder, target.signers), target, tell)
 
 
-def import_opened(opened: OpenedBundle, target: Target, tell: Tell) -> Imported:
-    """Its list is not read again: what was checked is what is used."""
-    bundle = opened.bundle
-    image = _missing_image(bundle, target)
-    model = _missing_model(bundle, target)
+def import_opened(
+    opened: OpenedBundle, target: Target, tell: Tell, wanted: Bundle | None = None
+) -> Imported:
+    """Its list is not read again: what was checked is what is used. `wanted`: the same without
+    image or model, of which then nothing is looked at, needed or changed."""
+    wanted = wanted or opened.bundle
+    image = _missing_image(wanted, target)
+    model = _missing_model(wanted, target)
     if image is not None or model is not None:
-        require_whole(opened, target.copying_s)
-    _bring(opened, image, model, target, tell)
-    return Imported(bundle, opened.signer, image is not None, model is not None)
+        require_whole(opened, wanted.parts, target.copying_s)
+    _bring(opened, wanted, image, model, target, tell)
+    return Imported(wanted, opened.signer, image is not None, model is not None)
 
 
 def _missing_image(bundle: Bundle, target: Target) -> BundledImage | None:
@@ -123,6 +126,7 @@ def _is_there(folder: Path, manifest: Manifest) -> bool:
 
 def _bring(
     opened: OpenedBundle,
+    wanted: Bundle,
     image: BundledImage | None,
     model: BundledModel | None,
     target: Target,
@@ -135,21 +139,27 @@ def _bring(
     with writing(f"write below {staging}"):
         staging.mkdir(parents=True, exist_ok=True)
         with Records(staging / RECORDS) as records:
-            _tidy(image, model, staging)
+            _tidy(wanted, image, model, staging)
             _check_room(image, model, staging, records, target)
             if image is not None:
                 _bring_image(opened, image, staging, records, target, tell)
             if model is not None:
                 _bring_model(opened, model, staging, records, target, tell)
-            shutil.rmtree(staging)
+            _tidy(wanted, None, None, staging)
+            if os.listdir(staging) == [RECORDS]:
+                shutil.rmtree(staging)
 
 
-def _tidy(image: BundledImage | None, model: BundledModel | None, staging: Path) -> None:
-    """What other bundles have left there; and an image whose `podman load` outlived its import."""
-    if image is None:
+def _tidy(
+    wanted: Bundle, image: BundledImage | None, model: BundledModel | None, staging: Path
+) -> None:
+    """What other bundles have left there; and an image whose `podman load` outlived its import. Of
+    what is not wanted now, an import of all of it may have been cut off."""
+    if wanted.image is not None and image is None:
         (staging / IMAGE_STEM).unlink(missing_ok=True)
-    wanted = () if model is None else model.contents
-    prune_files(staging / _STAGED_MODEL, frozenset(content.path for content in wanted))
+    if wanted.model is not None:
+        contents = () if model is None else model.contents
+        prune_files(staging / _STAGED_MODEL, frozenset(content.path for content in contents))
 
 
 def _check_room(

@@ -100,10 +100,12 @@ def unreadable(name: str, error: OSError) -> AgentError:
 # --- is it whole ---------------------------------------------------------------------------------
 
 
-def require_whole(opened: OpenedBundle, copying_s: float = COPYING_S) -> None:
-    """Every part is there in its full length; content is checked when it is read."""
+def require_whole(
+    opened: OpenedBundle, parts: tuple[Part, ...], copying_s: float = COPYING_S
+) -> None:
+    """These parts are there in their full length; content is checked when it is read."""
     missing: list[str] = []
-    for part in opened.bundle.parts:
+    for part in parts:
         try:
             size = size_below(opened.folder, part.name)
         except OSError as error:
@@ -117,7 +119,7 @@ def require_whole(opened: OpenedBundle, copying_s: float = COPYING_S) -> None:
     if not missing:
         return
     if _is_being_copied(opened, copying_s):
-        total = len(opened.bundle.parts)
+        total = len(parts)
         raise AgentError(
             Code.SOURCE_UNREACHABLE,
             f"cannot use the bundle in {opened.folder}: it is not whole yet: "
@@ -179,8 +181,8 @@ def read_named_part(folder: Path, part: Part, take: Take) -> None:
 
 def verify(opened: OpenedBundle, tell: Tell, copying_s: float = COPYING_S) -> None:
     """Reads everything from the disk itself; raises at the first part that is wrong."""
-    require_whole(opened, copying_s)
     bundle = opened.bundle
+    require_whole(opened, bundle.parts, copying_s)
     if bundle.image is not None:
         _verify_all(opened, Item.IMAGE, (bundle.image.archive,), tell)
     if bundle.model is not None:
