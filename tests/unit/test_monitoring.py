@@ -88,7 +88,45 @@ def phase(word: str) -> str:
     return f'instance_phase{{name="8b",phase="{word}"}}'
 
 
+def turns(*parts: tuple[float, int], times: int = 60) -> str:
+    """A value for so many minutes, then the next, and all of it again."""
+    return " ".join(f"{value:g}x{minutes - 1}" for _ in range(times) for value, minutes in parts)
+
+
+def failure(code: str) -> str:
+    return f'instance_failure{{name="8b",code="{code}",remedy="retry"}}'
+
+
+def fetched(item: str = "model") -> str:
+    return f'instance_fetch_done_bytes{{name="8b",item="{item}"}}'
+
+
 MODEL = '{name="8b"}'
+DOWN = {f"instance_wished{MODEL}": "1x700", f"instance_serving{MODEL}": "0x700"}
+# A source that is asked once in six minutes, in vain. The first answer may take longer.
+ASKING = {
+    phase("fetching"): "1 1 " + turns((0, 5), (1, 1)),
+    phase("backoff"): "0 0 " + turns((1, 5), (0, 1)),
+    phase("held"): "0x700",
+    failure("source-unreachable"): "_ _ 1x700",
+    f"instance_failures{MODEL}": "0 0 " + " ".join(f"{n}x5" for n in range(1, 61)),
+}
+# It comes to its end, and what came is wrong; again and again.
+IN_VAIN = {
+    phase("fetching"): turns((1, 50), (0, 5)),
+    failure("content-damaged"): "_x50 1x700",
+    f"instance_failures{MODEL}": " ".join(f"{n}x54" for n in range(12)),
+    fetched(): " ".join(["0+1000x49 stale _x3"] * 12),
+}
+# The source cuts each time, and it goes on from what is there.
+BIT_BY_BIT = {
+    phase("fetching"): turns((1, 20), (0, 5)),
+    failure("source-unreachable"): "_x20 1x700",
+    f"instance_failures{MODEL}": " ".join(f"{n}x24" for n in range(24)),
+    fetched(): " ".join(f"0 {n * 18000}+1000x18 stale _x3" for n in range(24)),
+}
+# Read, then copied: the second time says nothing that the first one has not.
+READ_AND_COPIED = {phase("fetching"): "1x700", fetched(): "0+1000x120 0+1000x120 120000x3"}
 CHIP = '{npu="3"}'
 CASES = [
     Case("DeepseekAgentUnreachable", {"up": "1 0x20"}, [6], [5]),
@@ -175,6 +213,72 @@ CASES = [
         [20, 45],
     ),
     Case("DeepseekFetchStalled", {phase("fetching"): "1x90"}, [15], [14]),
+    Case(  # a fetch stays one while its source is waited for
+        "DeepseekFetchStalled",
+        {**DOWN, **ASKING},
+        [16, 17, 20, 30, 45, 60, 100, 300],
+        [14],
+    ),
+    Case("DeepseekModelNotServing", {**DOWN, **ASKING}, [], [20, 31, 60, 300]),  # one is enough
+    Case(  # as above, where what is there is found anew each time
+        "DeepseekFetchStalled",
+        {**DOWN, **ASKING, fetched(): "7x2 " + turns((0, 1), (7, 5))},
+        [45, 60, 100, 300],
+        [14],
+    ),
+    Case("DeepseekFetchStalled", {**DOWN, **IN_VAIN}, [300, 330, 600], [60, 150]),
+    Case("DeepseekFetchStalled", {**DOWN, **BIT_BY_BIT}, [], [30, 60, 120, 300, 590]),
+    Case("DeepseekModelNotServing", {**DOWN, **BIT_BY_BIT}, [], [30, 60, 120, 300, 590]),
+    Case("DeepseekFetchStalled", {**DOWN, **READ_AND_COPIED}, [], [60, 120, 150, 180, 240]),
+    Case("DeepseekModelNotServing", {**DOWN, **READ_AND_COPIED}, [], [60, 120, 150, 180, 240]),
+    Case(  # loads for 25 minutes, serves for 5, dies
+        "DeepseekModelNotServing",
+        {
+            f"instance_wished{MODEL}": "1x700",
+            f"instance_serving{MODEL}": turns((0, 25), (1, 5), times=20),
+            phase("loading"): turns((1, 25), (0, 5), times=20),
+        },
+        [40, 59, 120, 315, 590],
+        [29],
+    ),
+    Case(  # what has been down serves again, and goes on
+        "DeepseekModelNotServing",
+        {f"instance_wished{MODEL}": "1x200", f"instance_serving{MODEL}": "0x40 1x200"},
+        [31, 40],
+        [51, 60, 150],
+    ),
+    Case(  # a long fetch, then a long start
+        "DeepseekModelNotServing",
+        {
+            f"instance_wished{MODEL}": "1x200",
+            f"instance_serving{MODEL}": "0x145 1x50",
+            phase("fetching"): "1x119 0x90",
+            fetched(): "0+1000x119 stale _x89",
+        },
+        [],
+        [60, 119, 130, 145, 160],
+    ),
+    Case(  # held, then tried: whichever of the two it is, one of them is told
+        "DeepseekModelNotServing|DeepseekModelHeld",
+        {**DOWN, phase("held"): turns((1, 2), (0, 10)), phase("starting"): turns((0, 2), (1, 10))},
+        [35, 60, 100, 123, 127, 300, 590],
+        [],
+    ),
+    Case(  # systemd is not seen now and then, and then nothing of a model is
+        "DeepseekModelNotServing",
+        {
+            f"instance_wished{MODEL}": " ".join(["1x7 stale _"] * 60),
+            f"instance_serving{MODEL}": " ".join(["0x7 stale _"] * 60),
+        },
+        [42, 100, 300],
+        [30],
+    ),
+    Case(
+        "DeepseekModelNotServing",
+        {**DOWN, f"instance_on_hold{MODEL}": "1x700", phase("held"): turns((1, 2), (0, 10))},
+        [],
+        [60, 300],
+    ),
     Case("DeepseekModelTrouble", {f"instance_trouble{MODEL}": "0 1x20"}, [3], [2]),
     Case(
         "DeepseekModelRestarts",
@@ -182,10 +286,20 @@ CASES = [
         [51, 80],
         [20, 45, 120],
     ),
+    Case(  # never three within an hour
+        "DeepseekModelRestarts",
+        {f"instance_restarts_total{MODEL}": " ".join(f"{n}x89" for n in range(17))},
+        [600, 700],
+        [30, 400],
+    ),
     Case("DeepseekModelDegraded", {f"instance_degraded{MODEL}": "0 1x20"}, [11], [10]),
     Case("DeepseekUpdateUndone", {f"instance_update_undone{MODEL}": "0 1x20"}, [1], [0]),
     Case("DeepseekRestartPending", {f"instance_restart_pending{MODEL}": "1x1500"}, [1441], [1430]),
-    Case("DeepseekQueue", {f"engine_requests_waiting{MODEL}": "0x5 2x30 0x9"}, [21, 35], [15, 37]),
+    Case("DeepseekQueue", {f"engine_requests_waiting{MODEL}": "0x5 2x30 0x9"}, [21, 35], [15, 40]),
+    Case(
+        "DeepseekQueue", {f"engine_requests_waiting{MODEL}": turns((2, 9), (0, 1))}, [20, 50], [9]
+    ),
+    Case("DeepseekQueue", {f"engine_requests_waiting{MODEL}": turns((2, 5), (0, 5))}, [], [1, 30]),
     Case("DeepseekDriverNotReady", {'driver_state{state="ready"}': "1 0x20"}, [11], [10]),
     Case("DeepseekHostSuspected", {"host_suspected": "0 1x20"}, [1], [0]),
     Case(
@@ -221,6 +335,61 @@ CASES = [
 ]
 
 
+# What comes and goes without end: (alert, series, values, minutes).
+RESTLESS = [
+    ("DeepseekAgentUnreachable", "up", turns((0, 4), (1, 3)), [30, 100]),
+    (  # every 30 minutes
+        "DeepseekAgentRestarting",
+        "process_start_time_seconds",
+        " ".join(f"{n}x29" for n in range(17)),
+        [400, 500],
+    ),
+    ("DeepseekAgentStale", "snapshot_timestamp_seconds", "0+60x4 120x3 480+60x4 600x3", [7, 14]),
+    ("DeepseekConfigNotInForce", "config_in_force", turns((0, 5), (1, 1)), [20, 100]),
+    ("DeepseekSystemdUnseen", "systemd_seen", turns((0, 2), (1, 3)), [20, 100]),
+    ("DeepseekModelHeld", phase("held"), turns((1, 2), (0, 3)), [21, 101]),
+    ("DeepseekModelTrouble", f"instance_trouble{MODEL}", turns((1, 1), (0, 7)), [50, 100]),
+    ("DeepseekModelDegraded", f"instance_degraded{MODEL}", turns((1, 8), (0, 2)), [30, 100]),
+    ("DeepseekDriverNotReady", 'driver_state{state="ready"}', turns((0, 8), (1, 2)), [30, 100]),
+    (
+        "DeepseekNpuFault",
+        'npu_fault{npu="3",code="80E18402",level="Separate"}',
+        " ".join(["1 stale _x19"] * 10),
+        [60, 100],
+    ),
+    ("DeepseekNpuGone", f"npu_present{CHIP}", turns((0, 2), (1, 8)), [40, 100]),
+    ("DeepseekNpuQuarantined", f"npu_quarantined{CHIP}", turns((1, 4), (0, 6)), [40, 100]),
+    ("DeepseekDiskLow", 'disk_low{path="/var"}', turns((1, 9), (0, 6)), [40, 100]),
+    # A scrape that fails now and then is no reason to be silent for good.
+    ("DeepseekObserving", 'mode{mode="observe"}', " ".join(["1x600 stale"] * 3), [1500]),
+    ("DeepseekModelOnHold", f"instance_on_hold{MODEL}", " ".join(["1x600 stale"] * 3), [1500]),
+    (
+        "DeepseekRestartPending",
+        f"instance_restart_pending{MODEL}",
+        " ".join(["1x600 stale"] * 3),
+        [1500],
+    ),
+]
+CASES += [Case(alert, {name: values}, when, []) for alert, name, values, when in RESTLESS]
+CASES += [
+    Case(
+        "DeepseekProfileRefused",
+        {"profiles_refused": "0x100", "fault_files_refused": turns((1, 5), (0, 1))},
+        [20, 100],
+        [],
+    ),
+    Case(
+        "DeepseekNpuUnknown",
+        {
+            'npu_health{npu="3",state="unknown"}': turns((1, 12), (0, 3)),
+            f"npu_present{CHIP}": "1x300",
+        },
+        [40, 200],
+        [],
+    ),
+]
+
+
 def test_every_alert_has_a_case_in_which_it_fires() -> None:
     assert [name for name in ALERTS if not any(c.alert == name and c.fires for c in CASES)] == []
 
@@ -245,7 +414,9 @@ def run_rules(folder: Path, series: dict[str, str], checks: list[dict[str, Any]]
     """What promtool has against it; JSON is YAML."""
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     test = {"interval": "1m", "input_series": inputs, "promql_expr_test": checks}
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}
+    long = any(int(check["eval_time"].removesuffix("m")) > 1000 for check in checks)
+    every = "3m" if long else "1m"  # a day of minutes takes promtool many seconds
+    document = {"rule_files": [str(RULES)], "evaluation_interval": every, "tests": [test]}
     file = folder / "rules.test.yml"
     file.write_text(json.dumps(document), encoding="utf-8")
     argv = [PROMTOOL, "test", "rules", str(file)]
@@ -256,7 +427,11 @@ def run_rules(folder: Path, series: dict[str, str], checks: list[dict[str, Any]]
 @needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
 def test_an_alert(case: Case, tmp_path: Path) -> None:
-    checks = [expected(minute, case.alert, {case.alert: 1}) for minute in case.fires]
+    told = f"count({firing(case.alert)})"  # one of them, where a case names two
+    one = [{"labels": "{}", "value": 1}]
+    checks = [
+        {"expr": told, "eval_time": f"{minute}m", "exp_samples": one} for minute in case.fires
+    ]
     checks += [expected(minute, case.alert, {}) for minute in case.quiet]
     series = {series_of(name): values for name, values in case.series.items()}
     assert run_rules(tmp_path, series, checks) == ""
