@@ -60,6 +60,7 @@ class Code(StrEnum):
     UNIT_SHADOWED = "unit-shadowed"
     UNIT_START_FAILED = "unit-start-failed"
     UNIT_STOP_FAILED = "unit-stop-failed"
+    RUN_TOO_FULL = "run-too-full"  # /run, where systemd and Podman write whatever they start
     ENGINE_DIED = "engine-died"
     ENGINE_HUNG = "engine-hung"
     ENGINE_FAILED = "engine-failed"
@@ -166,6 +167,7 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_REFUSED
             | Code.UNIT_START_FAILED
             | Code.UNIT_STOP_FAILED
+            | Code.RUN_TOO_FULL
             | Code.ENGINE_DIED
             | Code.ENGINE_HUNG
             | Code.ENGINE_FAILED

@@ -270,7 +270,7 @@ def _explain(result: JobResult, status: UnitStatus, has_room: bool) -> Failure:
         return Failure(Code.NOT_WISHED, f"cannot start {status.name}: its front unit is not active")
     if not has_room:
         return Failure(
-            Code.UNIT_START_FAILED,
+            Code.RUN_TOO_FULL,  # the host's trouble: no update is undone for it
             f"cannot start {status.name}: job {result}, no room is left in {RUN}",
             f"see: df -h {RUN}",
         )

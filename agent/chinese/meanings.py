@@ -34,6 +34,7 @@ CODES = {
     "unit-shadowed": "单元被同名文件遮盖",
     "unit-start-failed": "单元启动失败",
     "unit-stop-failed": "单元停止失败",
+    "run-too-full": "/run 空间不足",
     "engine-died": "推理引擎意外退出",
     "engine-hung": "推理引擎挂起，不再产出 token",
     "engine-failed": "推理引擎报告自身失败",

@@ -214,6 +214,22 @@ def test_an_npu_that_faults_undoes_nothing(host: Host, play: Play) -> None:
     play(scenario)
 
 
+def test_a_full_run_undoes_nothing(host: Host, play: Play) -> None:
+    """Nothing can be started then, and the former one neither."""
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        host.engines.refuses, host.around.machine.full = True, ("/run",)
+        await agent.until(lambda: agent.view.failures == 3)
+        assert agent.view.failure is not None
+        assert agent.view.failure.code == "run-too-full"
+        assert (agent.update.trial is not None, agent.update.undone) == (True, None)
+        host.engines.refuses, host.around.machine.full = False, ()
+        await is_updated(agent)
+
+    play(scenario)
+
+
 def test_one_that_hangs_is_undone(host: Host, play: Play) -> None:
     async def scenario(agent: Life) -> None:
         await update(agent)

@@ -31,6 +31,7 @@ class Engines(virtual.Units):
     files: RootedFiles = field(kw_only=True)
     lives: dict[str, float] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    refuses: bool = False  # nothing can be started
     ran: list[str] = field(default_factory=list)  # images, in the order of their starts
 
     @property
@@ -40,6 +41,8 @@ class Engines(virtual.Units):
         return next((one for one in (OLD, NEW, NEWER) if one in text), "")
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
+        if self.refuses:
+            return JobResult.FAILED
         self.lives_s = self.lives.get(self.image)
         result = await super().start(unit, deadline_s)
         self.ran.append(self.image)
