@@ -43,6 +43,8 @@ class EventStore:
         self._tell: Callable[[Failure | None], None] = self._untold.append
         self._file = EventFile(path, limit_bytes, KEPT_S, AT_LEAST)
         self._thread = ThreadPoolExecutor(1, "events")
+        # Its queue has no bound: what waits for a disk that hangs waits here, and not for ever.
+        self._turn = asyncio.Lock()
         self._waiting: deque[StoredEvent] = deque()
         self._wake = asyncio.Event()
         self._failed = False
@@ -120,12 +122,11 @@ class EventStore:
 
     async def _in_thread(self, work: Callable[[], Result], deadline_s: float | None) -> Result:
         """Raises HostUnavailable. The thread goes on with what was not waited for."""
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._mending, work)
         try:
             async with asyncio.timeout(deadline_s):
-                result, damage = await asyncio.shield(future)
+                await self._turn.acquire()
+                result, damage = await asyncio.shield(self._begin(work))
         except TimeoutError:
-            future.add_done_callback(_forget)
             raise HostUnavailable(
                 Code.DISK_SILENT,
                 f"cannot use {self._path}: its disk does not answer within {deadline_s:.0f} s",
@@ -140,6 +141,22 @@ class EventStore:
         if damage is not None:
             self._tell(damage)
         return result
+
+    def _begin(self, work: Callable[[], Result]) -> "asyncio.Future[tuple[Result, Failure | None]]":
+        """It is the next one's turn when this has ended, whether or not somebody still waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            future = loop.run_in_executor(self._thread, self._mending, work)
+        except RuntimeError:  # no thread can be started now, or it is closed
+            self._turn.release()
+            raise
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, future: "asyncio.Future[tuple[Result, Failure | None]]") -> None:
+        self._turn.release()
+        if not future.cancelled():
+            future.exception()  # so that nobody is told of an error that nobody waits for
 
     def _mending(self, work: Callable[[], Result]) -> tuple[Result, Failure | None]:
         """In the thread: a damaged file is set aside, and a new one begun."""
@@ -170,9 +187,3 @@ def is_wanted(event: StoredEvent, query: EventQuery) -> bool:
         and query.kind in ("", event.kind)
         and query.npu in (None, event.npu)
     )
-
-
-def _forget(future: "asyncio.Future[tuple[Result, Failure | None]]") -> None:
-    """So that nobody is told of an error that nobody waits for."""
-    if not future.cancelled():
-        future.exception()

@@ -297,3 +297,35 @@ def test_a_disk_that_hangs_stops_nobody(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         hangs.set()
     assert [one.code if one else None for one in told] == [Code.DISK_SILENT]
+
+
+def test_nothing_piles_up_behind_a_disk_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "READ_DEADLINE_S", 0.05)
+    hangs = threading.Event()
+    begun: list[int] = []
+
+    async def scenario(store: EventStore, told: list[Failure | None]) -> None:
+        read = store._file.read
+
+        def slow(query: EventQuery) -> list[StoredEvent]:
+            begun.append(query.after)
+            hangs.wait()
+            return list(read(query))
+
+        monkeypatch.setattr(store._file, "read", slow)
+        for _ in range(3):
+            asked = [store.read(EventQuery(after=number)) for number in range(20)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(answer, HostUnavailable) for answer in answers)
+        store.add(event(1))
+        hangs.set()
+        await settle(lambda: not store._waiting)
+        assert ids(list(await store.read(EventQuery(after=-1)))) == [1]
+
+    try:
+        assert run(tmp_path / "events.db", scenario) == []
+    finally:
+        hangs.set()
+    assert begun == [0, -1]
