@@ -108,6 +108,7 @@ class Code(StrEnum):
     DISK_TOO_FULL = "disk-too-full"
     BUNDLE_DAMAGED = "bundle-damaged"
     BUNDLE_UNTRUSTED = "bundle-untrusted"  # its signature
+    HOST_WENT_DOWN = "host-went-down"  # again and again, with an update on trial
     UPDATE_REFUSED = "update-refused"  # one is under way, or there is nothing to update or go to
 
 
@@ -168,6 +169,7 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_START_FAILED
             | Code.UNIT_STOP_FAILED
             | Code.RUN_TOO_FULL
+            | Code.HOST_WENT_DOWN
             | Code.ENGINE_DIED
             | Code.ENGINE_HUNG
             | Code.ENGINE_FAILED

@@ -73,6 +73,7 @@ CODES = {
     "disk-too-full": "磁盘空间不足",
     "bundle-damaged": "离线包损坏",
     "bundle-untrusted": "离线包的签名不受信任",
+    "host-went-down": "试用更新期间主机反复停机",
     "update-refused": "无法更新",
 }
 KINDS = {

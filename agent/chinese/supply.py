@@ -113,6 +113,9 @@ SUPPLY = {
     "cannot go back with {0}: it ran on {1} before, and its profile says {2}": (
         "{0} 无法退回：它之前使用 {1}，而模型配置文件指定 {2}"
     ),
+    "cannot keep it on trial: the host went down in each of {0} boots in which it was tried": (
+        "无法继续试用：在试用它的 {0} 次开机中，主机每次都停机了"
+    ),
     # bundles
     "cannot find a bundle in {0}: {1}": "{0} 中没有离线包：{1}",
     "cannot make a bundle in {0}: there is {1} already": "无法在 {0} 制作离线包：已有 {1}",

@@ -136,6 +136,7 @@ class Controller:
                 self.events,
                 fetching,
                 lambda record: any(one.logic_id in record.npus for one in self.desk.unfit),
+                self.boot_id,
             ),
         )
         self._vitals = Vitals(

@@ -33,6 +33,7 @@ from agent.policy.update_state import (
     RestartBegun,
     ServingTick,
     Settled,
+    StartDue,
     UpdateEvent,
     UpdateState,
 )
@@ -63,6 +64,7 @@ class Updating:
         events: EventLog,
         fetching: Fetching,
         unwell: Callable[[Record], bool],
+        boot_id: str,
     ) -> None:
         self._supplier = supplier
         self._put = put
@@ -70,6 +72,7 @@ class Updating:
         self._events = events
         self._fetching = fetching
         self._unwell = unwell
+        self._boot_id = boot_id
 
     # --- by the writer ---------------------------------------------------------------------------
 
@@ -158,6 +161,8 @@ class Updating:
         seen = record.update
         if seen.judging is not None:
             await asyncio.wait({seen.judging}, timeout=2 * VERDICT_DEADLINE_S)
+        if seen.state.on_trial:
+            await self._have_taken(record.name, StartDue(self._boot_id))
         for _ in range(SWITCHES_LIMIT):
             if seen.state.is_settled:
                 break
@@ -166,7 +171,7 @@ class Updating:
                 return failure
         pin = seen.state.pin
         if pin is not None:
-            self._put(UpdateHappened(record.name, Attempted(pin)))
+            self._put(UpdateHappened(record.name, Attempted(pin, self._boot_id)))
         return pin
 
     def _switch(self, record: Record) -> "asyncio.Future[Failure | None]":

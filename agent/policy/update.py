@@ -22,6 +22,7 @@ from agent.policy.update_state import (
     RollbackAsked,
     ServingTick,
     Settled,
+    StartDue,
     Step,
     Undone,
     UpdateAsked,
@@ -33,6 +34,7 @@ from agent.supplies import Report, Supply
 from agent.wording import say_supply
 
 TRIAL_S = 600.0  # from the first answer on
+TRIAL_BOOTS = 3  # in as many of them may it begin
 # What an image or a model can be the reason of. Everything else (NPUs, the host, Podman, systemd)
 # would have come to the former one too.
 OF_THE_NEW_ONE = frozenset(
@@ -111,8 +113,10 @@ def decide_update(state: UpdateState, event: UpdateEvent, now: float) -> Step:
         case PinLost():
             same = state.pin == event.of.pin
             return _on_pin_lost(state, event.failure, now) if same else (state, None)
+        case StartDue():
+            return _on_start_due(state, event.boot, now)
         case Attempted():
-            return _on_attempt(state, event.pin), None
+            return _on_attempt(state, event), None
         case RestartBegun():
             return replace(state, restart=False), None
         case EngineStarted():
@@ -147,7 +151,8 @@ def _on_fetched(state: UpdateState, outcome: Report | Failure, now: float) -> St
     found = _found(current, outcome)
     if found.is_same(current):
         return replace(state, checked_at=now), News("up-to-date", "there is nothing new")
-    return _changed(replace(state, trial=found, on_trial=False, answered_at=None)), None
+    fresh = replace(state, trial=found, on_trial=False, answered_at=None, boots=0, boot="")
+    return _changed(fresh), None
 
 
 def _found(current: Supply, report: Report) -> Supply:
@@ -204,11 +209,26 @@ def _on_pin_lost(state: UpdateState, failure: Failure, now: float) -> Step:
     return replace(state, current=current), News("pin-lost", failure.message)
 
 
-def _on_attempt(state: UpdateState, pin: Supply) -> UpdateState:
-    if state.pin is None or not state.pin.is_same(pin):
+def _on_start_due(state: UpdateState, boot: str, now: float) -> Step:
+    """A reboot alone ends no trial. One that brings the host down each time would never end."""
+    if not state.on_trial or boot == state.boot or state.boots < TRIAL_BOOTS:
+        return state, None
+    failure = Failure(
+        Code.HOST_WENT_DOWN,
+        f"cannot keep it on trial: the host went down in each of {state.boots} boots in which it "
+        "was tried",
+        "why: journalctl -b -1",
+    )
+    return _undo(state, failure, now)
+
+
+def _on_attempt(state: UpdateState, event: Attempted) -> UpdateState:
+    if state.pin is None or not state.pin.is_same(event.pin):
         return state
-    on_trial = state.trial is not None
-    return replace(state, restart=False, on_trial=on_trial, answered_at=None)
+    state = replace(state, restart=False, on_trial=state.trial is not None, answered_at=None)
+    if not state.on_trial:
+        return state
+    return replace(state, boots=state.boots + (event.boot != state.boot), boot=event.boot)
 
 
 def _on_started(state: UpdateState, event: EngineStarted) -> Step:

@@ -27,6 +27,8 @@ class UpdateState:
     trial: Supply | None = None
     order: Order | None = None  # new things are being fetched
     on_trial: bool = False  # a start on it has begun: what fails now fails on it
+    boots: int = 0  # in which a start on the latest trial has begun
+    boot: str = ""  # the latest of them
     answered_at: float | None = None  # on trial
     undone: Undone | None = None
     checked_at: float = 0.0  # when the latest update brought nothing new
@@ -87,10 +89,18 @@ class PinLost:
 
 
 @dataclass(frozen=True, slots=True)
+class StartDue:
+    """The next start will begin in this boot. Empty: nobody can tell which it is."""
+
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
 class Attempted:
     """A start on `pin` begins."""
 
     pin: Supply
+    boot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +142,7 @@ UpdateEvent = (
     | RollbackAsked
     | Settled
     | PinLost
+    | StartDue
     | Attempted
     | RestartBegun
     | EngineStarted

@@ -577,3 +577,25 @@ def test_what_another_instance_has_on_trial_reaches_only_itself(
 def pinned_revision(agent: Life) -> str:
     assert agent.update.current is not None
     return agent.update.current.model_revision
+
+
+def test_one_that_brings_the_host_down(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def boots() -> None:
+        async with life(host) as agent:
+            await agent.serve()
+            await update(agent)
+            await agent.serve(NEW)
+            await asyncio.sleep(100)
+        for boot in ("second", "third", "fourth"):
+            host.around.boot = boot
+            host.engines.engine = UnitActive.INACTIVE
+            async with life(host) as agent:
+                await agent.serve(OLD if boot == "fourth" else NEW)
+                await asyncio.sleep(100)
+        async with life(host) as agent:
+            await is_undone(agent)
+            assert agent.update.undone is not None
+            assert agent.update.undone.failure.code == "host-went-down"
+
+    virtual.run(monkeypatch, boots)
+    assert host.engines.ran == [OLD, NEW, NEW, NEW, OLD]

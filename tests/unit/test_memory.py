@@ -90,6 +90,19 @@ def test_a_memory_of_an_older_version_is_read() -> None:
     assert decode_memory(text).of("8b") == InstanceMemory("8b", 3)
 
 
+def test_a_trial_of_an_older_version_goes_on() -> None:
+    """One that did not count boots yet."""
+    supply = (
+        '{"image_reference":"i:t","image_id":"1","image_digest":"","model_directory":"/m",'
+        '"model_revision":"r","at":0.0}'
+    )
+    update = f'{{"current":{supply},"trial":{supply},"on_trial":true}}'
+    text = f'{{"schema":1,"boot_id":"b","instances":[{{"name":"8b","update":{update}}}]}}'
+    state = decode_memory(text).of("8b").update
+    assert (state.on_trial, state.boots, state.boot) == (True, 0, "")
+    assert decode_memory(encode_memory(Memory(instances=(InstanceMemory("8b", update=state),))))
+
+
 def test_a_memory_of_a_newer_version_is_read() -> None:
     text = '{"schema":1,"boot_id":"b","instances":[{"name":"8b","start_s":5,"later":[1]}]}'
     assert decode_memory(text).of("8b").start_s == 5

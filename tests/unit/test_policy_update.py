@@ -25,6 +25,7 @@ from agent.policy.update_state import (
     RollbackAsked,
     ServingTick,
     Settled,
+    StartDue,
     UpdateAsked,
     UpdateEvent,
     UpdateFetched,
@@ -78,7 +79,7 @@ def test_an_update_that_is_good() -> None:
     assert (state.is_settled, state.restart) == (False, True)
     state, _ = step(state, Settled(state))
     state, _ = step(state, RestartBegun())
-    state, _ = step(state, Attempted(NEW))
+    state, _ = step(state, Attempted(NEW, "a boot"))
     assert (state.is_settled, state.restart, state.on_trial) == (True, False, True)
     state, _ = step(state, EngineStarted(NEW, is_new=True))
     state, _ = step(state, EngineAnswered(NEW), 200.0)
@@ -119,8 +120,61 @@ def test_the_end_of_the_old_one_undoes_nothing(state: UpdateState) -> None:
 
 def test_a_start_begins_the_trial_anew() -> None:
     """After a stop by a person, a boot, or another NPU."""
-    after, _ = step(ANSWERED, Attempted(NEW))
+    after, _ = step(ANSWERED, Attempted(NEW, ""))
     assert after == TRIED
+
+
+def attempt(state: UpdateState, boot: str) -> tuple[UpdateState, str]:
+    """A start in that boot: what is due before it, then on what shall run by then."""
+    state, news = step(state, StartDue(boot))
+    assert state.pin is not None
+    state, _ = step(state, Attempted(state.pin, boot))
+    return state, news
+
+
+def test_one_that_brings_the_host_down_is_undone() -> None:
+    state = FETCHED
+    for boot in ("first", "first", "second", "second", "third"):
+        state, news = attempt(state, boot)
+        state, _ = step(state, EngineStarted(NEW, is_new=True))
+        state, _ = step(state, EngineAnswered(NEW))
+        assert (state.trial, state.on_trial, news) == (NEW, True, "")
+    state, news = attempt(state, "fourth")
+    assert (state.pin, state.trial, state.on_trial, news) == (OLD, None, False, "update-undone")
+    assert not state.is_settled
+    assert state.undone is not None
+    assert state.undone.failure.code is Code.HOST_WENT_DOWN
+
+
+def test_a_boot_counts_when_it_was_tried_in_it() -> None:
+    """One that nobody starts is on trial for as many boots as there are."""
+    state = FETCHED
+    for boot in map(str, range(9)):  # nothing has begun
+        assert step(state, StartDue(boot)) == (state, "")
+    state, _ = attempt(state, "first")
+    for boot in map(str, range(9)):
+        assert step(state, StartDue(boot)) == (state, "")
+
+
+def test_the_boots_of_another_trial_do_not_count() -> None:
+    state = FETCHED
+    for boot in ("1", "2", "3"):
+        state, _ = attempt(state, boot)
+    state, news = step(state, EngineFailed(DIED, npu_lost=False))
+    assert news == "update-undone"
+    state, _ = attempt(state, "3")
+    state, _ = step(state, UpdateAsked(ORDER, OLD))
+    state, _ = step(state, UpdateFetched(REPORT))
+    for boot in ("4", "5", "6"):
+        state, news = attempt(state, boot)
+        assert (state.trial, news) == (NEW, "")
+
+
+def test_where_boots_have_no_name_none_is_counted() -> None:
+    state = FETCHED
+    for _ in range(9):
+        state, _ = attempt(state, "")
+    assert state.trial == NEW
 
 
 def test_a_clock_that_is_set_back_makes_no_trial_endless() -> None:
@@ -192,7 +246,7 @@ def test_an_engine_that_was_left_alone_is_still_to_be_replaced() -> None:
 
 def test_so_is_one_of_an_update_that_was_undone_meanwhile() -> None:
     state, _ = step(TRIED, EngineFailed(Failure(Code.UNIT_START_FAILED, "cannot"), npu_lost=False))
-    state, _ = step(state, Attempted(OLD))
+    state, _ = step(state, Attempted(OLD, "a boot"))
     after, news = step(state, EngineStarted(NEW, is_new=False))
     assert (after.restart, after.pin, news) == (True, OLD, "")
 
@@ -230,6 +284,7 @@ class Machine:
     runs: Supply | None = None
     now: float = 1000.0
     told: list[str] = field(default_factory=list)
+    boot: int = 0
 
     def tell(self, event: UpdateEvent) -> None:
         self.state, news = step(self.state, event, self.now)
@@ -248,6 +303,8 @@ class Machine:
                     self.tell(RollbackAsked())
             case "settle":
                 self.tell(Settled(self.state))
+            case "boot":
+                self.boot, self.runs = self.boot + 1, None
             case "lost":
                 self.tell(PinLost(self.state, GONE))
             case "restart":
@@ -270,16 +327,17 @@ class Machine:
                 pass  # nothing runs that could
 
     def _restart(self) -> None:
+        self.tell(StartDue(str(self.boot)))
         pin = self.state.pin or OLD
         self.tell(Settled(self.state))
-        self.tell(Attempted(pin))
+        self.tell(Attempted(pin, str(self.boot)))
         self.tell(EngineStarted(pin, is_new=True))
         self.runs = pin
 
 
 MOVES = (
     *("update", "fails", "rollback", "settle", "lost", "restart", "answer", "die", "npu", "wait"),
-    *("fetched1", "fetched2", "fetched3", "restart", "answer"),
+    *("fetched1", "fetched2", "fetched3", "restart", "answer", "boot"),
 )
 
 
