@@ -161,6 +161,10 @@ HINTS = {
         "私有或受限的仓库需要有读取权限的令牌（token_file）"
     ),
     "an endpoint is written https://HOST": "地址写法为 https://主机名",
+    "allow that it is fetched ([supply] fetch, `sources`); or remove {0}, and put the model or a bundle with it into /var/lib/deepseek/import": (
+        "请允许自动下载（[supply] fetch、`sources`）；"
+        "或删除 {0}，并把模型或含有它的离线包放到 /var/lib/deepseek/import"
+    ),
     "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart": (
         "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart"
     ),

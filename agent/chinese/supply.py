@@ -6,6 +6,7 @@ SUPPLY = {
     "bring {0}": "获取 {0}",
     "copy {0}": "复制 {0}",
     "fetch the model": "下载模型",
+    "mend {0}": "修复 {0}",
     "import the bundle": "导入离线包",
     "write the bundle": "写出离线包",
     "prune {0}": "清理 {0}",
@@ -31,6 +32,9 @@ SUPPLY = {
     "cannot bring what {0} lacks: {1} ended without a report": (
         "无法获取 {0} 缺少的内容：{1} 没有报告就结束了"
     ),
+    "cannot bring the same model again from {0} on {1}: {2} is another one there": (
+        "{1} 上的 {0} 已不是原来的模型，无法重新获取：{2} 不同"
+    ),
     "cannot bring {0} for {1}: no registry has it": "无法获取 {1} 架构的 {0}：没有镜像仓库提供",
     "cannot bring {0}: it is no name of an image": "无法获取 {0}：它不是镜像名称",
     "cannot bring {0}: {1}": "无法获取 {0}：{1}",
@@ -52,6 +56,9 @@ SUPPLY = {
     "cannot go on fetching: {0}": "无法继续下载：{0}",
     "cannot look up {0} at {1}: that is no name of a repository": (
         "无法在 {1} 查找 {0}：它不是仓库名称"
+    ),
+    "cannot mend {0}, as there is no source to bring it from: {1}{2}": (
+        "无法修复 {0}，没有可用的下载源：{1}{2}"
     ),
     "cannot pull from {0}: {1}": "无法从 {0} 拉取镜像：{1}",
     "cannot reach {0}: it is no address": "无法连接 {0}：它不是有效地址",

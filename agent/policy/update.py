@@ -268,8 +268,10 @@ def _on_answer(state: UpdateState, supply: Supply, now: float) -> UpdateState:
         return state  # that engine is being replaced: its answer comes late
     if supply.is_same(state.current) or state.trial is not None:
         return state
-    current = replace(supply, at=now)
-    return replace(state, current=current, previous=state.current, is_settled=False)
+    # Another one under the same names: what was to run is lost, and nobody can go back to it.
+    lost = supply.is_named_alike(state.current)
+    previous = state.previous if lost else state.current
+    return replace(state, current=replace(supply, at=now), previous=previous, is_settled=False)
 
 
 def _on_failure(state: UpdateState, event: EngineFailed, now: float) -> Step:

@@ -19,6 +19,7 @@ from agent.supply.bundle.find import find_bundles
 from agent.supply.bundle.format import Bundle
 from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import sort_files
+from agent.supply.mend import mend_model
 from agent.supply.model import bring_model, folder_of, use_revision
 
 Tell = Callable[[Progress], None]
@@ -88,15 +89,13 @@ class _Errand:
         if self._model is None:
             return
         try:
-            found = bring_model(
-                self._model,
-                order.parallel,
-                order.keep_free_mib,
-                self._tell,
-                recheck=self._model.recheck,
-                switch=order.purpose is Purpose.BRING,
-                image_bytes=self._image_bytes(Path(self._model.directory)),
-            )
+            image_bytes = self._image_bytes(Path(self._model.directory))
+            how = (self._model, order.parallel, order.keep_free_mib, self._tell)
+            if self._model.recheck:
+                found = mend_model(*how, image_bytes=image_bytes)
+            else:
+                switch = order.purpose is Purpose.BRING
+                found = bring_model(*how, switch=switch, image_bytes=image_bytes)
             folder = folder_of(self._model.directory, found)
         except AgentError as error:
             self._failures.append(error.failure)

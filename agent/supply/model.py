@@ -2,6 +2,7 @@
 """Brings a model: in a `ModelOrder`, out its manifest when all of it is there, or an AgentError
 that names each source and why it was of no use."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,9 @@ from agent.supply.place import (
     Revision,
     list_revisions,
     place,
-    remove_revision,
     switch_to,
 )
 from agent.supply.staging import open_parts, take_over, tidy_staging
-from agent.supply.verify import find_problems
 
 # Of these another source may do better; all others are about this host.
 OF_A_SOURCE = (
@@ -51,7 +50,7 @@ class Errand:
     meter: Meter
     patience: Patience
     revisions: list[Revision]  # in the store
-    usable: list[Revision]  # those of them that are right, as far as that was looked at
+    usable: list[Revision]  # those of them that may be what is asked for
     switch: bool  # what is brought is seen at once
 
 
@@ -61,14 +60,12 @@ def bring_model(
     keep_free_mib: int,
     tell: Tell,
     *,
-    recheck: bool = False,
     switch: bool = True,
     patience: Patience | None = None,
     image_bytes: int = 0,
 ) -> Manifest:
     """Ends when the model can be seen at its directory; without `switch`, when it is in the store.
-    With `recheck` every byte of what lies there is read first, and what is damaged is fetched
-    again. Raises AgentError."""
+    What lies there counts by names and sizes; see `mend` for its bytes. Raises AgentError."""
     home, meter = Home(order.directory), Meter(tell)
     if home.is_operators():
         return look_at_operators(home.link, meter)
@@ -76,29 +73,21 @@ def bring_model(
     with only_one(home.lock, f"bring {home.link}"):
         home.tidy()
         revisions = list_revisions(order.directory)
-        usable = [one for one in revisions if _is_right(one, meter, recheck)]
-        for revision in usable:
-            if recheck and revision.in_use:
-                return revision.manifest  # every byte is right, so nobody need be asked
+        for revision in revisions:
             if _is_asked_for(revision, order):
                 return _use(home, revision, switch)
-        threads, patience = min(max(parallel, 1), THREADS_LIMIT), patience or Patience()
         errand = Errand(
             home,
-            threads,
+            threads(parallel),
             keep_free_mib,
             image_bytes,
             meter,
-            patience,
+            patience or Patience(),
             revisions,
-            usable,
-            switch,
+            usable=revisions,
+            switch=switch,
         )
-        manifest = _bring(errand, order)
-        for revision in revisions:
-            if revision not in usable:
-                remove_revision(order.directory, revision.name)
-        return manifest
+        return bring_from_any(errand, order.sources)
 
 
 def folder_of(directory: str, manifest: Manifest) -> str:
@@ -119,11 +108,8 @@ def use_revision(directory: str, name: str) -> None:
     switch_to(home, name)
 
 
-def _is_right(revision: Revision, meter: Meter, recheck: bool) -> bool:
-    if not recheck:
-        return True
-    count = Count(meter, Stage.CHECKING, str(revision.folder), revision.manifest.size)
-    return not find_problems(revision.folder, revision.manifest, count.add)
+def threads(parallel: int) -> int:
+    return min(max(parallel, 1), THREADS_LIMIT)
 
 
 def _is_asked_for(revision: Revision, order: ModelOrder) -> bool:
@@ -143,19 +129,20 @@ def _use(home: Home, revision: Revision, switch: bool) -> Manifest:
     return revision.manifest
 
 
-def _bring(errand: Errand, order: ModelOrder) -> Manifest:
+def bring_from_any(errand: Errand, sources: Iterable[ModelSource]) -> Manifest:
+    """What the first of them has that is of use. Raises AgentError."""
     failures: list[AgentError] = []
-    for source in order.sources:
+    for source in sources:
         try:
             return _bring_from(errand, source)
         except AgentError as error:
             if error.failure.code not in OF_A_SOURCE:
                 raise
             failures.append(error)
-    raise _all_failed(errand.home.link, failures)
+    raise all_failed(errand.home.link, failures)
 
 
-def _all_failed(link: Path, failures: list[AgentError]) -> AgentError:
+def all_failed(link: Path, failures: Sequence[AgentError]) -> AgentError:
     """Of several reasons the one that may pass decides."""
     if not failures:
         return AgentError(
@@ -175,21 +162,26 @@ def _all_failed(link: Path, failures: list[AgentError]) -> AgentError:
 def _bring_from(errand: Errand, source: ModelSource) -> Manifest:
     client = HubClient(source, errand.parallel, errand.patience.silence_s)
     try:
-        show = partial(errand.meter.show, Stage.ASKING, client.host)
-        show()
-        listing = ask_patiently(
-            lambda: list_files(client, source),
-            errand.patience,
-            lambda trouble: show(trouble=trouble),
-        )
+        listing = ask_hub(errand, client, source)
         files = choose_files(listing.files, client.host)
         for revision in errand.usable:
             if _is_same(revision.manifest, listing, files):
                 return _use(errand.home, revision, errand.switch)
-        _fetch(errand, client, files)
+        fetch(errand, client, files)
     finally:
         client.close()
     return _place(errand, source, listing, files)
+
+
+def ask_hub(errand: Errand, client: HubClient, source: ModelSource) -> Listing:
+    """Raises AgentError."""
+    show = partial(errand.meter.show, Stage.ASKING, client.host)
+    show()
+    return ask_patiently(
+        lambda: list_files(client, source),
+        errand.patience,
+        lambda trouble: show(trouble=trouble),
+    )
 
 
 def _is_same(manifest: Manifest, listing: Listing, files: tuple[RemoteFile, ...]) -> bool:
@@ -201,7 +193,8 @@ def _is_same(manifest: Manifest, listing: Listing, files: tuple[RemoteFile, ...]
     return [one.sha256 for one in manifest.files] == [one.sha256 for one in files]
 
 
-def _fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> None:
+def fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> None:
+    """Then all of them are in staging, checked. Raises AgentError."""
     staging, total = errand.home.staging, sum(file.size for file in files)
     tidy_staging(staging, files)
     count = Count(errand.meter, Stage.CHECKING, str(staging), total)
@@ -221,22 +214,34 @@ def _fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> 
 def _place(
     errand: Errand, source: ModelSource, listing: Listing, files: tuple[RemoteFile, ...]
 ) -> Manifest:
-    home, total = errand.home, sum(file.size for file in files)
-    errand.meter.show(Stage.PLACING, str(home.link), total, total)
-    contents = [(file.path, home.staging / key_of(file)) for file in files]
-    with writing(f"read below {home.staging}"):
-        manifest = Manifest(
-            hub=source.hub.value,
-            repo=source.repo,
-            revision=listing.revision,
-            files=tuple(
-                ModelFile(file.path, file.size, file.sha256 or sha256_of(content))
-                for file, (_, content) in zip(files, contents, strict=True)
-            ),
-        )
+    home = errand.home
+    manifest, contents = build_manifest(errand, source, listing, files), staged(home, files)
     name = place(home, manifest, contents, errand.revisions)
     if errand.switch:
         switch_to(home, name)
     with writing(f"remove {home.staging}"):
         remove_tree(home.staging)
     return manifest
+
+
+def build_manifest(
+    errand: Errand, source: ModelSource, listing: Listing, files: tuple[RemoteFile, ...]
+) -> Manifest:
+    """Of files in staging, that are to be placed. Raises AgentError."""
+    home, total = errand.home, sum(file.size for file in files)
+    errand.meter.show(Stage.PLACING, str(home.link), total, total)
+    with writing(f"read below {home.staging}"):
+        return Manifest(
+            hub=source.hub.value,
+            repo=source.repo,
+            revision=listing.revision,
+            files=tuple(
+                ModelFile(file.path, file.size, file.sha256 or sha256_of(content))
+                for file, (_, content) in zip(files, staged(home, files), strict=True)
+            ),
+        )
+
+
+def staged(home: Home, files: Iterable[RemoteFile]) -> list[tuple[str, Path]]:
+    """Path in the model, and where it lies."""
+    return [(file.path, home.staging / key_of(file)) for file in files]

@@ -205,7 +205,7 @@ def _make(home: Home, manifest: Manifest, contents: Iterable[tuple[str, Path]]) 
         for path, content in contents:
             target = folder / path
             make_folders(target.parent, folder)
-            _link(content, target)
+            link_content(content, target)
             folders.add(target.parent)
     write_manifest(folder, manifest)
     with writing(f"write below {home.store}"):
@@ -216,7 +216,8 @@ def _make(home: Home, manifest: Manifest, contents: Iterable[tuple[str, Path]]) 
     return name
 
 
-def _link(content: Path, target: Path) -> None:
+def link_content(content: Path, target: Path) -> None:
+    """A second name for what is checked and synced. Raises OSError."""
     try:
         os.link(content, target)
     except OSError as error:

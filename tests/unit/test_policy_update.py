@@ -65,9 +65,10 @@ def step(state: UpdateState, event: UpdateEvent, now: float = 150.0) -> tuple[Up
 def test_what_answers_first_is_what_it_goes_back_to() -> None:
     state, news = step(UpdateState(), EngineAnswered(OLD), 7.0)
     assert (state.current, state.is_settled, news) == (replace(OLD, at=7.0), False, "")
-    state, _ = step(state, EngineAnswered(NEW), 8.0)  # its profile was changed
-    assert (state.current, state.previous) == (replace(NEW, at=8.0), replace(OLD, at=7.0))
-    again, _ = step(state, EngineAnswered(NEW), 9.0)
+    other = replace(NEW, image_reference="quay.io/ascend/vllm-ascend:v2")
+    state, _ = step(state, EngineAnswered(other), 8.0)  # its profile was changed
+    assert (state.current, state.previous) == (replace(other, at=8.0), replace(OLD, at=7.0))
+    again, _ = step(state, EngineAnswered(other), 9.0)
     assert again == state
 
 
@@ -257,6 +258,16 @@ def test_a_revision_that_is_gone() -> None:
     after, news = step(RUNS, PinLost(RUNS, GONE))
     assert (after.current, news) == (replace(OLD, model_revision=""), "pin-lost")
     assert step(RUNS, PinLost(FETCHED, GONE)) == (RUNS, "")  # older news
+
+
+def test_what_is_lost_takes_no_way_back_with_it() -> None:
+    """A model whose damage could not be mended, as its hub does not know that commit any more; an
+    image that is gone. Nobody can go back to that, but to what was before it."""
+    for other in (replace(OLD, model_revision="r5"), supply(5)):
+        state, news = step(RUNS, EngineStarted(other, is_new=True))
+        assert news == "pin-lost"
+        state, _ = step(state, EngineAnswered(other), 8.0)
+        assert (state.current, state.previous) == (replace(other, at=8.0), OLDER)
 
 
 def test_what_is_switched_late_settles_nothing() -> None:

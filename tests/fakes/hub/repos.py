@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Repositories in a folder: FOLDER/OWNER/NAME/... is what main, master and the commit show."""
+"""Repositories in a folder: FOLDER/OWNER/NAME/... is what main, master and the commit show, and
+FOLDER/.commits/COMMIT/OWNER/NAME/... what an earlier commit does."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 BRANCHES = ("main", "master")
+COMMITS = ".commits"
 LFS_BYTES = 64 * 1024  # the real hubs take 10 MB, or what .gitattributes names
 LFS_ENDS = (".safetensors", ".bin")
 
@@ -41,7 +44,10 @@ class Tree:
         return revision in (*BRANCHES, self.commit)
 
 
-def read_tree(folder: Path, name: str) -> Tree | None:
+def read_tree(folder: Path, name: str, revision: str = "") -> Tree | None:
+    """The head of `name`, unless `revision` is an earlier commit that is kept."""
+    if revision.isalnum() and (folder / COMMITS / revision / name).is_dir():
+        folder = folder / COMMITS / revision
     root = (folder / name).resolve()
     if not root.is_dir() or not root.is_relative_to(folder.resolve()) or name.count("/") != 1:
         return None
@@ -50,6 +56,14 @@ def read_tree(folder: Path, name: str) -> Tree | None:
     text = "".join(f"{one.path}{one.sha256}" for one in blobs)
     digest = hashlib.sha1(text.encode(), usedforsecurity=False)
     return Tree(name, digest.hexdigest(), blobs)
+
+
+def read_trees(folder: Path, name: str) -> list[Tree]:
+    """The head and earlier commits."""
+    kept = folder / COMMITS
+    revisions = ["", *os.listdir(kept)] if kept.is_dir() else [""]
+    found = (read_tree(folder, name, revision) for revision in revisions)
+    return [tree for tree in found if tree is not None]
 
 
 def _read(place: Path, path: str) -> Blob:

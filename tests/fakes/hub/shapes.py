@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tests.fakes.hub.answers import Answering
 from tests.fakes.hub.faults import Rule
-from tests.fakes.hub.repos import Blob, Tree, read_tree
+from tests.fakes.hub.repos import Blob, Tree, read_tree, read_trees
 
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 ROUTES = {
@@ -57,7 +57,8 @@ class Hub(Answering):
         return {name: found[0] for name, found in parse_qs(urlsplit(self.path).query).items()}
 
     def _answer(self, name: str, words: dict[str, str], rule: Rule | None) -> None:
-        tree = read_tree(self.folder, words["repo"])
+        revision = words.get("revision", "") or self._query.get("Revision", "")
+        tree = read_tree(self.folder, words["repo"], revision)
         if name.startswith("scope"):
             self._answer_scope(name, tree, rule)
             return
@@ -153,8 +154,8 @@ class Cdn(Answering):
             return
         owner, _, rest = urlsplit(self.path).path.removeprefix("/").partition("/")
         name, _, sha256 = rest.partition("/")
-        tree = read_tree(self.folder, f"{owner}/{name}")
-        blob = next((one for one in tree.blobs if one.sha256 == sha256), None) if tree else None
+        blobs = (one for tree in read_trees(self.folder, f"{owner}/{name}") for one in tree.blobs)
+        blob = next((one for one in blobs if one.sha256 == sha256), None)
         if blob is None:
             self.send(403, "AccessDenied", {})
         else:

@@ -4,15 +4,18 @@
 import hashlib
 import os
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import AgentError
 from agent.supplies import MANIFEST_NAME, Hub, Manifest, ModelOrder, ModelSource, Progress
+from agent.supply.mend import mend_model
 from agent.supply.model import bring_model
 from agent.supply.patience import Patience
 from tests.fakes.hub import HubDouble
+from tests.fakes.hub.repos import COMMITS
 
 REPO = "deepseek-ai/small"
 BRANCH = {Hub.HUGGINGFACE: "main", Hub.MODELSCOPE: "master"}
@@ -39,6 +42,11 @@ def make_repo(folder: Path, seed: int = 1) -> Path:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     return root
+
+
+def keep_commit(hub: Path, commit: str) -> None:
+    """The hub goes on showing what its branches are now, when they have moved on."""
+    shutil.copytree(hub / REPO, hub / COMMITS / commit / REPO)
 
 
 def wanted(root: Path) -> dict[str, bytes]:
@@ -75,14 +83,16 @@ class Bringing:
         patience: Patience = QUICK,
         parallel: int = 3,
         keep_free_mib: int = 0,
-        recheck: bool = False,
         tell: Callable[[Progress], None] | None = None,
     ) -> Manifest:
         order = ModelOrder(str(self.link), sources or (self.source(),))
         heard = tell or self.told.append
-        return bring_model(
-            order, parallel, keep_free_mib, heard, recheck=recheck, patience=patience
-        )
+        return bring_model(order, parallel, keep_free_mib, heard, patience=patience)
+
+    def mend(self, *sources: ModelSource) -> Manifest:
+        """An engine cannot read it, or the plan."""
+        order = ModelOrder(str(self.link), sources or (self.source(),), recheck=True)
+        return mend_model(order, 3, 0, self.told.append, patience=QUICK)
 
     def fail(self, *sources: ModelSource, **options: object) -> AgentError:
         """It has to fail, and nothing may be seen."""

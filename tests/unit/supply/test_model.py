@@ -295,7 +295,7 @@ def test_damage_in_the_store_is_mended(bringing: Bringing) -> None:
         stream.write(b"damage")
     bringing.hub.spoil()
     assert bringing.bring() == manifest  # names and sizes are right
-    assert bringing.bring(recheck=True) == manifest
+    assert bringing.mend() == manifest
     bringing.assert_whole(manifest)
     asked = bringing.fetched()
     assert any(BIG in path for path in asked)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""Mends the revision of a model that is in use: in goes a `ModelOrder` for one that an engine
+cannot read, out comes its manifest when each byte is what it was, or an AgentError.
+
+What comes again is the same commit, wherever the branch of the hub is by now: anything else is an
+update, which has to be tried. It stays in its folder, so that what is known by the name of that
+(what instances are pinned to, what can be gone back to) stays true.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.errors import AgentError, Code
+from agent.host.atomic import sync_folder
+from agent.supplies import MANIFEST_NAME, Manifest, ModelFile, ModelOrder, ModelSource, Stage
+from agent.supply.disk import make_folders, only_one, remove_tree, writing
+from agent.supply.hub.listing import Listing, RemoteFile, choose_files
+from agent.supply.manifest import read_manifest, write_manifest
+from agent.supply.meter import Count, Meter, Tell
+from agent.supply.model import (
+    OF_A_SOURCE,
+    Errand,
+    all_failed,
+    ask_hub,
+    bring_from_any,
+    bring_model,
+    build_manifest,
+    fetch,
+    staged,
+    threads,
+)
+from agent.supply.net import HubClient
+from agent.supply.patience import Patience
+from agent.supply.place import (
+    NEW,
+    Home,
+    Revision,
+    link_content,
+    list_revisions,
+    remove_revision,
+)
+from agent.supply.verify import Wrong, find_problems
+
+NAMED_LIMIT = 5  # files in one message
+_OF_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40})(\.[0-9]+)?")  # name of a folder in the store
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The revision in use."""
+
+    name: str  # of its folder
+    folder: Path
+    manifest: Manifest | None  # None: that is damaged as well
+    problems: tuple[str, ...]  # empty: nothing is the matter with it
+
+    def came_from(self, source: ModelSource) -> bool:
+        """Whether its commit is one of that repository; without a manifest anybody may know it."""
+        one = self.manifest
+        return one is None or (
+            one.revision != "" and (one.hub, one.repo) == (source.hub.value, source.repo)
+        )
+
+    @property
+    def commit(self) -> str:
+        """Empty when it is unknown."""
+        if self.manifest is not None:
+            return self.manifest.revision
+        named = _OF_COMMIT.fullmatch(self.name)
+        return named["commit"] if named is not None else ""
+
+
+def mend_model(
+    order: ModelOrder,
+    parallel: int,
+    keep_free_mib: int,
+    tell: Tell,
+    *,
+    patience: Patience | None = None,
+    image_bytes: int = 0,
+) -> Manifest:
+    """Every byte is read first; where all are right nobody is asked. Raises AgentError."""
+    home, meter, patience = Home(order.directory), Meter(tell), patience or Patience()
+    if home.linked() is None or not home.link.is_dir():
+        # An operator's, or gone by now.
+        return bring_model(
+            order, parallel, keep_free_mib, tell, patience=patience, image_bytes=image_bytes
+        )
+    home.prepare()
+    with only_one(home.lock, f"mend {home.link}"):
+        home.tidy()
+        damaged = _look(home, meter)
+        if damaged.manifest is not None and not damaged.problems:
+            return damaged.manifest
+        if not order.sources:
+            raise _no_source(home, damaged)
+        others = [one for one in list_revisions(order.directory) if one.name != damaged.name]
+        count = threads(parallel)
+        errand = Errand(
+            home, count, keep_free_mib, image_bytes, meter, patience, others, [], switch=True
+        )
+        return _bring_same(errand, damaged, order.sources) or _bring_other(errand, damaged, order)
+
+
+def _look(home: Home, meter: Meter) -> Damaged:
+    name = home.linked() or ""
+    folder = home.store / name
+    try:
+        manifest = read_manifest(folder)
+    except AgentError as error:
+        return Damaged(name, folder, None, (error.failure.message,))
+    if manifest is None:
+        return Damaged(name, folder, None, (f"{MANIFEST_NAME}: {Wrong.MISSING}",))
+    count = Count(meter, Stage.CHECKING, str(folder), manifest.size)
+    problems = find_problems(folder, manifest, count.add)
+    return Damaged(name, folder, manifest, tuple(str(problem) for problem in problems))
+
+
+def _no_source(home: Home, damaged: Damaged) -> AgentError:
+    named, left = "; ".join(damaged.problems[:NAMED_LIMIT]), damaged.problems[NAMED_LIMIT:]
+    more = f"; and {len(left)} more" if left else ""
+    return AgentError(
+        Code.MODEL_INVALID,
+        f"cannot mend {home.link}, as there is no source to bring it from: {named}{more}",
+        f"allow that it is fetched ([supply] fetch, `sources`); or remove {damaged.folder}, and "
+        "put the model or a bundle with it into /var/lib/deepseek/import",
+    )
+
+
+def _bring_same(
+    errand: Errand, damaged: Damaged, sources: tuple[ModelSource, ...]
+) -> Manifest | None:
+    """None where it cannot come again: its own hub does not know that commit any more, or is not
+    among the sources, and none of them has the same files."""
+    if not damaged.commit and damaged.manifest is None:
+        return None
+    failures: list[tuple[ModelSource, AgentError]] = []
+    for source in sources:
+        try:
+            return _mend_from(errand, damaged, source)
+        except AgentError as error:
+            if error.failure.code not in OF_A_SOURCE:
+                raise
+            failures.append((source, error))
+    own = [error for source, error in failures if damaged.came_from(source)]
+    decisive = own or [error for _, error in failures]
+    if any(error.failure.code is Code.SOURCE_NOT_FOUND for error in decisive):
+        return None
+    raise all_failed(errand.home.link, [error for _, error in failures])
+
+
+def _mend_from(errand: Errand, damaged: Damaged, source: ModelSource) -> Manifest:
+    if damaged.came_from(source):
+        source = replace(source, revision=damaged.commit)
+    client = HubClient(source, errand.parallel, errand.patience.silence_s)
+    try:
+        listing = ask_hub(errand, client, source)
+        files = _choose_same(damaged.manifest, listing, source, client.host)
+        # The last of them counts where several have a file.
+        known = [*errand.revisions, _as_revision(damaged, files)]
+        fetch(replace(errand, revisions=known), client, files)
+    finally:
+        client.close()
+    manifest = damaged.manifest or build_manifest(errand, source, listing, files)
+    _replace_files(errand, damaged, manifest, files)
+    return manifest
+
+
+def _choose_same(
+    manifest: Manifest | None, listing: Listing, source: ModelSource, host: str
+) -> tuple[RemoteFile, ...]:
+    """Raises AgentError when the hub offers something else. Where it tells no sha256 the content
+    is held to ours while it is fetched."""
+    if manifest is None:
+        return choose_files(listing.files, host)
+    offered = {one.path: one for one in listing.files}
+    found = []
+    for file in manifest.files:
+        one = offered.get(file.path)
+        if one is None or one.size != file.size or one.sha256 not in ("", file.sha256):
+            raise AgentError(
+                Code.SOURCE_NOT_FOUND,
+                f"cannot bring the same model again from {source.repo} on {host}: "
+                f"{file.path} is another one there",
+            )
+        found.append(replace(one, sha256=file.sha256))
+    return tuple(found)
+
+
+def _as_revision(damaged: Damaged, files: Iterable[RemoteFile]) -> Revision:
+    """What of it is right need not be fetched."""
+    contents = tuple(ModelFile(one.path, one.size, one.sha256) for one in files if one.sha256)
+    manifest = damaged.manifest or Manifest("", "", "", contents)
+    return Revision(damaged.name, damaged.folder, manifest, in_use=True)
+
+
+def _replace_files(
+    errand: Errand, damaged: Damaged, manifest: Manifest, files: tuple[RemoteFile, ...]
+) -> None:
+    """One rename for each that is wrong: whoever looks sees a file that is damaged or one that is
+    right. After a cut the next try finds what is left to do."""
+    home, folders = errand.home, set[Path]()
+    with home.alone(), writing(f"write below {damaged.folder}"):
+        for path, content in staged(home, files):
+            for target in (damaged.folder / path, *_same_file(errand.revisions, damaged, path)):
+                if _is_same(content, target):
+                    continue
+                make_folders(target.parent, damaged.folder.parent)
+                fresh = home.staging / NEW
+                fresh.unlink(missing_ok=True)
+                link_content(content, fresh)
+                if target.is_dir() and not target.is_symlink():
+                    remove_tree(target)
+                os.replace(fresh, target)
+                folders.add(target.parent)
+        for folder in folders:
+            sync_folder(folder)
+        write_manifest(damaged.folder, manifest)
+        remove_tree(home.staging)
+
+
+def _same_file(revisions: Iterable[Revision], damaged: Damaged, path: str) -> list[Path]:
+    """Other names of it: what revisions have in common is on the disk once, damaged or not."""
+    places = (one.folder / file.path for one in revisions for file in one.manifest.files)
+    return [place for place in places if _is_same(damaged.folder / path, place)]
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def _bring_other(errand: Errand, damaged: Damaged, order: ModelOrder) -> Manifest:
+    """What the hub has by now: better than nothing, and policy tells that it is another one."""
+    usable = [one for one in errand.revisions if not find_problems(one.folder, one.manifest)]
+    manifest = bring_from_any(
+        replace(errand, revisions=list_revisions(order.directory), usable=usable), order.sources
+    )
+    for name in {damaged.name, *(one.name for one in errand.revisions if one not in usable)}:
+        remove_revision(order.directory, name)
+    return manifest

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MulanPSL-2.0
+"""A model in the store that is damaged: it is again what it was, and the way back stays."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Code
+from agent.supplies import MANIFEST_NAME, Hub, Manifest, ModelOrder
+from agent.supply.mend import mend_model
+from agent.supply.place import list_revisions
+from tests.fakes.hub import HubDouble, Kind
+from tests.unit.supply.hubs import BIG, Bringing, keep_commit, make_repo, wanted
+
+pytestmark = pytest.mark.timeout(60)
+SMALL = "model-00002-of-00002.safetensors"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Bringing]:
+    """With a hub of its own: its branch moves on."""
+    root = make_repo(tmp_path / "hub")
+    with HubDouble(tmp_path / "hub") as hub:
+        yield Bringing(hub, root, tmp_path / "models")
+
+
+def damage(bringing: Bringing, path: str = BIG) -> None:
+    """In place, as a bad block is."""
+    with (bringing.link / path).open("r+b") as stream:
+        stream.seek(1)
+        stream.write(b"damage")
+
+
+def move_on(bringing: Bringing, manifest: Manifest, *, keeps: bool = True) -> None:
+    """The branch of the hub shows something else by now."""
+    if keeps:
+        keep_commit(bringing.hub.folder, manifest.revision)
+    (bringing.root / "config.json").write_text('{"model_type": "llama", "new": true}')
+    (bringing.root / SMALL).write_bytes(b"other weights")
+
+
+def assert_is(bringing: Bringing, manifest: Manifest, contents: dict[str, bytes]) -> None:
+    """It is there as it was first, under the name that it had."""
+    assert os.readlink(bringing.link) == f".store/small/{manifest.revision}"
+    found = wanted(bringing.link.resolve())
+    del found[MANIFEST_NAME]
+    assert found == contents
+    (in_use, *_) = list_revisions(str(bringing.link))
+    assert (in_use.manifest, in_use.name) == (manifest, manifest.revision)
+    assert not bringing.staging.exists()
+
+
+@pytest.mark.parametrize("hub", list(Hub))
+def test_the_same_commit_comes_again(own: Bringing, hub: Hub) -> None:
+    """Not what the branch shows by now: that would be an update that nobody tries."""
+    contents = wanted(own.root)
+    first = own.bring(own.source(hub))
+    move_on(own, first)
+    damage(own)
+    own.hub.spoil()
+    assert own.mend(own.source(hub)) == first
+    assert_is(own, first, contents)
+    assert len(list_revisions(str(own.link))) == 1
+    assert not any("model-00002" in path for path in own.fetched())
+
+
+def test_the_branch_is_taken_where_the_commit_is_gone(own: Bringing) -> None:
+    first = own.bring()
+    move_on(own, first, keeps=False)
+    damage(own)
+    second = own.mend()
+    assert second.revision != first.revision
+    own.assert_whole(second)
+    assert [one.manifest for one in list_revisions(str(own.link))] == [second]
+
+
+def test_a_hub_that_does_not_answer_is_waited_for(own: Bringing) -> None:
+    """Another one has something else, which nobody has asked for."""
+    first = own.bring()
+    move_on(own, first)
+    damage(own)
+    nobody = own.source(endpoint="http://127.0.0.1:9")
+    with pytest.raises(AgentError) as raised:
+        own.mend(nobody, own.source(Hub.MODELSCOPE))
+    assert raised.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert os.readlink(own.link) == f".store/small/{first.revision}"
+
+
+def test_another_hub_with_the_same_is_as_good(own: Bringing) -> None:
+    contents = wanted(own.root)
+    first = own.bring()
+    damage(own)
+    nobody = own.source(endpoint="http://127.0.0.1:9")
+    assert own.mend(nobody, own.source(Hub.MODELSCOPE)) == first
+    assert_is(own, first, contents)
+
+
+def test_the_way_back_is_mended_with_it(own: Bringing) -> None:
+    """What two revisions have in common is on the disk once, so the damage is in both."""
+    first = own.bring()
+    move_on(own, first)
+    contents = wanted(own.root)
+    second = own.bring()
+    damage(own)
+    assert own.mend() == second
+    assert_is(own, second, contents)
+    _, before = list_revisions(str(own.link))
+    assert before.manifest == first
+    good = (own.root / BIG).read_bytes()
+    assert (before.folder / BIG).read_bytes() == good
+    assert (before.folder / BIG).samefile(own.link / BIG)
+
+
+@pytest.mark.parametrize("manifest", ["there", "damaged", "gone"])
+@pytest.mark.parametrize("hub", list(Hub))
+def test_names_are_missing(own: Bringing, manifest: str, hub: Hub) -> None:
+    contents = wanted(own.root)
+    first = own.bring(own.source(hub))
+    move_on(own, first)
+    (own.link / "config.json").unlink()
+    (own.link / SMALL).unlink()
+    (own.link / SMALL).mkdir()
+    if manifest == "damaged":
+        (own.link / MANIFEST_NAME).write_bytes(b"\0" * 100)
+    elif manifest == "gone":
+        (own.link / MANIFEST_NAME).unlink()
+    own.hub.spoil()
+    assert own.mend(own.source(hub)) == first
+    assert_is(own, first, contents)
+    assert not any(BIG in path for path in own.fetched())
+
+
+def test_a_cut_goes_on_from_there(own: Bringing) -> None:
+    contents = wanted(own.root)
+    first = own.bring()
+    damage(own)
+    own.hub.spoil({"kind": Kind.STATUS, "status": 503, "match": BIG, "times": -1})
+    with pytest.raises(AgentError) as raised:
+        own.mend()
+    assert raised.value.failure.code is Code.SOURCE_UNREACHABLE
+    own.hub.spoil()
+    assert own.mend() == first
+    assert_is(own, first, contents)
+
+
+def test_what_is_right_needs_nobody(bringing: Bringing) -> None:
+    first = bringing.bring()
+    bringing.hub.spoil()
+    assert bringing.mend() == first
+    assert bringing.hub.asked() == []
+
+
+def test_without_a_source_a_person_is_told_what_to_do(own: Bringing) -> None:
+    first = own.bring()
+    damage(own)
+    with pytest.raises(AgentError) as raised:
+        mend_model(ModelOrder(str(own.link), (), recheck=True), 1, 0, own.told.append)
+    failure = raised.value.failure
+    assert failure.code is Code.MODEL_INVALID
+    assert f"{BIG}: its content is not what it was" in failure.message
+    folder = own.models / ".store" / "small" / first.revision
+    assert str(folder) in failure.hint
+
+
+def test_an_operators_own_is_not_touched(own: Bringing) -> None:
+    own.link.mkdir(parents=True)
+    (own.link / "config.json").write_bytes(b"{}")
+    own.hub.spoil()
+    with pytest.raises(AgentError) as raised:
+        own.mend()
+    assert raised.value.failure.code is Code.MODEL_INVALID
+    assert os.listdir(own.link) == ["config.json"]
+    assert own.hub.asked() == []
+
+
+def test_a_link_that_leads_nowhere_is_a_model_that_is_missing(own: Bringing) -> None:
+    first = own.bring()
+    own.link.unlink()
+    own.link.symlink_to(".store/small/gone")
+    assert own.mend() == first
+    own.assert_whole(first)
