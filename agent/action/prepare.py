@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from agent.action.facts import images_of, read_facts
 from agent.action.tried import build_mark
 from agent.config.values import NO_SUPPLY, Profile, RendererChoice, SupplySettings
-from agent.errors import Failure
+from agent.errors import Code, Failure
 from agent.facts import ContainerFacts, Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.holders import npus_of
@@ -20,11 +20,12 @@ from agent.plan.leftovers import Leftovers, find_leftovers
 from agent.plan.needs import check_driver
 from agent.plan.plan import Plan, build_plan
 from agent.plan.supply import (
-    MISSING,
+    MENDABLE,
     Lacking,
     Update,
     UpdatePlan,
     build_order,
+    build_recheck,
     build_update,
 )
 from agent.ports import ContainerEngine, Machine, Payloads
@@ -44,6 +45,7 @@ class Request:
     supply: SupplySettings = NO_SUPPLY
     pinned: Supply | None = None  # what it is to run on, while the profile names the same
     shares_model: bool = False  # another instance has the same folder, and moves the link there
+    mends: bool = True  # a model of ours that is damaged; one on trial goes back to the former one
 
     @property
     def images(self) -> list[str]:
@@ -59,6 +61,7 @@ class Prepared:
     plan: Plan
     file: RenderedFile
     mark: str  # another one when something has changed that a start depends on
+    recheck: Order | None  # for when it is known that an engine cannot read the model
 
 
 async def prepare(
@@ -77,13 +80,23 @@ async def prepare(
     facts = await _facts(request, survey, machine)
     plan = build_plan(profile, facts, request.pinned)
     if isinstance(plan, Failure):
-        if plan.code not in MISSING:
-            return plan
-        order = build_order(profile, facts, request.supply, request.pinned)
+        order = _order_to_mend(plan, request, facts)
         return plan if order is None else Lacking(plan, order)
     file = render(plan, request.renderer)
     mark = build_mark(file.text, plan.model_identity, request.inventory.driver_version)
-    return Prepared(plan, file, mark)
+    ours = plan.model_revision and request.mends
+    return Prepared(plan, file, mark, build_recheck(profile, request.supply) if ours else None)
+
+
+def _order_to_mend(failure: Failure, request: Request, facts: Facts) -> Order | None:
+    """None where no order can."""
+    if failure.code not in MENDABLE:
+        return None
+    order = build_order(request.profile, facts, request.supply, request.pinned)
+    if order is None or failure.code is not Code.MODEL_INVALID:
+        return order
+    # Without a model in it, it is an operator's own that is damaged.
+    return order if order.model is not None and request.mends else None
 
 
 async def plan_anew(request: Request, podman: ContainerEngine, machine: Machine) -> Plan | Failure:

@@ -190,7 +190,8 @@ class Actions:
             return prepared
         tried = await turn.tried()
         if tried is not None and tried.mark == prepared.mark:
-            return tried.failure
+            recheck = prepared.recheck if tried.failure.code is Code.MODEL_INVALID else None
+            return tried.failure if recheck is None else Lacking(tried.failure, recheck)
         refusal = await turn.refusal()
         if refusal is not None:
             return refusal

@@ -274,6 +274,9 @@ DOCTOR = {
     "{0} cores, {1} are needed": "{0} 核，需要 {1}",
     "{0} GiB of RAM, {1} are needed": "{0} GiB 内存，需要 {1}",
     "{0} is not there": "{0} 不存在",
+    "deepseekctl pull {0} mends it, as the next start does": (
+        "deepseekctl pull {0} 会修复它，下次启动时也会自动修复"
+    ),
     "move {0} away, and it is fetched anew; or copy it there again, whole": (
         "移走 {0} 后会重新下载；或重新复制完整的文件"
     ),

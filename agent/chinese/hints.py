@@ -21,8 +21,9 @@ HINTS = {
         "若再次出现：调低模型配置中的 vllm.max_model_len 或 vllm.gpu_memory_utilization，或使用更多 NPU；"
         "查看还有谁占用 NPU：npu-smi info"
     ),
-    "compare the model's files with their published checksums and fetch the damaged ones again; it is started by itself when they have changed": (
-        "请按公布的校验和检查模型文件，重新下载损坏的文件；文件更新后自动启动"
+    "what the agent has brought it mends by itself; where that does not help: deepseekctl update INSTANCE --revision REV; your own: compare its files with their published checksums, and copy the damaged ones again; it is started by itself when they have changed": (
+        "agent 自己取来的模型会自动修复；若无效：deepseekctl update 实例名 --revision 版本；"
+        "您自己的模型：请与发布的校验和比对，重新复制损坏的文件；文件变化后会自动重新启动"
     ),
     "it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
         "修改模型配置后自动启动：systemctl reload deepseek-agent"
@@ -161,9 +162,9 @@ HINTS = {
         "私有或受限的仓库需要有读取权限的令牌（token_file）"
     ),
     "an endpoint is written https://HOST": "地址写法为 https://主机名",
-    "allow that it is fetched ([supply] fetch, `sources`); or remove {0}, and put the model or a bundle with it into /var/lib/deepseek/import": (
-        "请允许自动下载（[supply] fetch、`sources`）；"
-        "或删除 {0}，并把模型或含有它的离线包放到 /var/lib/deepseek/import"
+    "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or remove {0}, and put the model or a bundle into /var/lib/deepseek/import": (
+        "请允许自动下载（[supply] fetch、`sources`），然后执行：deepseekctl restart；"
+        "或删除 {0}，并把模型或离线包放到 /var/lib/deepseek/import"
     ),
     "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart": (
         "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart"

@@ -58,6 +58,9 @@ MESSAGES = {
     "put the model's files there, whole, then: systemctl start the instance again": (
         "把完整的模型文件放到该处，然后重新启动实例：systemctl start"
     ),
+    "it is checked and mended by itself; where that does not help, another revision may: deepseekctl update {0} --revision REV": (
+        "会自动检查并修复；若无效，可换用其他版本：deepseekctl update {0} --revision 版本"
+    ),
     "cannot run {0}: the image is not in Podman's storage": "无法运行 {0}：Podman 存储中没有该镜像",
     "podman pull {0}, or podman load -i FILE": "podman pull {0}，或 podman load -i 文件",
     "cannot use {0} {1}: {2}": "无法使用 {0} {1}：{2}",

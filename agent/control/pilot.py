@@ -105,7 +105,8 @@ class Pilot:
             desk.unfit,
             config.supply,
             pinned or record.update.state.pin,
-            config.shares_model(record.profile),
+            shares_model=config.shares_model(record.profile),
+            mends=record.update.state.trial is None,
         )
 
     def feed_all(self, event: Event) -> None:
@@ -154,21 +155,22 @@ class Pilot:
                 pass
             case FetchMoved() | FetchDone():
                 ended = self._fetching.take(record, message)
-                if ended is None:
+                if ended is None or isinstance(message, FetchMoved):
                     return
-                if isinstance(message, FetchDone) and message.order == record.update.state.order:
+                if message.order == record.update.state.order:
                     self._updating.decide(record, UpdateFetched(ended))
                 else:
-                    self._end_fetch(record, ended)
+                    self._end_fetch(record, message.order, ended)
 
-    def _end_fetch(self, record: Record, ended: Report | Failure) -> None:
+    def _end_fetch(self, record: Record, order: Order, ended: Report | Failure) -> None:
         failure = ended if isinstance(ended, Failure) else ended.failure
         why = record.fetch.why
         if failure is not None and why is not None and failure.code is why.code:
             # Nothing was found anywhere. The plan has said what is missing; this, where it was not.
             failure = replace(failure, message=f"{why.message}; {failure.message}")
         waited = record.state.phase is Phase.FETCHING
-        self.feed(record.name, FetchEnded(failure))
+        mended = order.model is not None and order.model.recheck
+        self.feed(record.name, FetchEnded(failure, mended))
         if failure is None:
             # Another may have lacked the same. Not to this one: news would have it fetched again.
             for name in self._roster.names():
@@ -178,6 +180,16 @@ class Pilot:
     def _allowed(self, order: Order) -> Order:
         """Without a person's word nothing is fetched where the settings say so."""
         return order if self._config().supply.fetch else without_sources(order)
+
+    def _may_mend(self, record: Record, failure: Failure) -> bool:
+        """Whether its model is ours to bring again. One that is on trial goes back to what could be
+        read instead."""
+        supply = record.running.supply if record.running is not None else None
+        if supply is None or not supply.model_revision or record.update.state.on_trial:
+            return False
+        record.fetch.why = failure
+        record.fetch.lacks = self._allowed(build_recheck(record.profile, self._config().supply))
+        return self._config().mode is Mode.ACT
 
     def take_update(self, message: OfUpdate) -> None:
         record = self._roster.get(message.instance)
@@ -233,11 +245,7 @@ class Pilot:
         if (first := self.loading.asked(record, event)) is not None:
             self.feed(name, first)
         if isinstance(event, Diagnosed) and event.failure.code is Code.MODEL_INVALID:
-            config = self._config()
-            record.fetch.lacks = self._allowed(build_recheck(record.profile, config.supply))
-            # One that is on trial is not mended: it goes back to what could be read.
-            mendable = config.mode is Mode.ACT and not record.update.state.on_trial
-            event = replace(event, mendable=mendable)
+            event = replace(event, mendable=self._may_mend(record, event.failure))
         before = record.state
         now = time.monotonic()
         chance = random.random()  # noqa: S311 - jitter needs no secrecy

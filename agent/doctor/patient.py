@@ -82,10 +82,10 @@ def model(checkup: Checkup, patient: Patient) -> Verdict:
     if not seen.present:
         return _missing(checkup, found, f"{seen.directory} is not there", bool(found.sources))
     if seen.problem:
-        return error(
-            f"cannot serve {seen.directory}: {seen.problem}",
-            f"move {seen.directory} away, and it is fetched anew; or copy it there again, whole",
-        )
+        hint = f"move {seen.directory} away, and it is fetched anew; or copy it there again, whole"
+        if seen.revision:  # brought by the agent
+            hint = f"deepseekctl pull {patient.name} mends it, as the next start does"
+        return error(f"cannot serve {seen.directory}: {seen.problem}", hint)
     files = need(patient.files)
     if files.problems:
         return error(

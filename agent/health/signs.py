@@ -37,8 +37,9 @@ FREE_MEMORY = (
     "or give it more NPUs; who else uses the NPU: npu-smi info"
 )
 MEND_MODEL = (
-    "compare the model's files with their published checksums and fetch the damaged ones again; "
-    "it is started by itself when they have changed"
+    "what the agent has brought it mends by itself; where that does not help: deepseekctl update "
+    "INSTANCE --revision REV; your own: compare its files with their published checksums, and copy "
+    "the damaged ones again; it is started by itself when they have changed"
 )
 MEND_PROFILE = (
     "it is started by itself when the profile has changed: systemctl reload deepseek-agent"

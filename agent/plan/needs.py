@@ -124,7 +124,10 @@ def check_model(profile: Profile, facts: Facts) -> Failure | None:
         return Failure(
             Code.MODEL_INVALID if model.present else Code.MODEL_MISSING,
             f"cannot serve {model.directory}: {model.problem}",
-            "put the model's files there, whole, then: systemctl start the instance again",
+            "it is checked and mended by itself; where that does not help, another revision may: "
+            f"deepseekctl update {profile.name} --revision REV"
+            if model.present and model.revision
+            else "put the model's files there, whole, then: systemctl start the instance again",
         )
     return None
 

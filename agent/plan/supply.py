@@ -18,8 +18,8 @@ from agent.supplies import (
     Supply,
 )
 
-# What an order can mend.
-MISSING = (Code.IMAGE_MISSING, Code.MODEL_MISSING)
+# What an order can mend, if there is one (`build_order`).
+MENDABLE = (Code.IMAGE_MISSING, Code.MODEL_MISSING, Code.MODEL_INVALID)
 # Podman's own reading of a short name needs a search list; the shipped images have none of these.
 _DEFAULT_REGISTRY = "docker.io"
 _IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
@@ -36,18 +36,20 @@ class Lacking:
 def build_order(
     profile: Profile, facts: Facts, supply: SupplySettings, pinned: Supply | None = None
 ) -> Order | None:
-    """For what is missing of image and model; None when nothing is. Where nothing may be fetched
-    its sources are empty: then only the import folder is left."""
+    """For what is missing of image and model, and for a model that we have brought and that is
+    damaged; None when nothing is. Where nothing may be fetched its sources are empty: then only the
+    import folder is left."""
     image = profile.image_for(facts.inventory)
     lacks_image = facts.podman_seen and not choose_image(profile, facts, pinned)
     model = facts.model(profile.model)
     lacks_model = model is not None and not model.present
-    if not lacks_image and not lacks_model:
+    damaged = model is not None and model.present and model.problem != "" and model.revision != ""
+    if not lacks_image and not lacks_model and not damaged:
         return None
     return Order(
         profile.name,
         order_image(image, supply) if lacks_image else None,
-        order_model(profile, supply) if lacks_model else None,
+        order_model(profile, supply, recheck=damaged) if lacks_model or damaged else None,
         keep_free_mib=supply.keep_free_gib * 1024,
         parallel=supply.parallel,
         models_dir=supply.models_dir,

@@ -79,12 +79,12 @@ def _on_wish(
             # served is watched, and not asked to answer first: it may be busy.
             return enter(state, Phase.SERVING if state.answered else Phase.LOADING, now), NOTHING
         case Phase.IDLE:
-            return start(replace(state, failures=0, failure=None), now)
+            return start(replace(state, failures=0, failure=None, mended=False), now)
         case Phase.HELD | Phase.WAITING if event.again:
-            return start(state, now)
+            return start(replace(state, mended=False), now)
         case Phase.BACKOFF if event.again:
             # A person started it by hand, or the front unit is new: try now.
-            return start(state, now)
+            return start(replace(state, mended=False), now)
         case Phase.STOPPING if event.again and not state.acting:
             # Stopped and started again at once. If the engine never went down it is left alone:
             # a start looks first.
@@ -156,8 +156,9 @@ def _on_started(
     if not state.wished:
         return enter(state, Phase.IDLE, now), NOTHING
     if state.restart:
-        return start(state, now)
-    if event.lacking and not state.fetched:
+        return start(replace(state, mended=False), now)
+    in_vain = state.mended and event.failure.code is Code.MODEL_INVALID
+    if event.lacking and not state.fetched and not in_vain:
         return enter(state, Phase.FETCHING, now, state.failure), Fetch()
     if state.outdated and event.failure.remedy not in (Remedy.RETRY, Remedy.SOON):
         # The news came while the old facts were being looked at: nobody will bring it again.
@@ -172,6 +173,9 @@ def _on_fetched(
     that still lacks something after a fetch is a failure: to fetch again would go on for ever."""
     if state.phase is not Phase.FETCHING or not state.wished:
         return state, NOTHING
+    # Of one that nobody has, as of one that is right, there is nothing more to find out.
+    over = event.failure is None or event.failure.code is Code.MODEL_INVALID
+    state = replace(state, mended=state.mended or (event.mended and over))
     if event.failure is None:
         state, decision = start(replace(state, failures=0, failure=None), now)
         return replace(state, fetched=True), decision
@@ -194,7 +198,7 @@ def _on_stopped(
 
 def _on_probe(state: InstanceState, event: Probed, now: float) -> tuple[InstanceState, Decision]:
     if event.health is Health.HEALTHY and state.phase is Phase.LOADING:
-        return enter(state, Phase.SERVING, now), NOTHING
+        return enter(replace(state, mended=False), Phase.SERVING, now), NOTHING
     return state, NOTHING
 
 
@@ -237,7 +241,7 @@ def _on_diagnosed(
     failure = event.failure
     if state.phase is not Phase.BACKOFF or not died(state.failure):
         return state, NOTHING
-    if event.mendable and state.wished:
+    if event.mendable and state.wished and not state.mended:
         return enter(state, Phase.FETCHING, now, failure), Fetch()
     match failure.remedy:
         case Remedy.RETRY | Remedy.EVENT:
@@ -260,7 +264,7 @@ def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decisi
         case Phase.LOADING | Phase.SERVING:
             return stop(state, now)
         case Phase.WAITING | Phase.FETCHING | Phase.BACKOFF | Phase.HELD if state.wished:
-            return start(state, now)
+            return start(replace(state, mended=False), now)
         case Phase.STARTING | Phase.STOPPING if state.wished:
             # A start that is under way may have been planned before what the restart is for.
             return replace(state, restart=True), NOTHING

@@ -24,6 +24,7 @@ class InstanceState:
     acting: bool = False  # a start or stop of ours is under way; its end comes as an event
     outdated: bool = False  # a cause changed while a start was under way with the old facts
     fetched: bool = False  # this start comes after what was missing has been brought
+    mended: bool = False  # its model has been, and no engine has served since: that did not help
     lost: Failure | None = None  # why the engine that is being started will have to stop again
     ill: Failure | None = None  # why the engine is being stopped; the next start waits its time
     proven: bool = False  # it has served for such a healthy stretch: its end waits for nothing
@@ -61,9 +62,10 @@ class StartEnded:
 
 @dataclass(frozen=True, slots=True)
 class FetchEnded:
-    """What was missing has been brought, or why not."""
+    """What was missing has been brought, or why not. `mended`: each byte of a model was checked."""
 
     failure: Failure | None
+    mended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ from agent.supply.place import (
     list_revisions,
     remove_revision,
 )
-from agent.supply.verify import Wrong, find_problems
+from agent.supply.verify import Wrong, find_problems, look_at
 
 NAMED_LIMIT = 5  # files in one message
 _OF_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40})(\.[0-9]+)?")  # name of a folder in the store
@@ -56,7 +56,7 @@ class Damaged:
     name: str  # of its folder
     folder: Path
     manifest: Manifest | None  # None: that is damaged as well
-    problems: tuple[str, ...]  # empty: nothing is the matter with it
+    problems: tuple[str, ...]  # as far as was looked; empty: nothing is the matter with it
 
     def came_from(self, source: ModelSource) -> bool:
         """Whether its commit is one of that repository; without a manifest anybody may know it."""
@@ -83,7 +83,8 @@ def mend_model(
     patience: Patience | None = None,
     image_bytes: int = 0,
 ) -> Manifest:
-    """Every byte is read first; where all are right nobody is asked. Raises AgentError."""
+    """Where names and sizes are right every byte is read first, and where all of them are right
+    nobody is asked. Raises AgentError."""
     home, meter, patience = Home(order.directory), Meter(tell), patience or Patience()
     if home.linked() is None or not home.link.is_dir():
         # An operator's, or gone by now.
@@ -115,8 +116,10 @@ def _look(home: Home, meter: Meter) -> Damaged:
         return Damaged(name, folder, None, (error.failure.message,))
     if manifest is None:
         return Damaged(name, folder, None, (f"{MANIFEST_NAME}: {Wrong.MISSING}",))
-    count = Count(meter, Stage.CHECKING, str(folder), manifest.size)
-    problems = find_problems(folder, manifest, count.add)
+    problems = [one for file in manifest.files if (one := look_at(folder, file)) is not None]
+    if not problems:
+        count = Count(meter, Stage.CHECKING, str(folder), manifest.size)
+        problems = find_problems(folder, manifest, count.add)
     return Damaged(name, folder, manifest, tuple(str(problem) for problem in problems))
 
 
@@ -126,8 +129,8 @@ def _no_source(home: Home, damaged: Damaged) -> AgentError:
     return AgentError(
         Code.MODEL_INVALID,
         f"cannot mend {home.link}, as there is no source to bring it from: {named}{more}",
-        f"allow that it is fetched ([supply] fetch, `sources`); or remove {damaged.folder}, and "
-        "put the model or a bundle with it into /var/lib/deepseek/import",
+        "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or "
+        f"remove {damaged.folder}, and put the model or a bundle into /var/lib/deepseek/import",
     )
 
 

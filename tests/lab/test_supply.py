@@ -210,6 +210,35 @@ def test_an_agent_that_comes_later_follows_it(host: LabHost) -> None:
     serves(host)
 
 
+def test_a_damaged_model_is_mended(host: LabHost) -> None:
+    """As the commit that it was, though the branch of the hub has moved on; and a start needs no
+    person for it, nor does an engine have to die of it."""
+    assert product.start(host, timeout_s=200).returncode == 0
+    serves(host)
+    stop_leaves_nothing(host, STOP_S)
+    commit = json.loads(host.read(f"{MODEL}/deepseek-manifest.json"))["revision"]
+    link = host.run(["readlink", MODEL]).stdout
+    kept = f"{FOLDER}/.commits/{commit}/{REPO}"
+    host.run(["sh", "-c", f"mkdir -p {kept} && cp -a {FOLDER}/{REPO}/. {kept}"])
+    host.write(f"{FOLDER}/{REPO}/README.md", "of another commit")
+    host.run(["sh", "-c", f"echo damage >{MODEL}/config.json"])
+    dd = f"dd of={MODEL}/{WEIGHTS}.safetensors bs=1 seek=1000000 conv=notrunc"
+    host.run(["sh", "-c", f"echo damage | {dd}"])
+    try:
+        since = time.time()
+        assert product.start(host, timeout_s=200).returncode == 0
+        product.wait_serving(host, limit_s=FEW_S)
+        assert host.run(["readlink", MODEL]).stdout == link
+        assert host.run(["deepseekctl", "verify", "8b"]).returncode == 0
+        told = ask_status(host)
+        assert [f"model revision {commit}" in one for one in told.events("fetched", since)] == [
+            True
+        ]
+        assert told.events("pin-lost", since) == []
+    finally:
+        host.run(["sh", "-c", f"rm -rf {FOLDER}/{REPO}/README.md {FOLDER}/.commits"])
+
+
 def progress(instance: dict[str, Any]) -> dict[str, Any]:
     """Of what is being brought; empty when nothing is."""
     return (instance.get("fetch") or {}).get("progress") or {}

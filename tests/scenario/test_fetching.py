@@ -218,6 +218,112 @@ def test_without_leave_only_the_import_folder_is_looked_into(world: World, fetch
     play(world, scenario)
 
 
+# --- a model that is damaged ---------------------------------------------------------------------
+
+
+def is_damaged(world: World) -> None:
+    """As the plan sees it: no engine is started on it."""
+    world.machine.problem, world.machine.revision = "config.json is damaged: no JSON", "c0ffee"
+
+
+def mend(world: World) -> Report:
+    world.machine.problem = ""
+    return BROUGHT
+
+
+async def look_again(world: World, agent: Agent) -> None:
+    """The time for it has come."""
+    record = agent.controller.roster.get("8b")
+    assert record is not None
+    record.state = replace(record.state, not_before=0.0)
+    looked = record.state.since
+    agent.see(world.inventory)  # no news, but the writer turns
+    await until(lambda: record.state.since != looked)
+
+
+def test_a_model_that_the_plan_finds_damaged_is_mended(world: World) -> None:
+    is_damaged(world)
+    world.supplier.brings = lambda order: mend(world)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        (order,) = world.supplier.orders
+        assert order.model is not None
+        assert (order.model.recheck, order.image) == (True, None)
+        assert agent.kinds() == [
+            *("starting", "fetching", "fetched", "starting", "loading", "serving")
+        ]
+
+    play(world, scenario)
+
+
+def test_an_operators_own_model_is_never_mended(world: World) -> None:
+    """Not even looked at; nor is an image fetched for it that cannot be used."""
+    is_damaged(world)
+    world.machine.revision = ""
+    world.podman.images[world.profile("8b").images.a2] = ""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        failure = agent.view().failure
+        assert failure is not None
+        assert failure.code is Code.MODEL_INVALID
+        assert world.supplier.orders == []
+
+    play(world, scenario)
+
+
+def test_mending_that_does_not_help_is_no_loop(world: World) -> None:
+    """Each byte is what the source has: to read them all every five minutes changes nothing."""
+    is_damaged(world)
+    world.supplier.brings = lambda order: BROUGHT
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        await until(lambda: world.front() == "failed")
+        failure = agent.view().failure
+        assert failure is not None
+        assert failure.code is Code.MODEL_INVALID
+        assert "config.json is damaged" in failure.message
+        assert "deepseekctl update" in failure.hint
+        for _ in range(3):
+            await look_again(world, agent)
+            await agent.reach(Phase.HELD)
+        assert len(world.supplier.orders) == 1
+        world.start()  # a person wants it tried
+        await until(lambda: len(world.supplier.orders) == 2)
+        await agent.reach(Phase.HELD)
+        world.supplier.brings = lambda order: mend(world)
+        await agent.requests.pull("8b")
+        await agent.reach(Phase.SERVING)
+        assert len(world.supplier.orders) == 3
+
+    play(world, scenario)
+
+
+def test_mending_waits_for_the_network(world: World) -> None:
+    is_damaged(world)
+    tries: list[Order] = []
+
+    def third_time(order: Order) -> Report:
+        tries.append(order)
+        return Report(DOWN) if len(tries) < 3 else mend(world)
+
+    world.supplier.brings = third_time
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        assert [kind for kind in agent.kinds() if kind in ("backoff", "fetched", "held")] == [
+            *("backoff", "backoff", "fetched")
+        ]
+
+    play(world, scenario)
+
+
 # --- ahead of time -------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent.config.values import Mode
-from agent.errors import Code
+from agent.errors import Code, Failure
 from agent.health import log_watch
 from agent.model import Phase, Step, engine_unit
 from agent.supplies import Order, Report
@@ -271,6 +271,7 @@ def test_a_damaged_model_is_not_started_again_and_again(world: World) -> None:
 
 def test_a_damaged_model_is_checked_and_brought_again(world: World) -> None:
     slow(world)
+    world.machine.revision = "c0ffee"
 
     def mend(order: Order) -> Report:
         world.machine.identity, world.loads = "it has been brought again", True
@@ -288,6 +289,74 @@ def test_a_damaged_model_is_checked_and_brought_again(world: World) -> None:
         assert [kind for kind in agent.kinds() if kind in ("held", "fetching", "fetched")] == [
             *("fetching", "fetched")
         ]
+
+    play(world, scenario)
+
+
+def test_mending_waits_for_the_network(world: World) -> None:
+    """The engine is not started meanwhile: that it cannot read the model is known."""
+    slow(world)
+    world.machine.revision = "c0ffee"
+    tries: list[Order] = []
+    down = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch the model: nobody answers")
+
+    def third_time(order: Order) -> Report:
+        tries.append(order)
+        if len(tries) < 3:
+            return Report(down)
+        world.machine.identity, world.loads = "it has been brought again", True
+        return Report(None)
+
+    world.supplier.brings = third_time
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await die(world, agent, DAMAGED)
+        await agent.reach(Phase.SERVING)
+        assert world.acted().count(START) == 2
+        assert all(one == tries[0] for one in tries)
+        assert "held" not in agent.kinds()
+
+    play(world, scenario)
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_mending_that_does_not_help_is_no_loop(world: World, starts: int) -> None:
+    """Its files are what they should be, or break as fast as they are mended."""
+    slow(world)
+    world.machine.revision = "c0ffee"
+
+    def change(order: Order) -> Report:
+        world.machine.identity = "it has been brought again"
+        return Report(None)
+
+    world.supplier.brings = change if starts == 2 else None
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await die(world, agent, DAMAGED)
+        if starts == 2:
+            await until(lambda: world.acted().count(START) == 2)
+            await agent.reach(Phase.LOADING)
+            world.kill_engine()
+        await agent.reach(Phase.HELD)
+        await until(lambda: world.front() == "failed")
+        for _ in range(3):
+            await recheck(world, agent)
+            await agent.reach(Phase.HELD)
+        failure = agent.view().failure
+        assert failure is not None
+        assert failure.code is Code.MODEL_INVALID
+        assert world.acted().count(START) == starts
+        assert len(world.supplier.orders) == 1
+
+    play(world, scenario)
+
+
+def test_an_operators_own_model_is_not_rechecked(world: World) -> None:
+    slow(world)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await be_held(world, agent)
+        assert world.supplier.orders == []
 
     play(world, scenario)
 

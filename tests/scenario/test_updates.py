@@ -12,7 +12,7 @@ import pytest
 from agent.errors import AgentError, Code, Failure, HostUnavailable
 from agent.model import Phase, UnitActive
 from agent.policy.state import EngineIll, NpuLost
-from agent.supplies import Purpose, Report
+from agent.supplies import Order, Purpose, Report
 from tests.build import SUPPLY, build_config, build_profile
 from tests.scenario import virtual
 from tests.scenario.updates import NEW, NEWER, OLD, QUADLET, STOP_S, Host, Life, life
@@ -358,6 +358,30 @@ def test_back_by_hand_from_a_trial(host: Host, play: Play) -> None:
         await agent.requests.rollback("8b")
         await agent.serve(OLD)
         assert (agent.update.trial, agent.update.previous) == (None, None)
+
+    play(scenario)
+
+
+def test_a_damaged_model_on_trial_is_not_mended(host: Host, play: Play) -> None:
+    """It goes back to what could be read."""
+    host.offer(NEW, "r2")
+    switched = host.around.supplier.switched
+
+    def switch(order: Order) -> Report:
+        report = switched(order)
+        damaged = host.around.machine.revision == "r2"
+        host.around.machine.problem = "config.json is damaged" if damaged else ""
+        return report
+
+    host.around.supplier.switched = switch
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: "update-undone" in agent.kinds)
+        await agent.serve(OLD)
+        assert host.engines.ran == [OLD, OLD]
+        assert host.around.machine.revision == "r1"
+        assert all(one.purpose is Purpose.REFRESH for one in host.around.supplier.orders)
 
     play(scenario)
 

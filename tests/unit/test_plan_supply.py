@@ -14,6 +14,7 @@ from agent.plan.supply import (
     UpdatePlan,
     build_order,
     build_update,
+    order_model,
     without_sources,
 )
 from agent.supplies import (
@@ -60,6 +61,17 @@ def test_a_damaged_model_is_not_replaced() -> None:
     damaged = ModelFacts(PROFILE.model, 0, "config.json is no JSON", present=True)
     seen = replace(facts(image=True, model=True), models=(damaged,))
     assert build_order(PROFILE, seen, SUPPLY) is None
+
+
+def test_a_damaged_model_of_ours_is_mended() -> None:
+    """What an engine would die of, too; what else is missing is brought with it."""
+    damaged = ModelFacts(PROFILE.model, 0, "config.json is no JSON", present=True, revision="a")
+    for image in (True, False):
+        seen = replace(facts(image=image, model=True), models=(damaged,))
+        order = build_order(PROFILE, seen, SUPPLY)
+        assert order is not None
+        assert order.model == replace(order_model(PROFILE, SUPPLY), recheck=True)
+        assert (order.image is None) == image
 
 
 def test_images_are_not_judged_where_nobody_could_ask_podman() -> None:

@@ -204,6 +204,41 @@ def test_what_is_lacking_after_a_fetch_is_not_fetched_again_at_once() -> None:
     assert (state.phase, kind(decision)) == (F, "Fetch")
 
 
+def test_a_model_is_mended_once_and_not_again_until_it_has_served() -> None:
+    """To read all of it takes minutes, and comes to the same."""
+    lacks = StartEnded(DAMAGED, lacking=True)
+    state, decision = step(in_phase(S), lacks)
+    assert kind(decision) == "Fetch"
+    state, _ = step(state, FetchEnded(UNREACHABLE))
+    state, _ = step(state, Tick(), now=1000.0)
+    state, decision = step(state, lacks)
+    assert kind(decision) == "Fetch"  # what did not come to its end is tried again
+    state, _ = step(state, FetchEnded(None, mended=True))
+    state, decision = step(state, lacks)
+    assert (state.phase, kind(decision)) == (H, "Nothing")
+    unread, _ = step(in_phase(F), FetchEnded(DAMAGED, mended=True))  # nobody has it
+    assert (unread.phase, unread.mended) == (H, True)
+    for event in (Tick(), CauseChanged()):
+        looks, _ = step(state, event, now=2000.0)
+        held, decision = step(looks, lacks)
+        assert (held.phase, held.failure, kind(decision)) == (H, DAMAGED, "Nothing")
+        assert (
+            kind(step(looks, StartEnded(CHANGE, lacking=True))[1]) == "Fetch"
+        )  # what is missing is another matter
+    for asked in (RestartRequested(), WishChanged(True, again=True)):
+        looks, _ = step(state, asked)
+        assert kind(step(looks, lacks)[1]) == "Fetch"  # a person wants it tried
+
+
+def test_an_engine_that_cannot_read_what_was_mended_is_held() -> None:
+    died = Failure(Code.ENGINE_DIED, "cannot: it died")
+    before = in_phase(B, failure=died, mended=True)
+    state, decision = step(before, Diagnosed(DAMAGED, mendable=True))
+    assert (state.phase, kind(decision)) == (H, "Nothing")
+    served, _ = step(in_phase(L, mended=True), Probed(Health.HEALTHY))
+    assert not served.mended
+
+
 def test_what_was_fetched_is_a_new_beginning() -> None:
     """The failures before it were those of the network; an engine has not failed."""
     state, _ = step(in_phase(F, failures=5, failure=UNREACHABLE), FetchEnded(None))

@@ -2,13 +2,15 @@
 """A model in the store that is damaged: it is again what it was, and the way back stays."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.supplies import MANIFEST_NAME, Hub, Manifest, ModelOrder
+from agent.supplies import MANIFEST_NAME, Hub, Manifest, ModelOrder, Order
+from agent.supply.errand import carry_out
 from agent.supply.mend import mend_model
 from agent.supply.place import list_revisions
 from tests.fakes.hub import HubDouble, Kind
@@ -145,6 +147,20 @@ def test_a_cut_goes_on_from_there(own: Bringing) -> None:
     assert_is(own, first, contents)
 
 
+def test_an_order_has_it_mended(own: Bringing, tmp_path: Path) -> None:
+    """What lies in the import folder is left alone: by names and sizes it would do."""
+    contents = wanted(own.root)
+    first = own.bring()
+    move_on(own, first)
+    damage(own)
+    shutil.copytree(own.root, tmp_path / "import" / "small")
+    model = ModelOrder(str(own.link), (own.source(),), recheck=True)
+    report = carry_out(Order("8b", None, model, str(tmp_path / "import")), own.told.append)
+    assert report.failure is None
+    assert (report.model_folder, report.model_revision) == (first.revision, first.revision)
+    assert_is(own, first, contents)
+
+
 def test_what_is_right_needs_nobody(bringing: Bringing) -> None:
     first = bringing.bring()
     bringing.hub.spoil()
@@ -162,6 +178,8 @@ def test_without_a_source_a_person_is_told_what_to_do(own: Bringing) -> None:
     assert f"{BIG}: its content is not what it was" in failure.message
     folder = own.models / ".store" / "small" / first.revision
     assert str(folder) in failure.hint
+    shutil.rmtree(folder)  # as it says: it is missing from then on
+    assert own.mend() == first
 
 
 def test_an_operators_own_is_not_touched(own: Bringing) -> None:
