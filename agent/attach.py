@@ -11,11 +11,13 @@ stays READY. The engine is not this process's child, so nothing here can disturb
 
 import json
 import os
+import select
 import signal
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType
 
 from agent import exits
@@ -30,6 +32,7 @@ RECONNECT_MAX_S = 5.0
 START_WAIT_S = 1800.0
 # The head of an answer and one line of the stream are far below this.
 LINE_LIMIT_BYTES = 256 * 1024
+STDERR = 2
 
 
 class Refused(Exception):
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs until it is stopped or the agent says to leave."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 1:
-        print("<3>usage: attach INSTANCE", file=sys.stderr)  # noqa: T201
+        _write("usage: attach INSTANCE", 3)
         return exits.PERSON
     signal.signal(signal.SIGTERM, _leave)
     told = Told()
@@ -95,7 +98,7 @@ def take(line: "Line", told: Told) -> int | None:
         return line.leave
     if line.phase != told.phase:
         told.phase = line.phase
-        print(f"<6>{line.status}", file=sys.stderr, flush=True)  # noqa: T201
+        _write(line.status, 6)
     if line.progress > told.progress:
         told.progress, told.progress_at = line.progress, time.monotonic()
     told.start_wait_s = line.start_wait_s
@@ -130,7 +133,16 @@ def _say(told: Told, status: str, priority: int = 6) -> None:
     if notify(f"STATUS={status}"):
         told.status = status
     if priority < 6:
-        print(f"<{priority}>{status}", file=sys.stderr, flush=True)  # noqa: T201
+        _write(status, priority)
+
+
+def _write(text: str, priority: int) -> None:
+    """To the journal, by standard error. What it does not take is lost: a journald that was stopped
+    has left its streams for good, and one that hangs would hold up READY=1 and a stop. Not by
+    sys.stderr, which keeps it, tries again at the end, and makes another exit status of that."""
+    with suppress(OSError):
+        if select.select([], [STDERR], [], 0)[1]:
+            os.write(STDERR, f"<{priority}>{text}\n".encode(errors="replace"))
 
 
 class Line:

@@ -249,7 +249,7 @@ class UnitStatus:
     load_state: str  # "loaded", "not-found", "bad-setting", "masked", ...
     active: UnitActive
     sub_state: str
-    result: str  # of the service: "success", "exit-code", "signal", "watchdog", "oom-kill", ...
+    result: str  # of the service: systemd.exec(5), $SERVICE_RESULT
     exit_status: int  # ExecMainStatus
     fragment_path: str  # the unit file that systemd has read
     source_path: str  # what a generator made that of; empty when none did

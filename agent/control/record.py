@@ -73,6 +73,7 @@ class Record:
     port: PortCare = field(default_factory=PortCare)
     started_at: float = 0.0  # monotonic, when the latest start ended
     revived_at: float = float("-inf")  # monotonic
+    crash_told: str = ""  # of the front unit, since it was up
     stopped: str = ""  # the invocation of the front unit that was stopped after it had failed
     answered_as: str = ""  # the invocation of the engine's unit that has served
     restarts: int = 0  # engines started in place of one that had failed, ever

@@ -13,7 +13,7 @@ from agent.control.messages import FileChecked, Swept
 from agent.control.record import Record
 from agent.control.tasks import Tasks
 from agent.control.worker import Worker
-from agent.model import Phase, UnitActive
+from agent.model import Phase, UnitActive, UnitStatus
 from agent.policy.wish import has_crashed, only_looks_wished
 
 # A front unit that crashes again and again is not started faster than this.
@@ -89,15 +89,24 @@ class Upkeep:
     def _mend_front(self, record: Record, now: float) -> None:
         """What runs behind it is left alone."""
         front = record.front
+        if front is not None and front.active is UnitActive.ACTIVE:
+            record.crash_told = ""
         if front is None or now - record.revived_at < REVIVE_EVERY_S:
             return
         if has_crashed(front):
             record.revived_at = now
-            self._events.note(record.profile.name, "front-revived", "the front unit had crashed")
+            self._tell_revived(record, front)
             self._tasks.spawn(self._worker.revive(record.profile.name))
         elif only_looks_wished(front):
             record.revived_at = now
             self._tasks.spawn(self._worker.forget_crash(record.profile.name))
+
+    def _tell_revived(self, record: Record, front: UnitStatus) -> None:
+        """Once, if it does not come up: what systemd cannot even execute may be tried for days."""
+        words = f"the front unit had crashed: {front.result}, exit status {front.exit_status}"
+        if words != record.crash_told:
+            record.crash_told = words
+            self._events.note(record.name, "front-revived", words)
 
     def _check_file(self, record: Record, now: float) -> None:
         engine, file = record.engine, record.file

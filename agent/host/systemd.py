@@ -285,7 +285,10 @@ def _number(properties: dict[str, object], key: str) -> int:
 
 def _stop_was_asked(service: dict[str, object]) -> bool:
     """By the exit status of ExecStopPost= (units/front-stopped): (path, argv, ignore, four times,
-    pid, si_code, status), org.freedesktop.systemd1(5)."""
+    pid, si_code, status), org.freedesktop.systemd1(5). And by that of attach, which ends with 0
+    only when it is told to: what has failed then came after it."""
+    if (_number(service, "ExecMainCode"), _number(service, "ExecMainStatus")) == (CLD_EXITED, 0):
+        return True
     commands = service.get("ExecStopPost", [])
     ends = [tuple(one[-2:]) for one in commands] if isinstance(commands, list) else []
     return (CLD_EXITED, STOP_WAS_ASKED) in ends

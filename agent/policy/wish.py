@@ -10,8 +10,22 @@ from dataclasses import replace
 from agent import exits
 from agent.model import UnitActive, UnitStatus
 
-# The front unit died of something that nobody asked for: the wish stands.
-CRASHES = ("signal", "core-dump", "watchdog", "oom-kill")
+# The results that systemd knows (systemd.exec(5), $SERVICE_RESULT), and what each says of the wish.
+# units/front-stopped, which stops the engine or leaves it alone, goes by the same.
+#
+# Nobody asked for these, so the wish stands. "resources": systemd could not make a process (out of
+# memory or pids), or not prepare it.
+CRASHES = ("signal", "core-dump", "watchdog", "oom-kill", "resources")
+# "exit-code" is a crash, too, unless attach chose the status. The others are errors in it (Python:
+# 1, 2, 120), or come from systemd, which could not execute it (200 and above: 203, 226). With 0 it
+# is not attach that failed, but a command that somebody added to the unit: it is theirs to say so.
+CHOSEN = (0, exits.HELD, exits.PERSON)
+# The rest is no crash:
+# * "success": attach ends with 0 only after SIGTERM, by systemd or by hand: a stop.
+# * "protocol": the same before READY=1, by hand.
+# * "timeout": a stop that took longer than TimeoutStopSec=, of attach or of the engine. The unit
+#   has no other limit (TimeoutStartSec=infinity); whoever adds one wants it to end.
+# * "start-limit-hit", "exec-condition": the unit has neither. Whoever adds one wants no start.
 
 
 def is_wished(front: UnitStatus) -> bool:
@@ -55,7 +69,11 @@ def was_stopped_when_failed(before: UnitStatus, now: UnitStatus) -> bool:
 
 
 def _crashed(front: UnitStatus) -> bool:
-    return front.result in CRASHES and not front.stop_asked
+    if front.stop_asked:
+        return False
+    if front.result == "exit-code":
+        return front.exit_status not in CHOSEN
+    return front.result in CRASHES
 
 
 def _is_held(front: UnitStatus) -> bool:

@@ -34,6 +34,7 @@ class FakeUnit:
     active: str = "inactive"
     sub: str = "dead"
     result: str = "success"
+    exit_code: int = 0  # of the main process: si_code; 0: it has not ended
     exit_status: int = 0
     fragment: str = ""
     needs_reload: bool = False
@@ -236,7 +237,8 @@ class FakeSystemd:
         return None
 
     async def _go_up(self, name: str, job: Job) -> None:
-        self.change(name, "activating", invocation=os.urandom(16), result="success", exit_status=0)
+        fresh = {"result": "success", "exit_code": 0, "exit_status": 0}
+        self.change(name, "activating", invocation=os.urandom(16), **fresh)
         self.on_starting(name)
         await asyncio.sleep(job.after_s)
         if job.result == "done" and job.ends:
@@ -277,6 +279,7 @@ def _service(unit: FakeUnit) -> dict[str, Variant]:
     ended = [1, 1, 2, 2, 77, 1, status] if ran else [0, 0, 0, 0, 0, 0, 0]
     return {
         "Result": Variant("s", unit.result),
+        "ExecMainCode": Variant("i", unit.exit_code),
         "ExecMainStatus": Variant("i", unit.exit_status),
         "ExecStopPost": Variant("a(sasbttttuii)", [[path, [path, "8b"], True, *ended]]),
     }

@@ -39,6 +39,7 @@ LONG_ON = {
     "test_drain": Flavour.LEGACY,
     "test_evidence": Flavour.MODERN,
     "test_fault_table": Flavour.MODERN,
+    "test_fronts": Flavour.MODERN,
     "test_kills": Flavour.MODERN,
     "test_liveness": Flavour.MODERN,
     "test_metrics": Flavour.MODERN,

@@ -133,15 +133,23 @@ def test_stopped_while_no_agent_was_there(world: World) -> None:
 # --- the front unit ------------------------------------------------------------------------------
 
 
-def test_a_front_that_crashed_is_started_and_nothing_else(world: World) -> None:
+@pytest.mark.parametrize(
+    ("result", "exit_status"),
+    [("signal", 9), ("exit-code", 1), ("exit-code", 203), ("resources", 0)],
+)
+def test_a_front_that_crashed_is_started_and_nothing_else(
+    world: World, result: str, exit_status: int
+) -> None:
     async def scenario(world: World, agent: Agent) -> None:
         world.start()
         await agent.reach(Phase.SERVING)
         await until(lambda: world.front() == "active")
         before = world.acted()
-        world.kill_front()
+        world.kill_front(result=result, exit_status=exit_status)
         await until(lambda: world.front() == "active")
         assert world.acted()[len(before) :] == [("StartUnit", FRONT)]
+        (revived,) = [one for one in agent.events() if one.kind == "front-revived"]
+        assert revived.message.endswith(f"{result}, exit status {exit_status}")
         assert agent.view().phase is Phase.SERVING
         assert world.engine() == "active"
 
@@ -156,6 +164,33 @@ def test_a_front_that_crashes_twice_in_a_row(world: World) -> None:
         for _ in range(2):
             world.kill_front()
             await until(lambda: world.front() == "active", within_s=6.5)
+
+    play(world, scenario)
+
+
+def test_a_front_that_cannot_be_started_is_tried_for_ever_and_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day of it would push out all other events."""
+    monkeypatch.setattr("agent.control.upkeep.REVIVE_EVERY_S", 0.02)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.02)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.front() == "active")
+        attach = world.systemd.on_starting
+        world.systemd.on_starting = lambda name: world.systemd.crash(name, "exit-code", 203)
+        world.kill_front(result="exit-code", exit_status=203)
+        await until(lambda: world.acted().count(("StartUnit", FRONT)) > 20)
+        assert agent.kinds().count("front-revived") == 1
+        world.systemd.on_starting = attach
+        await until(lambda: world.front() == "active")
+        assert agent.view().phase is Phase.SERVING
+        await asyncio.sleep(0.1)  # it has been seen
+        world.kill_front(result="exit-code", exit_status=203)
+        await until(lambda: world.front() == "active")
+        assert agent.kinds().count("front-revived") == 2
 
     play(world, scenario)
 

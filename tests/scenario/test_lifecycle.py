@@ -2,6 +2,7 @@
 """What happens to the bus, to files, to a stop and to the agent's own memory, seen from serving."""
 
 import asyncio
+import os
 import time
 from dataclasses import replace
 
@@ -111,14 +112,25 @@ def test_a_start_that_the_bus_is_lost_under(world: World) -> None:
 # --- a stop --------------------------------------------------------------------------------------
 
 
-def test_attach_killed_in_the_middle_of_a_stop(world: World) -> None:
+@pytest.mark.parametrize(
+    ("result", "exit_status", "told_by"),
+    [
+        ("signal", 9, {"stopped_with": 3}),
+        ("exit-code", 1, {"stopped_with": 3}),
+        ("resources", 0, {"exit_code": os.CLD_EXITED}),  # ExecStopPost= could not be run
+    ],
+)
+def test_attach_killed_in_the_middle_of_a_stop(
+    world: World, result: str, exit_status: int, told_by: dict[str, int]
+) -> None:
     """It ends as after a crash; nobody starts it again, and systemd forgets it."""
 
     async def scenario(world: World, agent: Agent) -> None:
         await serve(world, agent)
-        world.systemd.units[FRONT].stopped_with = 3
+        for name, value in told_by.items():
+            setattr(world.systemd.units[FRONT], name, value)
         world.kill_engine()  # PartOf=
-        world.kill_front()
+        world.kill_front(result=result, exit_status=exit_status)
         await until(lambda: world.front() == "inactive")
         await agent.reach(Phase.IDLE)
         assert ("ResetFailedUnit", FRONT) in world.acted()

@@ -38,7 +38,7 @@ from agent.render.workload import ENGINE_PORT
 from agent.status.api.app import build_app
 from agent.status.api.metrics import MetricsText
 from agent.status.api.peer import SocketServer
-from agent.status.snapshot import InstanceView
+from agent.status.snapshot import EventView, InstanceView
 from tests.build import (
     LIMITS,
     SUPPLY,
@@ -168,10 +168,10 @@ class World:
         self._on_stopped(engine_unit(name))
         self.systemd.crash(engine_unit(name), "exit-code", 1)
 
-    def kill_front(self, name: str = "8b") -> None:
-        """attach is killed; ExecStopPost= leaves the engine alone."""
+    def kill_front(self, name: str = "8b", result: str = "signal", exit_status: int = 9) -> None:
+        """attach is killed, or fails; ExecStopPost= leaves the engine alone."""
         self._detach(name)
-        self.systemd.crash(front_unit(name))
+        self.systemd.crash(front_unit(name), result, exit_status)
 
     def run_engine(self, name: str = "8b", *npus: int) -> None:
         """It has been running since before the agent."""
@@ -356,11 +356,14 @@ class Agent:
         assert found is not None
         return found
 
-    def kinds(self, name: str = "8b") -> list[str]:
+    def events(self, name: str = "8b") -> list[EventView]:
         """What happened to an instance while this agent ran, in order."""
         before = {one.id for one in self.controller.told_before}
         events = [one for one in self.controller.board.snapshot.events if one.id not in before]
-        return [str(event.kind) for event in events if event.instance == name]
+        return [event for event in events if event.instance == name]
+
+    def kinds(self, name: str = "8b") -> list[str]:
+        return [str(event.kind) for event in self.events(name)]
 
     def see(self, inventory: Inventory) -> None:
         """npud says so."""

@@ -2,6 +2,7 @@
 """attach as the process that it is: between a fake agent and a real notify socket."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent import exits
 from agent.errors import Code, Failure
 from agent.model import Phase
 from agent.notify import notify, watchdog_interval_s
@@ -80,17 +82,22 @@ def systemd(tmp_path: Path) -> Iterator[Systemd]:
 class Attach:
     """The running process."""
 
-    def __init__(self, agent: FakeAgent, systemd: Systemd, silence_s: float = 20.0) -> None:
-        argv = [sys.executable, "-c", DRIVER, str(silence_s), str(agent.path), "8b"]
+    def __init__(
+        self,
+        agent: FakeAgent,
+        systemd: Systemd,
+        silence_s: float = 20.0,
+        instances: tuple[str, ...] = ("8b",),
+        stderr: int = subprocess.PIPE,
+    ) -> None:
+        argv = [sys.executable, "-c", DRIVER, str(silence_s), str(agent.path), *instances]
         environment = {**os.environ, "NOTIFY_SOCKET": str(systemd.path)}
-        self.process = subprocess.Popen(
-            argv, cwd=TREE, env=environment, stderr=subprocess.PIPE, text=True
-        )
+        self.process = subprocess.Popen(argv, cwd=TREE, env=environment, stderr=stderr, text=True)
 
     def ended(self) -> tuple[int, str]:
         """Exit status, and what it wrote for the journal."""
         _, journal = self.process.communicate(timeout=DEADLINE_S)
-        return self.process.returncode, journal
+        return self.process.returncode, journal or ""
 
     def stop(self) -> int:
         self.process.terminate()
@@ -272,6 +279,71 @@ def test_sigterm_before_an_answer(
 ) -> None:
     agent_socket.accept()
     assert attach.stop() == 0
+
+
+# --- a journal that takes nothing ----------------------------------------------------------------
+
+
+@pytest.fixture(params=["gone", "full"])
+def deaf_journal(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    """What stderr is while journald has lost its streams, and while it hangs."""
+    stream, journald = socket.socketpair()
+    with stream, journald:
+        if request.param == "gone":
+            journald.close()
+        else:
+            stream.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    stream.send(b"x" * 256)
+            stream.setblocking(True)
+        yield stream
+
+
+def test_a_journal_that_takes_nothing_does_not_end_what_serves(
+    agent_socket: FakeAgent, systemd: Systemd, deaf_journal: socket.socket
+) -> None:
+    """And STATUS=, READY=1 and the exit status are what they would be."""
+    running = Attach(agent_socket, systemd, stderr=deaf_journal.fileno())
+    try:
+        connection = connect(agent_socket)
+        say(connection, line())
+        systemd.until("STATUS=loading")
+        say(connection, SERVING)
+        systemd.until("STATUS=serving")
+        assert "READY=1" in systemd.heard
+        connection.close()
+        systemd.until("does not answer")
+        connection = connect(agent_socket)
+        say(connection, SERVING)
+        systemd.until("STATUS=serving")
+        say(connection, line("held: cannot run it", Phase.HELD, leave=exits.HELD))
+        systemd.until("STATUS=held")
+        assert running.ended()[0] == exits.HELD
+    finally:
+        end(running)
+
+
+def test_a_stop_with_a_journal_that_takes_nothing(
+    agent_socket: FakeAgent, systemd: Systemd, deaf_journal: socket.socket
+) -> None:
+    running = Attach(agent_socket, systemd, stderr=deaf_journal.fileno())
+    try:
+        say(connect(agent_socket), SERVING)
+        systemd.until("STATUS=serving")
+        assert running.stop() == 0
+    finally:
+        end(running)
+
+
+def test_a_wrong_call_with_a_journal_that_takes_nothing(
+    agent_socket: FakeAgent, systemd: Systemd, deaf_journal: socket.socket
+) -> None:
+    running = Attach(agent_socket, systemd, instances=(), stderr=deaf_journal.fileno())
+    try:
+        assert running.ended()[0] == exits.PERSON
+    finally:
+        end(running)
 
 
 # --- the agent comes and goes --------------------------------------------------------------------

@@ -27,7 +27,8 @@ RESULTS = (
     "something-new",
     "",
 )
-STATUSES = (0, 1, 9, 15, exits.HELD, exits.PERSON)
+# Of systemd itself are 203 (it cannot be executed) and its neighbours; Python ends with 1, 2, 120.
+STATUSES = (0, 1, 2, 9, 15, exits.HELD, exits.LATER, exits.PERSON, 120, 203, 226)
 FILE_STATES = ("enabled", "enabled-runtime", "disabled", "static", "masked", "indirect", "bad", "")
 UP = {
     UnitActive.ACTIVE,
@@ -35,7 +36,12 @@ UP = {
     UnitActive.RELOADING,
     UnitActive.REFRESHING,
 }
-CRASHES = {"signal", "core-dump", "watchdog", "oom-kill"}
+CRASHES = {"signal", "core-dump", "watchdog", "oom-kill", "resources"}
+CHOSEN = {0, exits.HELD, exits.PERSON}  # by attach
+
+
+def crashed(result: str, status: int) -> bool:
+    return result in CRASHES or (result == "exit-code" and status not in CHOSEN)
 
 
 def expected(active: UnitActive, result: str, status: int, file_state: str) -> bool:
@@ -46,7 +52,7 @@ def expected(active: UnitActive, result: str, status: int, file_state: str) -> b
     if active not in (UnitActive.FAILED, UnitActive.DEACTIVATING):
         return False
     held = (result, status, file_state) == ("exit-code", exits.HELD, "enabled")
-    return result in CRASHES or held
+    return crashed(result, status) or held
 
 
 def test_every_combination() -> None:
@@ -72,8 +78,14 @@ def test_every_combination() -> None:
         (UnitActive.FAILED, "exit-code", exits.HELD, "enabled", True),
         (UnitActive.FAILED, "exit-code", exits.HELD, "disabled", False),
         (UnitActive.FAILED, "exit-code", exits.PERSON, "enabled", False),
-        (UnitActive.FAILED, "exit-code", 1, "enabled", False),
-        (UnitActive.FAILED, "timeout", 0, "enabled", False),
+        (UnitActive.FAILED, "exit-code", 1, "enabled", True),  # an error in attach
+        (UnitActive.FAILED, "exit-code", 203, "disabled", True),  # it could not be executed
+        (UnitActive.DEACTIVATING, "exit-code", 1, "enabled", True),
+        (UnitActive.FAILED, "exit-code", 0, "enabled", False),  # a command of a drop-in
+        (UnitActive.FAILED, "resources", 0, "enabled", True),  # no process could be made
+        (UnitActive.FAILED, "timeout", 0, "enabled", False),  # of a stop
+        (UnitActive.FAILED, "protocol", 0, "enabled", False),  # SIGTERM before READY=1
+        (UnitActive.FAILED, "start-limit-hit", 0, "enabled", False),
         (UnitActive.UNKNOWN, "success", 0, "enabled", False),
     ],
 )
@@ -85,12 +97,14 @@ def test_by_hand(
 
 @pytest.mark.parametrize("active", UnitActive)
 @pytest.mark.parametrize("result", RESULTS)
-def test_killed_in_a_stop_is_stopped(active: UnitActive, result: str) -> None:
-    """attach was killed while systemd stopped it: that looks like a crash, and is none."""
-    front = replace(build_front(active, result, 9), stop_asked=True)
+@pytest.mark.parametrize("status", [0, 1, 9])
+def test_killed_in_a_stop_is_stopped(active: UnitActive, result: str, status: int) -> None:
+    """attach was killed, or failed, while systemd stopped it: that looks like a crash only."""
+    front = replace(build_front(active, result, status), stop_asked=True)
     assert not has_crashed(front)
     assert is_wished(front) is (active in UP)
-    assert only_looks_wished(front) is (active is UnitActive.FAILED and result in CRASHES)
+    looks_so = active is UnitActive.FAILED and crashed(result, status)
+    assert only_looks_wished(front) is looks_so
 
 
 @pytest.mark.parametrize("before", UnitActive)
@@ -116,7 +130,8 @@ def test_a_held_one_that_was_stopped() -> None:
 
 @pytest.mark.parametrize("active", UnitActive)
 @pytest.mark.parametrize("result", RESULTS)
-def test_only_a_crash_is_revived(active: UnitActive, result: str) -> None:
-    front = build_front(active, result, exits.HELD)
-    assert has_crashed(front) is (active is UnitActive.FAILED and result in CRASHES)
+@pytest.mark.parametrize("status", STATUSES)
+def test_only_a_crash_is_revived(active: UnitActive, result: str, status: int) -> None:
+    front = build_front(active, result, status)
+    assert has_crashed(front) is (active is UnitActive.FAILED and crashed(result, status))
     assert is_wished(front) or not has_crashed(front)

@@ -620,3 +620,26 @@ def test_a_stop_that_was_asked_for_is_told_from_a_crash(bus: PrivateBus) -> None
                 assert (await units.status(FRONT)).stop_asked is asked
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "asked"),
+    [
+        (0, 0, False),
+        (os.CLD_EXITED, 0, True),
+        (os.CLD_EXITED, 1, False),
+        (os.CLD_KILLED, 9, False),
+    ],
+)
+def test_what_ended_with_0_was_stopped_whatever_failed_after_it(
+    bus: PrivateBus, code: int, status: int, asked: bool
+) -> None:
+    """systemd had no process left for ExecStopPost=, so that nothing could tell of the stop. Where
+    it had none for the main process itself, its code is 0."""
+
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            fake.add(FRONT, active="failed", result="resources", exit_code=code, exit_status=status)
+            assert (await units.status(FRONT)).stop_asked is asked
+
+    asyncio.run(scenario())
