@@ -231,9 +231,8 @@ def test_a_damaged_model_is_mended(host: LabHost) -> None:
         assert host.run(["readlink", MODEL]).stdout == link
         assert host.run(["deepseekctl", "verify", "8b"]).returncode == 0
         told = ask_status(host)
-        assert [f"model revision {commit}" in one for one in told.events("fetched", since)] == [
-            True
-        ]
+        (fetched,) = told.events("fetched", since)
+        assert f"model revision {commit}" in fetched
         assert told.events("pin-lost", since) == []
     finally:
         host.run(["sh", "-c", f"rm -rf {FOLDER}/{REPO}/README.md {FOLDER}/.commits"])
