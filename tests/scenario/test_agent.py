@@ -187,7 +187,8 @@ def test_a_front_that_cannot_be_started_is_tried_for_ever_and_told_once(
         world.systemd.on_starting = attach
         await until(lambda: world.front() == "active")
         assert agent.view().phase is Phase.SERVING
-        await asyncio.sleep(0.1)  # it has been seen
+        (record,) = agent.controller.roster
+        await until(lambda: not record.crash_told)  # it has been seen to be up
         world.kill_front(result="exit-code", exit_status=203)
         await until(lambda: world.front() == "active")
         assert agent.kinds().count("front-revived") == 2
