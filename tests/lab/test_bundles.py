@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from . import product
-from .faults import ask_status, wait_held, wait_told
+from .faults import ask_status, wait_failure, wait_held, wait_told
 from .host import LabHost
 from .images import ENGINE_IMAGE
+from .models import MODEL_8B
 from .npus import make_npus
 from .product import FRONT
 from .rootfs import Flavour
@@ -85,7 +86,10 @@ def host(stick: Path) -> Iterator[LabHost]:
         make_npus(one, 8)
         product.add_repository(one)
         product.install(one)
-        one.write(QUICK, "[limits]\nrecheck_held_s = 10\n[supply]\nkeep_free_gib = 0\n")
+        one.write(
+            QUICK,
+            "[limits]\nrecheck_held_s = 10\nbackoff_max_s = 10\n[supply]\nkeep_free_gib = 0\n",
+        )
         one.run(["systemctl", "enable", FRONT])
         one.run(["systemctl", "restart", "deepseek-agent"])
         yield one
@@ -170,3 +174,22 @@ def test_an_import_that_was_cut_goes_on(host: LabHost, stick: Path) -> None:
     imported = host.run(["deepseekctl", "bundle", "import", STICK], timeout_s=200)
     assert "model brought" in imported.stdout
     assert product.start(host).returncode == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_model_as_it_is_is_taken_when_it_is_whole(host: LabHost, stick: Path) -> None:
+    """Copied with the times that it had elsewhere, and cut off in its weights at first."""
+    host.copy_in(stick / "bundle", STICK)
+    host.run(["deepseekctl", "bundle", "import", STICK], timeout_s=200)
+    folder, whole = f"{IMPORT}/{MODEL_8B}", "/srv/whole"
+    cut = f"mkdir -p {IMPORT} && cp -aL {MODEL} {folder} && rm {folder}/deepseek-manifest.json"
+    cut += f" && mv {folder}/model.safetensors {whole}"
+    cut += f" && head -c 5000 {whole} > {folder}/model.safetensors"
+    host.run(["sh", "-c", f"{cut} && find {folder} -exec touch -d 2025-01-01 {{}} +"])
+    forget_model(host)
+    product.start(host, "--no-block", "start")
+    wait_failure(host, ["source-unreachable"], f"{folder} yet: it is still being copied", 60)
+    wait_failure(host, ["source-unreachable"], "model.safetensors: 5000 bytes, not", 120)
+    host.run(["mv", whole, f"{folder}/model.safetensors"])
+    product.wait_serving(host, limit_s=180)
+    assert product.ask(host) is not None
