@@ -415,7 +415,7 @@ def run_rules(folder: Path, series: dict[str, str], checks: list[dict[str, Any]]
     inputs = [{"series": name, "values": values} for name, values in series.items()]
     test = {"interval": "1m", "input_series": inputs, "promql_expr_test": checks}
     long = any(int(check["eval_time"].removesuffix("m")) > 1000 for check in checks)
-    every = "3m" if long else "1m"  # a day of minutes takes promtool many seconds
+    every = "5m" if long else "1m"  # a day of minutes takes promtool many seconds
     document = {"rule_files": [str(RULES)], "evaluation_interval": every, "tests": [test]}
     file = folder / "rules.test.yml"
     file.write_text(json.dumps(document), encoding="utf-8")
