@@ -2,7 +2,6 @@
 """A Dcmi source with the double of libdcmi behind it: real forks, real ctypes, real hangs."""
 
 import atexit
-import contextlib
 import functools
 import os
 import shutil
@@ -22,6 +21,7 @@ from agent.npud.smi_source import NpuSmi
 from agent.npud.source import ResetLimits
 from tests.fakes.dcmi import build
 from tests.fakes.dcmi.control import DcmiDouble
+from tests.own_children import OwnChildren
 from tests.unit.npud.fake_smi import answering, write_script
 from tests.unit.npud.nodes import UNUSED_MINORS, make_node
 
@@ -43,6 +43,7 @@ def library(missing: tuple[str, ...] = (), ecc_layout: int = 7) -> str:
 class Reading:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._children = OwnChildren()
         self.double = DcmiDouble(folder / "state" / "double")
         os.environ["DCMI_DOUBLE"] = str(self.double.path)
         self.selector = DefaultSelector()
@@ -147,14 +148,9 @@ class Reading:
         write_script(self.smi, answering())
 
     def children(self) -> list[int]:
-        path = Path(f"/proc/self/task/{os.getpid()}/children")
-        return [int(pid) for pid in path.read_text(encoding="ascii").split()]
+        return self._children.pids()
 
     def close(self) -> None:
         self.source.close()
         self.selector.close()
-        for pid in self.children():
-            kill_process(pid)
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
+        self._children.end()

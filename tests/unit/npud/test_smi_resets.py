@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Resets through the double of npu-smi: judged by its words, and by another look."""
 
-import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from agent.npud.requests import Reset
 from agent.npud.smi_reset import judge_words
 from agent.npud.smi_source import NpuSmi
 from agent.npud.source import ResetLimits
+from tests.own_children import OwnChildren
 from tests.unit.npud.fake_smi import write_script
 from tests.unit.npud.nodes import OPENABLE, make_node, opener
 
@@ -37,6 +36,7 @@ class Host:
     """An NpuSmi over four chips in /dev."""
 
     def __init__(self, folder: Path) -> None:
+        self.children = OwnChildren()
         self.state = folder / "state.json"
         self.calls = folder / "calls"
         self.calls.touch()
@@ -94,9 +94,7 @@ class Host:
     def close(self) -> None:
         self.source.close()
         self.selector.close()
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                os.waitpid(-1, 0)
+        self.children.collect()
 
 
 @pytest.fixture

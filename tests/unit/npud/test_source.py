@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """npu-smi as a program: that answers, refuses, talks too much, hangs, and cannot be killed."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from agent.model import DriverState, Inventory, NpuHealth
 from agent.npud.child import Child, Kill, kill_group
 from agent.npud.smi_run import ENVIRONMENT, find_npu_smi
 from agent.npud.smi_source import NpuSmi
+from tests.own_children import OwnChildren
 from tests.unit.npud.fake_smi import HANGING, answering, saying, write_script
 
 
@@ -21,6 +21,7 @@ class Reading:
     """An NpuSmi with a script behind it, and all that it told."""
 
     def __init__(self, folder: Path) -> None:
+        self.children = OwnChildren()
         self.program = folder / "npu-smi"
         self.selector = DefaultSelector()
         self.told: list[Inventory] = []
@@ -56,9 +57,7 @@ def reading(tmp_path: Path) -> Iterator[Reading]:
     yield it
     it.source.close()
     it.selector.close()
-    with contextlib.suppress(ChildProcessError):
-        while True:  # nothing that we started is left: a hanging one would run into the time limit
-            os.waitpid(-1, 0)
+    it.children.collect()  # nothing is left: a hanging one would run into the time limit
 
 
 def test_an_answer(reading: Reading) -> None:
@@ -186,7 +185,7 @@ def test_close_leaves_nothing(reading: Reading) -> None:
     reading.begin(HANGING)
     reading.source.close()
     assert not reading.selector.get_map()
-    assert os.waitpid(-1, 0)[1] == 9
+    assert reading.children.collect() == [9]
 
 
 def test_find(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from agent.evidence.children import Children
 from agent.support.gather import Gathering
 from agent.support.pack import RESERVE_BYTES, Packing
 from agent.support.sources import FILES, Command
+from tests.own_children import OwnChildren
 
 TREE = Path(__file__).resolve().parents[3]
 SECRETS = {
@@ -193,13 +194,14 @@ def test_no_secret_and_no_prompt_gets_into_it(host: tuple[Path, Path]) -> None:
 
 
 def test_a_program_that_hangs_costs_its_deadline(tmp_path: Path) -> None:
+    children = OwnChildren()
     packing = Packing("x", 10**6, 1.7e9)
     gathering = Gathering(tmp_path, (), packing, lambda name: None)
     argv = ("sh", "-c", "echo begun; exec sleep 600")
     gathering.run_commands((Command("a.txt", "one", argv, limit_s=0.3),))
     gathering.run_commands((Command("b.txt", "another", ("sh", "-c", "echo well; exit 3")),))
     gathering.run_commands((Command("c.txt", "a third", (str(tmp_path / "nowhere"),)),))
-    os.waitpid(-1, 0)  # the one that was killed
+    assert children.collect() == [9]
     problems = [entry.problem for entry in gathering.entries]
     assert problems[0].startswith("no more within 0.3 s")
     assert problems[1] == "well"  # it ended badly, and this is all that it said
