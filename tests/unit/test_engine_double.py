@@ -50,6 +50,20 @@ def test_the_double_says_what_a_start_says(tmp_path: Path) -> None:
         wait_until(lambda: not contract_start.missing_start_lines(engine.log), "the lines")
 
 
+def test_the_bar_and_the_log_of_a_start_come_in_any_order() -> None:
+    """As a real one was seen to say it: once so, once the other way round."""
+    bar = "Loading safetensors checkpoint shards: {} Completed | {}/1 [00:00<?, ?it/s]"
+    first = ["Starting to load model /x...", bar.format("  0%", 0)]
+    pair = [bar.format("100%", 1), "Loading weights took 0.01 seconds"]
+    last = ["Starting vLLM server on http://0.0.0.0:8000", "INFO:     Started server process [2]"]
+    last.append("INFO:     Application startup complete.")
+    missing = contract_start.missing_start_lines
+    assert missing("\n".join([*first, *pair, *last])) == []
+    assert missing("\n".join([*first, *reversed(pair), *last])) == []
+    assert len(missing("\n".join([*first, pair[0], *last]))) == 1
+    assert len(missing("\n".join([*pair, *first, *last]))) == 2
+
+
 @pytest.mark.parametrize("failure", contract_start.START_FAILURES, ids=lambda one: one.flag)
 def test_the_double_refuses_what_vllm_refuses(
     model: Path, failure: contract_start.StartFailure

@@ -6,16 +6,19 @@ command lines that it refuses. Seen on vLLM 0.32 (its build for CPUs); the doubl
 import re
 from dataclasses import dataclass
 
-# Of a start that goes well, in this order. What stands before them on the line, another version may
-# say otherwise.
+# Of a start that goes well, in this order; those that stand together come in any: the bar and the
+# log have ways of their own (seen both ways). What stands before them on the line, another version
+# may say otherwise.
 START_LINES = (
-    r"Starting to load model",
-    r"Loading safetensors checkpoint shards: +0% Completed \| 0/\d+ ",
-    r"Loading safetensors checkpoint shards: 100% Completed \| (\d+)/\1 ",
-    r"Loading weights took \d+\.\d+ seconds",
-    r"Starting vLLM .*server.* on http://\S+:\d+",
-    r"INFO: +Started server process \[\d+\]",
-    r"INFO: +Application startup complete\.",
+    (r"Starting to load model",),
+    (r"Loading safetensors checkpoint shards: +0% Completed \| 0/\d+ ",),
+    (
+        r"Loading safetensors checkpoint shards: 100% Completed \| (\d+)/\1 ",
+        r"Loading weights took \d+\.\d+ seconds",
+    ),
+    (r"Starting vLLM .*server.* on http://\S+:\d+",),
+    (r"INFO: +Started server process \[\d+\]",),
+    (r"INFO: +Application startup complete\.",),
 )
 
 
@@ -40,12 +43,10 @@ START_FAILURES = (
 
 
 def missing_start_lines(log: str) -> list[str]:
-    """Patterns that no line has after the line of the pattern before."""
+    """Patterns that no line has after the lines of those before."""
     missing, at = [], 0
-    for pattern in START_LINES:
-        found = re.compile(pattern).search(log, at)
-        if found is None:
-            missing.append(pattern)
-        else:
-            at = found.end()
+    for together in START_LINES:
+        found = [re.compile(pattern).search(log, at) for pattern in together]
+        missing += [pattern for pattern, one in zip(together, found, strict=True) if one is None]
+        at = max([at, *(one.end() for one in found if one is not None)])
     return missing
