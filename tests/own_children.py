@@ -12,11 +12,11 @@ class OwnChildren:
     """Those that were not there when this was made."""
 
     def __init__(self) -> None:
-        self._others = set(_all())
+        self._others = set(all_children())
 
     def pids(self) -> list[int]:
         """Also of those that have ended and nobody has collected."""
-        return [pid for pid in _all() if pid not in self._others]
+        return [pid for pid in all_children() if pid not in self._others]
 
     def collect(self) -> list[int]:
         """Waits until all have ended; returns how each did, as os.waitpid() tells it."""
@@ -34,7 +34,7 @@ class OwnChildren:
         self.collect()
 
 
-def _all() -> list[int]:
+def all_children() -> list[int]:
     pids: list[int] = []
     for listing in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):

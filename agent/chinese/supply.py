@@ -57,8 +57,8 @@ SUPPLY = {
     "cannot look up {0} at {1}: that is no name of a repository": (
         "无法在 {1} 查找 {0}：它不是仓库名称"
     ),
-    "cannot mend {0}, as there is no source to bring it from: {1}{2}": (
-        "无法修复 {0}，没有可用的下载源：{1}{2}"
+    "cannot mend {0}, as there is no source to bring it from: {1}": (
+        "无法修复 {0}，没有可用的下载源：{1}"
     ),
     "cannot pull from {0}: {1}": "无法从 {0} 拉取镜像：{1}",
     "cannot reach {0}: it is no address": "无法连接 {0}：它不是有效地址",

@@ -44,8 +44,8 @@ from agent.supply.place import (
     remove_revision,
 )
 from agent.supply.verify import Wrong, find_problems, look_at
+from agent.supply.whole import name_some
 
-NAMED_LIMIT = 5  # files in one message
 _OF_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40})(\.[0-9]+)?")  # name of a folder in the store
 
 
@@ -124,11 +124,10 @@ def _look(home: Home, meter: Meter) -> Damaged:
 
 
 def _no_source(home: Home, damaged: Damaged) -> AgentError:
-    named, left = "; ".join(damaged.problems[:NAMED_LIMIT]), damaged.problems[NAMED_LIMIT:]
-    more = f"; and {len(left)} more" if left else ""
     return AgentError(
         Code.MODEL_INVALID,
-        f"cannot mend {home.link}, as there is no source to bring it from: {named}{more}",
+        f"cannot mend {home.link}, as there is no source to bring it from: "
+        f"{name_some(damaged.problems)}",
         "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or "
         f"remove {damaged.folder}, and put the model or a bundle into /var/lib/deepseek/import",
     )

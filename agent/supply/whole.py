@@ -5,7 +5,7 @@ What cannot be shown to lack something counts as whole: there are shapes that no
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -47,7 +47,7 @@ def find_lacking(folder: Path) -> list[str]:
     return lacking + [why for why in cut if why]
 
 
-def name_some(problems: list[str]) -> str:
+def name_some(problems: Sequence[str]) -> str:
     """For a message."""
     named = "; ".join(problems[:NAMED_LIMIT])
     more = len(problems) - NAMED_LIMIT

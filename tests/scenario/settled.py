@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+
+from tests.own_children import all_children
 
 # A reaped child's thread and a closed transport need a moment.
 PATIENCE_S = 10.0
@@ -15,7 +16,7 @@ PATIENCE_S = 10.0
 def left_over() -> set[str]:
     """What this process has now, as words."""
     return {
-        *(f"child {pid}" for pid in _children()),
+        *(f"child {pid}" for pid in all_children()),
         *(f"thread {thread.name}" for thread in threading.enumerate()),
         *(f"fd {number} {target}" for number, target in _descriptors()),
     }
@@ -30,14 +31,6 @@ def settled() -> Iterator[None]:
     while (more := left_over() - before) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not more, f"left over: {sorted(more)}"
-
-
-def _children() -> list[str]:
-    pids: list[str] = []
-    for listing in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            pids += listing.read_text().split()
-    return pids
 
 
 def _descriptors() -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from agent.errors import AgentError, Code, Failure
 from agent.model import Phase, front_unit
 from agent.supplies import Item, Order, Progress, Report, Stage
 from tests.build import IMAGE_ID, SUPPLY, build_inventory
-from tests.scenario.world import Agent, World, host, play, running, until
+from tests.scenario.world import Agent, World, host, play, recheck, running, until
 
 FRONT = front_unit("8b")
 HALF = Progress(Item.MODEL, Stage.FETCHING, "hub.example", 5 * 2**30, 10 * 2**30, 2.0**20)
@@ -231,16 +231,6 @@ def mend(world: World) -> Report:
     return BROUGHT
 
 
-async def look_again(world: World, agent: Agent) -> None:
-    """The time for it has come."""
-    record = agent.controller.roster.get("8b")
-    assert record is not None
-    record.state = replace(record.state, not_before=0.0)
-    looked = record.state.since
-    agent.see(world.inventory)  # no news, but the writer turns
-    await until(lambda: record.state.since != looked)
-
-
 def test_a_model_that_the_plan_finds_damaged_is_mended(world: World) -> None:
     is_damaged(world)
     world.supplier.brings = lambda order: mend(world)
@@ -290,7 +280,7 @@ def test_mending_that_does_not_help_is_no_loop(world: World) -> None:
         assert "config.json is damaged" in failure.message
         assert "deepseekctl update" in failure.hint
         for _ in range(3):
-            await look_again(world, agent)
+            await recheck(world, agent)
             await agent.reach(Phase.HELD)
         assert len(world.supplier.orders) == 1
         world.start()  # a person wants it tried

@@ -13,7 +13,7 @@ from agent.model import Phase, Step, engine_unit
 from agent.supplies import Order, Report
 from tests.fakes.engine.vllm_double.engine import loading_line
 from tests.fakes.engine.vllm_double.failures import FAILURES
-from tests.scenario.world import Agent, World, host, play, running, until
+from tests.scenario.world import Agent, World, host, play, recheck, running, until
 
 START = ("StartUnit", engine_unit("8b"))
 DAMAGED = tuple(FAILURES["damaged-model"].text.splitlines())
@@ -238,16 +238,6 @@ async def be_held(world: World, agent: Agent) -> None:
     assert failure is not None
     assert failure.code is Code.MODEL_INVALID
     assert world.acted().count(START) == 1
-
-
-async def recheck(world: World, agent: Agent) -> None:
-    """The time for it has come."""
-    record = agent.controller.roster.get("8b")
-    assert record is not None
-    record.state = replace(record.state, not_before=0.0)
-    looked = record.state.since
-    agent.see(world.inventory)  # no news, but the writer turns
-    await until(lambda: record.state.since != looked)
 
 
 def test_a_damaged_model_is_not_started_again_and_again(world: World) -> None:

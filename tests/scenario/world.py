@@ -415,3 +415,13 @@ def play(world: World, scenario: Play) -> None:
             await scenario(world, agent)
 
     asyncio.run(whole())
+
+
+async def recheck(world: World, agent: Agent) -> None:
+    """The time for it has come."""
+    record = agent.controller.roster.get("8b")
+    assert record is not None
+    record.state = replace(record.state, not_before=0.0)
+    looked = record.state.since
+    agent.see(world.inventory)  # no news, but the writer turns
+    await until(lambda: record.state.since != looked)

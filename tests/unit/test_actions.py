@@ -494,24 +494,30 @@ def test_a_port_of_somebody_else_is_not_tried(world: World) -> None:
     assert world.units.acts() == []
 
 
+@dataclass
+class HangingMachine(FakeMachine):
+    """Its models are on a disk that does not answer before it is `released`."""
+
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def model(self, directory: str, revision: str = "") -> ModelFacts:
+        self.released.wait(10)
+        return super().model(directory, revision)
+
+
 def test_a_disk_that_hangs_is_not_waited_for(world: World) -> None:
     """The look goes on in its thread; the agent says so and tries again."""
-    released = threading.Event()
-
-    class Hanging(FakeMachine):
-        def model(self, directory: str, revision: str = "") -> ModelFacts:
-            released.wait(5)
-            return super().model(directory, revision)
+    machine = HangingMachine()
 
     async def look() -> Failure:
         profile, host = world.request.profile, build_host()
         survey = build_survey(host, profile)
         try:
-            await read_facts([profile], build_inventory(), (), survey, Hanging(), deadline_s=0.1)
+            await read_facts([profile], build_inventory(), (), survey, machine, deadline_s=0.1)
         except HostError as error:
             return error.failure
         finally:
-            released.set()
+            machine.released.set()
         raise AssertionError("it waited")
 
     failure = asyncio.run(look())
@@ -520,21 +526,14 @@ def test_a_disk_that_hangs_is_not_waited_for(world: World) -> None:
 
 def test_a_disk_that_hangs_for_a_year_stops_nobody_else(world: World) -> None:
     """Each try is given up; what serves from another disk is started, stopped and healed."""
-    released = threading.Event()
-
-    class Hanging(FakeMachine):
-        def model(self, directory: str, revision: str = "") -> ModelFacts:
-            released.wait(10)
-            return super().model(directory, revision)
+    machine = HangingMachine()
 
     async def look() -> None:
         profile, host = world.request.profile, build_host()
         survey = build_survey(host, profile)
         for _ in range(40):  # more threads than asyncio has for all
             with suppress(HostError):
-                await read_facts(
-                    [profile], build_inventory(), (), survey, Hanging(), deadline_s=0.01
-                )
+                await read_facts([profile], build_inventory(), (), survey, machine, deadline_s=0.01)
         assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 1) == 7
         other = replace(profile, model="/srv/other")
         survey = build_survey(host, other)
@@ -544,7 +543,7 @@ def test_a_disk_that_hangs_for_a_year_stops_nobody_else(world: World) -> None:
     try:
         asyncio.run(look())
     finally:
-        released.set()
+        machine.released.set()
 
 
 # --- the API key ---------------------------------------------------------------------------------
