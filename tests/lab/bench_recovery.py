@@ -5,15 +5,20 @@ import statistics
 import time
 
 from . import product
-from .bench_scene import BY_HAND, HAND_CONTAINER, first_answer, kill_to_answer, write_by_hand
+from .bench_scene import (
+    BY_HAND,
+    HAND_CONTAINER,
+    HEALTHY_RESET_S,
+    first_answer,
+    kill_to_answer,
+    take_each_death_as_the_first,
+    write_by_hand,
+)
 from .bench_table import Table, runs
 from .host import LabHost
 from .product import CONTAINER, FRONT
 
 RUNS = 7
-# The least that is allowed: each death is the first one, without a wait before the next start.
-SETTINGS = "/etc/deepseek-agent/agent.toml.d/bench.toml"
-HEALTHY_RESET_S = 10
 NOTE = (
     "Seconds from SIGKILL of all that is in the container to the next answer. By hand: "
     "`Restart=always`, `RestartSec=0`. Ours looks, before it starts again, whether anything of the "
@@ -23,7 +28,7 @@ NOTE = (
 
 def measure_recovery(host: LabHost) -> Table:
     write_by_hand(host)
-    host.write(SETTINGS, f"[limits]\nhealthy_reset_s = {HEALTHY_RESET_S}\n")
+    take_each_death_as_the_first(host)
     first_answer(host, BY_HAND)
     by_hand = [_once(host, HAND_CONTAINER) for _ in range(RUNS)]
     host.run(["systemctl", "stop", BY_HAND], timeout_s=120)

@@ -18,6 +18,9 @@ from .rootfs import Flavour
 from .sandbox_table import CGROUP
 from .state import read_namespace_pids
 
+# The least that is allowed: each death is the first one, without a wait before the next start.
+HEALTHY_RESET_S = 10
+SETTINGS = "/etc/deepseek-agent/agent.toml.d/bench.toml"
 OURS = ("deepseek-agent.service", "deepseek-npud.service", FRONT)
 BY_HAND = "by-hand.service"
 HAND_CONTAINER = "by-hand"
@@ -75,11 +78,11 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """A while in which nobody asks. `new_a_minute`: processes and threads of the whole host; the
-    others: what the processes that are watched have begun."""
+    """A while in which nobody asks. `host_forks_a_minute`: processes that anything on the host has
+    begun, but for what is in containers; the others: what those that are watched have begun."""
 
     costs: dict[str, Cost]
-    new_a_minute: float
+    host_forks_a_minute: float
     forks_a_minute: float
     threads_a_minute: float
 
@@ -92,6 +95,11 @@ def write_by_hand(host: LabHost, *, quadlet: str = "", option: str = "") -> None
     else:
         host.write(f"/etc/systemd/system/{BY_HAND}", UNIT.format(container=option))
     host.run(["systemctl", "daemon-reload"])
+
+
+def take_each_death_as_the_first(host: LabHost) -> None:
+    """As on a server where the engine has served for longer than `healthy_reset_s`."""
+    host.write(SETTINGS, f"[limits]\nhealthy_reset_s = {HEALTHY_RESET_S}\n")
 
 
 def pids_of(host: LabHost, unit: str) -> list[int]:
@@ -116,39 +124,35 @@ def use_of(host: LabHost, pids: Sequence[int]) -> Usage:
     return Usage(pss, cpu)
 
 
-def machine_pids(host: LabHost, pids: Sequence[int]) -> list[int]:
-    """What these are outside of the host. Raises LabError when one is not there any more."""
+def machine_pids(host: LabHost) -> dict[int, int]:
+    """What the host's processes are outside of it, by what they are in it; none in containers."""
     space = os.readlink(f"/proc/{host.leader()}/ns/pid")
     found: dict[int, int] = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{name}/ns/pid") == space:
                 found[read_namespace_pids(int(name))[-1]] = int(name)
-    if missing := [pid for pid in pids if pid not in found]:
-        raise LabError(f"cannot find the processes {missing} of {host.name}")
-    return [found[pid] for pid in pids]
-
-
-def newest_pid(host: LabHost) -> int:
-    """Of the host's own name space: it counts each process and each thread that has come."""
-    return int(host.read("/proc/loadavg").split()[4])
+    return found
 
 
 def watch_idle(host: LabHost, pids: Mapping[str, Sequence[int]], seconds: float) -> Idle:
-    """What each group of processes costs while the host is left alone."""
-    look = -newest_pid(host) + newest_pid(host)  # to ask for it takes some processes, too
+    """What each group of processes costs while the host is left alone. Raises LabError when one of
+    them is not there."""
+    machine = machine_pids(host)
+    watched = [pid for group in pids.values() for pid in group]
+    if missing := [pid for pid in watched if pid not in machine]:
+        raise LabError(f"cannot find the processes {missing} of {host.name}")
     before = {name: use_of(host, group) for name, group in pids.items()}
-    newest, began = newest_pid(host), time.monotonic()
-    with births(machine_pids(host, [pid for group in pids.values() for pid in group])) as born:
+    began = time.monotonic()
+    with births(machine[pid] for pid in watched) as born, births(machine.values()) as of_host:
         time.sleep(seconds)
-    came = max(0, newest_pid(host) - newest - look)
     after = {name: use_of(host, group) for name, group in pids.items()}
     took = time.monotonic() - began
     costs = {
         name: Cost(use.pss_mib, (use.cpu_s - before[name].cpu_s) / took * 100)
         for name, use in after.items()
     }
-    each = (came, born.processes, born.threads)
+    each = (of_host.processes, born.processes, born.threads)
     return Idle(costs, *(count / took * 60 for count in each))
 
 
