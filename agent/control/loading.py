@@ -120,6 +120,11 @@ class Loading:
             f"deepseekctl logs {name}; where only the disk is slow: start_budget_s in its profile",
         )
 
+    def give_up(self, record: Record) -> None:
+        """It is stopped, because it is too slow. Maybe this host needs longer than it did: with the
+        same budget every other try would end like this one."""
+        record.start.last_s, record.start.last_mark = None, ""
+
     def due_s(self, record: Record, now: float) -> list[float]:
         """When the next budget ends, in seconds from `now`."""
         watch = record.start.watch
@@ -128,9 +133,7 @@ class Loading:
     def _begin(self, record: Record) -> None:
         seen, now = record.start, time.monotonic()
         weights_mib = record.running.weights_mib if record.running is not None else 0
-        # What the former image or model needed tells nothing of one on trial: nothing is cached.
-        last_s = None if record.update.state.on_trial else seen.last_s
-        budget = budget_s(weights_mib, last_s, record.profile.start_budget_s)
+        budget = budget_s(weights_mib, _known_s(record), record.profile.start_budget_s)
         seen.progress, seen.too_slow = NO_PROGRESS, False
         seen.watch = StartWatch(now, budget, now)
         seen.reader = self._tasks.spawn(self._read(record.profile.name))
@@ -143,6 +146,7 @@ class Loading:
             seen.tried = seen.verdict = None
             if seen.ours_at is not None:
                 seen.last_s = round(time.monotonic() - seen.ours_at, 1)
+                seen.last_mark = seen.mark
         seen.reader, seen.watch = None, None
 
     async def _read(self, name: str) -> None:
@@ -201,3 +205,11 @@ class Loading:
             self._events.note(record.profile.name, failure.code, failure.message)
         if seen.verdict is not None and seen.verdict.done() and seen.verdict.result() is not None:
             seen.tried = seen.verdict.result()
+
+
+def _known_s(record: Record) -> float | None:
+    """What was measured, where it tells something: for another image or model, or with other
+    options, nothing is cached. What was adopted, or measured by an older version, has no mark."""
+    seen = record.start
+    is_other = seen.mark != "" and seen.last_mark not in ("", seen.mark)
+    return None if is_other or record.update.state.on_trial else seen.last_s

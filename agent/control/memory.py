@@ -36,6 +36,7 @@ class InstanceMemory:
     retry_at: float = 0.0  # seconds since the epoch, while it waits for its next try; else 0
     failure: Failure | None = None  # why it waits for that
     start_s: float | None = None  # what it needed the last time until it answered
+    start_mark: str = ""  # of that start (action/tried)
     tried: Tried | None = None  # in vain, in this boot
     answered_as: str = ""  # the invocation of the engine's unit that has served
     update: UpdateState = NO_UPDATE  # which image and model it runs on, beside what else
@@ -87,6 +88,7 @@ def _of(record: Record, now: float, wall: float) -> InstanceMemory:
         record.restarts,
         state.failures,
         start_s=start.last_s,
+        start_mark=start.last_mark,
         tried=start.tried,
         answered_as=record.answered_as,
         update=record.update.state,

@@ -236,6 +236,7 @@ class Pilot:
         name = record.profile.name
         self._events.note(name, failure.code, failure.message)
         if self._config().mode is not Mode.OBSERVE:
+            self.loading.give_up(record)
             self.feed(name, EngineIll(failure))
 
     def feed(self, name: str, event: Event) -> None:

@@ -44,7 +44,7 @@ class Roster:
             profile, state, wall, restarts=known.restarts, answered_as=known.answered_as
         )
         record.hold = known.hold
-        record.start.last_s = known.start_s
+        record.start.last_s, record.start.last_mark = known.start_s, known.start_mark
         record.start.tried = known.tried if same_boot else None  # a boot is a new chance
         # The link and the names may be further, or not as far, as what was written down; a restart
         # that had begun may have come to nothing. An engine that runs on what it should stays.

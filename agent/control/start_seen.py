@@ -12,7 +12,7 @@ from agent.status.snapshot import StartView
 
 @dataclass
 class StartSeen:
-    """`watch` is there while it loads; `last_s` and `tried` outlive the agent."""
+    """`watch` is there while it loads; `last_s`, `last_mark` and `tried` outlive the agent."""
 
     progress: StartProgress = NO_PROGRESS
     watch: StartWatch | None = None
@@ -20,6 +20,7 @@ class StartSeen:
     ours_at: float | None = None  # monotonic: when this agent started it; None: it was adopted
     too_slow: bool = False  # and that has been told
     last_s: float | None = None  # what it needed the last time until it answered
+    last_mark: str = ""  # of that start; empty: nobody knows
     mark: str = ""  # of the latest start: see `action/tried`
     tried: Tried | None = None
     verdict: "asyncio.Future[Tried | None] | None" = None  # on the latest death

@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 
 from agent.config.values import Mode
+from agent.control.memory import InstanceMemory, Memory
 from agent.errors import Code, Failure
 from agent.health import log_watch
 from agent.model import Phase, Step, engine_unit
+from agent.policy import startup
 from agent.supplies import Order, Report
 from tests.fakes.engine.vllm_double.engine import loading_line
 from tests.fakes.engine.vllm_double.failures import FAILURES
 from tests.scenario.world import Agent, World, host, play, recheck, running, until
 
 START = ("StartUnit", engine_unit("8b"))
+NEEDED = Memory(instances=(InstanceMemory("8b", start_s=0.1),))
 DAMAGED = tuple(FAILURES["damaged-model"].text.splitlines())
 FAULTED = tuple(FAILURES["acl-507015"].text.splitlines())
 
@@ -148,6 +151,7 @@ def test_without_a_journal_the_budget_alone_counts(world: World) -> None:
 
 def test_in_observe_mode_it_is_only_said(world: World) -> None:
     world.start_budget_s, world.mode, world.loads = 0.2, Mode.OBSERVE, False
+    world.memory = NEEDED
 
     async def whole() -> None:
         async with host(world):
@@ -158,11 +162,38 @@ def test_in_observe_mode_it_is_only_said(world: World) -> None:
                 assert agent.view().phase is Phase.LOADING
                 assert agent.kinds().count("start-too-slow") == 1
                 assert world.acted() == []
+                record = agent.controller.roster.get("8b")
+                assert record is not None
+                assert record.start.last_s == 0.1
 
     asyncio.run(whole())
 
 
-def test_what_it_needed_is_known_the_next_time(world: World) -> None:
+def test_one_that_became_slow_is_not_stopped_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times of what it needed once is too little by now, and it would never be measured."""
+    monkeypatch.setattr(startup, "LEAST_S", 0.3)
+    world.memory = NEEDED
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await load(world, agent)
+        await agent.reach(Phase.BACKOFF)
+        await agent.reach(Phase.LOADING)
+        start = agent.view().start
+        assert start is not None
+        assert start.budget_s == 600.0
+        assert agent.kinds().count("start-too-slow") == 1
+        await until(lambda: world.memory.of("8b").start_s is None)
+        world.load()
+        await agent.reach(Phase.SERVING)
+        await until(lambda: world.memory.of("8b").start_s is not None)
+
+    play(world, scenario)
+
+
+@pytest.mark.parametrize(("model", "budget_s"), [("as it came", 180.0), ("another", 600.0)])
+def test_what_it_needed_is_known_the_next_time(world: World, model: str, budget_s: float) -> None:
     async def first(world: World, agent: Agent) -> None:
         await load(world, agent)
         await asyncio.sleep(0.3)
@@ -178,11 +209,12 @@ def test_what_it_needed_is_known_the_next_time(world: World) -> None:
             needed_s = world.memory.of("8b").start_s
             assert needed_s is not None
             assert 0.3 <= needed_s < 3.0
+            world.machine.identity = model
             async with running(world) as agent:
                 await load(world, agent)
                 start = agent.view().start
                 assert start is not None
-                assert start.budget_s == 180.0
+                assert start.budget_s == budget_s
 
     asyncio.run(both())
 

@@ -74,14 +74,14 @@ def test_what_serves_keeps_its_count_of_failures() -> None:
 def test_how_long_it_took_and_what_was_in_vain(tmp_path: Path) -> None:
     known = record(InstanceState())
     tried = Tried("mark", Failure(Code.MODEL_INVALID, "cannot start 8b: damaged", "fetch it"))
-    known.start.last_s, known.start.tried = 93.4, tried
+    known.start.last_s, known.start.last_mark, known.start.tried = 93.4, "mark", tried
     memory = decode_memory(encode_memory(remember([known], "boot", NOW, WALL)))
     for boot, in_vain in (("boot", tried), ("another", None)):
         roster = Roster(RootedFiles(tmp_path), memory, boot)
         roster.add(build_profile(), LIMITS)
         again = roster.get("8b")
         assert again is not None
-        assert again.start.last_s == 93.4
+        assert (again.start.last_s, again.start.last_mark) == (93.4, "mark")
         assert again.start.tried == in_vain  # a boot is a new chance
 
 
