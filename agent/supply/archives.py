@@ -18,6 +18,7 @@ from pathlib import Path
 from agent.host.reading import read_regular
 from agent.host.references import parse_reference
 from agent.json_text import load_json
+from agent.supply.settling import is_any_recent
 from agent.supply.tars import DOCUMENT_LIMIT_BYTES, SUFFIXES, NotWhole, read_tar
 
 SETTLED_S = 10.0  # a file that was written to since then is taken for one that is being copied
@@ -64,7 +65,7 @@ def find_archive(folder: Path, reference: str, now: Callable[[], float] = time.t
     settling = False
     for path in _candidates(folder):
         try:
-            if now() - _changed_at(path) < SETTLED_S:
+            if is_any_recent(_times(path), SETTLED_S, now()):
                 settling = True
                 unusable.append(f"{path.name}: it is still being copied")
                 continue
@@ -114,10 +115,10 @@ def _is_candidate(path: Path) -> bool:
     return stat.S_ISREG(mode) and path.name.endswith(SUFFIXES)
 
 
-def _changed_at(path: Path) -> float:
+def _times(path: Path) -> list[float]:
     """Of a folder also its index, which is written last, and its folder of blobs."""
     places = (path, path / "index.json", path / "blobs/sha256") if path.is_dir() else (path,)
-    return max((os.lstat(one).st_mtime for one in places if one.exists()), default=0.0)
+    return [os.lstat(one).st_mtime for one in places if one.exists()]
 
 
 # --- what is in it -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ end; downloads do the same in folders of their own; cp and tar write in place, a
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,10 +20,13 @@ _OF_RSYNC = re.compile(r"\.(.+\..+)\.[A-Za-z0-9]{6}")
 
 
 def is_being_copied(folder: Path, settled_s: float) -> bool:
-    """Whether anything in it has changed so lately, hidden or not: content, or anything about it.
-    A time may also lie ahead, from a host whose clock did."""
-    now = time.time()
-    return any(abs(now - at) < settled_s for at in islice(_times(folder), TIMES_LIMIT))
+    """Whether anything in it, hidden or not, has changed so lately: content, or anything else."""
+    return is_any_recent(islice(_times(folder), TIMES_LIMIT), settled_s, time.time())
+
+
+def is_any_recent(times: Iterable[float], settled_s: float, now: float) -> bool:
+    """Each for itself: one may lie far ahead, from a host whose clock did, and hides no other."""
+    return any(abs(now - at) < settled_s for at in times)
 
 
 def _times(folder: Path) -> Iterator[float]:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from agent.supply.bundle.format import (
 )
 from agent.supply.bundle.text import JSON_LIMIT_BYTES, parse_bundle
 from agent.supply.meter import Count, Meter, Tell
+from agent.supply.settling import is_any_recent
 
 COPYING_S = 60.0  # a folder in which something changed so lately is still being copied
 CARRY_AGAIN = "copy it again from the machine that made it, or try another disk"
@@ -134,14 +136,12 @@ def _is_being_copied(opened: OpenedBundle, copying_s: float) -> bool:
     """Copies keep times of content, but a file's change of state is now."""
     names = (BUNDLE_NAME, *(part.name for part in opened.bundle.parts))
     folders = {str(Path(name).parent) for name in names}
-    newest = 0.0
+    times: list[float] = []
     for name in (*names, *folders):
-        try:
+        with suppress(OSError):
             found = os.lstat(opened.folder / name)
-        except OSError:
-            continue
-        newest = max(newest, found.st_ctime, found.st_mtime)
-    return abs(time.time() - newest) < copying_s
+            times += (found.st_ctime, found.st_mtime)
+    return is_any_recent(times, copying_s, time.time())
 
 
 # --- its content ---------------------------------------------------------------------------------

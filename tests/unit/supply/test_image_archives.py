@@ -157,6 +157,22 @@ def test_one_that_is_being_copied_is_waited_for(tmp_path: Path) -> None:
     assert find_archive(tmp_path, NAME, lambda: time.time() + 11).image is not None
 
 
+@pytest.mark.parametrize("ahead_s", [60.0, 10 * 365 * 86_400.0])
+def test_one_from_a_clock_that_was_ahead_is_taken(tmp_path: Path, ahead_s: float) -> None:
+    put(tmp_path, "a.tar", tar_of(docker_files(NAME)), time.time() + ahead_s)
+    search = find_archive(tmp_path, NAME)
+    assert search.image is not None
+    assert search.unusable == ()
+
+
+def test_a_time_that_lies_ahead_hides_no_other(tmp_path: Path) -> None:
+    layout = put_layout(tmp_path, "layout", oci_files(NAME))
+    now, ahead = time.time(), time.time() + 86_400
+    os.utime(layout / "index.json", (ahead, ahead))
+    os.utime(layout / "blobs/sha256", (now, now))
+    assert find_archive(tmp_path, NAME).is_settling
+
+
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     put(tmp_path, "elsewhere", tar_of(docker_files(NAME)))
     (tmp_path / "a.tar").symlink_to(tmp_path / "elsewhere")
