@@ -5,6 +5,7 @@ The agent writes a `PruneOrder`; the process that prunes writes a `PruneReport`.
 below /run/deepseek-agent/prune, replaced as a whole. Frozen values. Standard library only.
 """
 
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,6 +18,13 @@ ORDER_LASTS_S = 300.0
 
 EVIDENCE_KEPT = 10  # files of each instance
 EVIDENCE_LIMIT_BYTES = 100 * 2**20  # of all of them together
+
+
+def evidence_order(stamp: str, now: float) -> tuple[bool, str]:
+    """Sorts by age, the oldest first. `stamp`: as in the name of a file; `now`: seconds since the
+    epoch. What comes from the future is the oldest: a clock was wrong, and as the newest it would
+    push out all that is written until that time."""
+    return stamp <= time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)), stamp
 
 
 class Role(StrEnum):

@@ -62,7 +62,7 @@ def write_evidence(instance: str, run: Path, folder: Path) -> Path:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is short
     children.end()
     write(durably=True)
-    make_room(folder, instance)
+    make_room(folder, instance, name)
     return folder / name
 
 

@@ -4,12 +4,14 @@
 
 import os
 import re
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES
+from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES, evidence_order
 from agent.json_text import load_json
 from agent.model import INSTANCE_NAME
 
@@ -76,10 +78,11 @@ def save(folder: Path, name: str, text: str, *, durably: bool) -> None:
     os.replace(temporary, folder / name)
 
 
-def make_room(folder: Path, instance: str, kept: int = KEPT) -> None:
-    """Removes what is older than the newest `kept`, and what was never finished."""
+def make_room(folder: Path, instance: str, written: str = "", kept: int = KEPT) -> None:
+    """Removes what is older than the newest `kept`, and what was never finished. `written`: just
+    now; it is the newest, whatever the clock has done since it got its name."""
     pattern = _pattern(instance)
-    names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
+    names = _by_age((name for name in os.listdir(folder) if pattern.fullmatch(name)), written)
     unfinished = [
         name
         for name in os.listdir(folder)
@@ -88,22 +91,29 @@ def make_room(folder: Path, instance: str, kept: int = KEPT) -> None:
     for name in (*names[: max(0, len(names) - kept)], *unfinished):
         with suppress(OSError):
             os.unlink(folder / name)
-    _limit_sum(folder)
+    _limit_sum(folder, written)
 
 
-def _limit_sum(folder: Path) -> None:
+def _limit_sum(folder: Path, written: str) -> None:
     """Of all instances together the oldest go; the newest file stays whatever its size."""
-    there = [
-        (found[1], name) for name in os.listdir(folder) if (found := _ANYBODYS.fullmatch(name))
-    ]
     sum_bytes = 0
-    for number, (_, name) in enumerate(sorted(there, reverse=True)):
+    for number, name in enumerate(reversed(_by_age(os.listdir(folder), written))):
         with suppress(OSError):
             sum_bytes += os.lstat(folder / name).st_size
             if number and sum_bytes > EVIDENCE_LIMIT_BYTES:
                 os.unlink(folder / name)
 
 
+def _by_age(names: Iterable[str], written: str) -> list[str]:
+    """Those of evidence, the oldest first."""
+    now = time.time()
+    there = [
+        (name == written, evidence_order(found[1], now), name)
+        for name in names
+        if (found := _ANYBODYS.fullmatch(name))
+    ]
+    return [name for _, _, name in sorted(there)]
+
+
 def _pattern(instance: str) -> re.Pattern[str]:
-    """By its time, so names sort by age."""
     return re.compile(rf"{re.escape(instance)}-{TIMESTAMP}\.txt")

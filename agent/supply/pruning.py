@@ -8,7 +8,7 @@ What is not listed here as ours is not chosen, and neither is what somebody uses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES, Keep, Kind, Removal
+from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES, Keep, Kind, Removal, evidence_order
 from agent.host.references import parse_reference
 
 STAGING_LASTS_S = 86_400.0
@@ -61,7 +61,7 @@ class EvidenceFile:
     path: str
     instance: str
     size_bytes: int
-    at: str  # sorts by age
+    at: str  # as its name says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def choose(found: Found, keep: Keep, now: float) -> tuple[Removal, ...]:
     stored.sort(key=lambda one: (one[0], one[1].what))
     return (
         *_stagings(found.stagings, keep, now),
-        *_evidence(found.evidence),
+        *_evidence(found.evidence, now),
         *(removal for _, removal in stored),
     )
 
@@ -97,11 +97,12 @@ def _stagings(stagings: Iterable[Staging], keep: Keep, now: float) -> Iterator[R
         yield Removal(Kind.STAGING, one.path, one.path, why, one.size_bytes)
 
 
-def _evidence(files: Iterable[EvidenceFile]) -> Iterator[Removal]:
+def _evidence(files: Iterable[EvidenceFile], now: float) -> Iterator[Removal]:
     count: dict[str, int] = {}
     sum_bytes = 0
     dropped = []
-    for one in sorted(files, key=lambda one: (one.at, one.path), reverse=True):
+    by_age = sorted(files, key=lambda one: (evidence_order(one.at, now), one.path))
+    for one in reversed(by_age):
         count[one.instance] = count.get(one.instance, 0) + 1
         sum_bytes += one.size_bytes
         if count[one.instance] > EVIDENCE_KEPT:

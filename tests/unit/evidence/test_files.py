@@ -110,6 +110,29 @@ def test_all_evidence_together_has_a_limit(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [names[3], "other.txt"]
 
 
+def test_files_from_the_future_do_not_push_out_what_is_written_now(tmp_path: Path) -> None:
+    """The host has lost its time, and has no network yet that would tell it."""
+    ahead = [f"8b-9026112{day}T150000Z.txt" for day in range(KEPT)]
+    names = [*ahead, "8b-20000101T000000Z.txt", "8b-20000101T000500Z.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+        make_room(tmp_path, "8b", name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*ahead[2:], *names[-2:]])
+
+
+def test_what_was_just_written_stays_whatever_its_name_says(tmp_path: Path) -> None:
+    """The clock was set back, or ahead, meanwhile."""
+    earlier = [f"8b-2020112{day}T150000Z.txt" for day in range(KEPT)]
+    for name in earlier:
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(EVIDENCE_LIMIT_BYTES // KEPT)
+    for written in ("8b-90261125T150000Z.txt", "8b-20000101T000000Z.txt"):
+        (tmp_path / written).write_text("why it died")
+        make_room(tmp_path, "8b", written)
+        assert (tmp_path / written).exists()
+        assert len(list(tmp_path.iterdir())) == KEPT
+
+
 # --- the program ---------------------------------------------------------------------------------
 
 

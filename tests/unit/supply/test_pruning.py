@@ -136,6 +136,17 @@ def test_evidence_has_a_limit_of_files_and_of_bytes() -> None:
     assert chosen(Found(evidence=(evidence(1, 3 * half),))) == []
 
 
+def test_evidence_from_the_future_is_the_oldest() -> None:
+    """As the newest it would stay, and all that is written until then would go."""
+    at = "90261125T150000Z"
+    ahead = EvidenceFile(f"/e/8b-{at}.txt", "8b", 1, at)
+    many = tuple(evidence(number) for number in range(EVIDENCE_KEPT))
+    assert chosen(Found(evidence=(*many, ahead))) == [ahead.path]
+    half = EVIDENCE_LIMIT_BYTES // 2
+    large = (evidence(1, half), evidence(2, half, "7b"), replace(ahead, size_bytes=half))
+    assert chosen(Found(evidence=large)) == [ahead.path]
+
+
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 TIMES = st.floats(0, NOW, allow_nan=False)
 REFERENCES = st.sampled_from(
