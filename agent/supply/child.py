@@ -10,7 +10,6 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import IO
@@ -37,16 +36,29 @@ def converse(
     `patience_s`: for how long it may be silent now. Raises Silent, and AgentError for a child that
     cannot be started or does not talk as it should.
     """
-    with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as errors:
-        asked.write(json.dumps(order).encode())
-        asked.seek(0)
-        with _running(argv, asked, errors) as child:
-            yield from _lines(child, patience_s)
-            if _status(child) != 0:
-                errors.seek(0, os.SEEK_END)
-                errors.seek(max(0, errors.tell() - ERRORS_SHOWN))
-                why = errors.read().decode(errors="replace").strip()
-                raise _broken(why or f"exit status {child.returncode}")
+    with (
+        _in_memory(argv, json.dumps(order).encode()) as asked,
+        _in_memory(argv) as errors,
+        _running(argv, asked, errors) as child,
+    ):
+        yield from _lines(child, patience_s)
+        if _status(child) != 0:
+            errors.seek(0, os.SEEK_END)
+            errors.seek(max(0, errors.tell() - ERRORS_SHOWN))
+            why = errors.read().decode(errors="replace").strip()
+            raise _broken(why or f"exit status {child.returncode}")
+
+
+def _in_memory(argv: tuple[str, ...], content: bytes = b"") -> IO[bytes]:
+    """A file on no disk: who makes room is asked to when all are full. An order is a few KiB, and
+    so are the last words of a child of ours."""
+    try:
+        file = os.fdopen(os.memfd_create("deepseek-supply"), "w+b")
+        file.write(content)
+        file.seek(0)
+    except OSError as error:
+        raise _not_run(argv, error) from error
+    return file
 
 
 def _status(child: subprocess.Popen[bytes]) -> int | None:
@@ -81,7 +93,7 @@ def _running(
             start_new_session=True,
         )
     except OSError as error:
-        raise AgentError(Code.INTERNAL, f"cannot run {argv[0]}: {error}") from error
+        raise _not_run(argv, error) from error
     try:
         yield child
     finally:
@@ -144,6 +156,10 @@ def _pieces(child: subprocess.Popen[bytes], patience_s: Callable[[], float]) -> 
             if not piece:
                 return
             yield piece
+
+
+def _not_run(argv: tuple[str, ...], error: OSError) -> AgentError:
+    return AgentError(Code.INTERNAL, f"cannot run {argv[0]}: {error}")
 
 
 def _broken(why: str) -> AgentError:

@@ -191,6 +191,12 @@ def test_the_commands_of_podman_run_as_podman(openeuler: Policy) -> None:
         assert found == "container_runtime_t"
 
 
+def test_files_in_memory_are_as_those_in_tmp(policy: Policy) -> None:
+    """memfd_create(2): else they would be of tmpfs, which nobody of ours may write."""
+    assert policy.next_type("deepseek_supply_t", "tmpfs_t", "file") == "deepseek_tmp_t"
+    assert policy.allowed("deepseek_supply_t", "deepseek_tmp_t", "file") >= WRITING
+
+
 def test_nothing_is_enforced_until_somebody_says_so(policy: Policy) -> None:
     assert policy.permissive == {f"deepseek_{name}_t" for name in (*CONFINED, "npud")}
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A child that talks in JSON lines: what it says, and that nothing of it is left."""
 
+import errno
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -77,6 +79,22 @@ def test_one_that_does_not_talk_as_it_should(script: str, why: str) -> None:
 def test_one_that_cannot_be_started() -> None:
     with pytest.raises(AgentError), closing(converse(("/nonexistent",), None, lambda: 1)) as lines:
         list(lines)
+
+
+def test_no_disk_has_to_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert said("print(json.dumps({'got': json.load(sys.stdin)}))", "x") == [{"got": "x"}]
+    with pytest.raises(AgentError, match="broken inside"):
+        said("raise ValueError('broken inside')")
+
+
+def test_without_memory_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> int:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(AgentError, match=r"cannot run .*: .*Cannot allocate memory"):
+        said("print('{}')")
 
 
 def test_one_that_is_silent_is_ended_with_what_it_has_started() -> None:

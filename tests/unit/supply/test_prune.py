@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -281,6 +282,16 @@ def test_images_go_that_we_have_brought(host: Host) -> None:
     report = host.prune()
     assert [(one.kind, one.name) for one in report.removed] == [(Kind.IMAGE, OLD)]
     assert set(host.api.images) == {VLLM, MINE}
+
+
+def test_it_needs_no_room_itself(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root file system is full, and /tmp is on it."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    note_brought(IDS[OLD], (OLD,), host.places.brought)
+    age(host.places.brought / f"{IDS[OLD]}.json", "at")
+    report = host.prune()
+    assert [one.what for one in report.removed] == [IDS[OLD]]
+    assert report.failures == ()
 
 
 def test_an_image_of_a_container_stays(host: Host) -> None:
