@@ -178,6 +178,7 @@ SUPPLY = {
     "cannot work in {0}: another process does the same there": (
         "无法在 {0} 工作：另一个进程正在做同样的事"
     ),
+    "cannot check the signature: {0}": "无法检查签名：{0}",
     "cannot {0} a signature: ssh-keygen does not end in {1} s": (
         "签名操作失败（{0}）：ssh-keygen 在 {1} 秒内没有结束"
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.reading import read_regular
+from agent.supply.disk import writing
 
 NAMESPACE = "deepseek-bundle"  # a signature for anything else is none for this
 SIGNERS_FILE = Path("/etc/deepseek-agent/bundle-signers")
@@ -49,7 +50,10 @@ def check(text: bytes, signature: bytes | None, signers: Path) -> str:
             "cannot trust the bundle: it is not signed",
             f"sign it where it is made (--sign KEY); {signers} says who may",
         )
-    with tempfile.TemporaryDirectory(prefix="deepseek-bundle-") as folder:
+    with (
+        writing("check the signature"),
+        tempfile.TemporaryDirectory(prefix="deepseek-bundle-") as folder,
+    ):
         kept, allowed = Path(folder) / "signature", Path(folder) / "signers"
         kept.write_bytes(signature)
         allowed.write_bytes(_read_signers(signers))

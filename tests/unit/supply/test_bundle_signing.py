@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,17 @@ def test_without_ssh_keygen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(AgentError) as raised:
         scene.bring()
     assert raised.value.failure.hint == "dnf install openssh"
+
+
+def test_without_a_temporary_folder(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All disks are full. What is wanted may be had elsewhere."""
+    key = make_key(scene.root, "depot")
+    allow(scene, key)
+    scene.create(image="", key=key)
+    monkeypatch.setattr(tempfile, "tempdir", str(scene.root / "none"))
+    with pytest.raises(AgentError, match="cannot check the signature") as refused:
+        scene.bring()
+    assert refused.value.failure.code is Code.FILE_NOT_WRITTEN
 
 
 def test_a_key_that_is_none(scene: Scene) -> None:
