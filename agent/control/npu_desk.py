@@ -81,6 +81,7 @@ class NpuDesk:
             # An engine that was there before the agent, and Podman has not told what it has: any.
             others = frozenset(npu.logic_id for npu in self.inventory.npus)
         news = self.take(NpusSeen(self.inventory, holdings, others))
+        self._forget_busy()
         self._refresh()
         return news
 
@@ -102,7 +103,7 @@ class NpuDesk:
         told = self._busy.pop(done.npus, None)
         if is_busy:
             self._busy[done.npus] = report.detail
-        if not is_busy or told != report.detail:
+        if not is_busy or (told != report.detail and self._is_news("npu-reset-ended", done.npus)):
             how = " cannot be reset now:" if is_busy else f": {report.outcome},"
             words = f"{_numbers(done.npus)}{how} {report.detail}"
             self._events.note_npu(self._seen(done.npus[0]), "npu-reset-ended", words)
@@ -169,10 +170,20 @@ class NpuDesk:
             self._orders.lose(decision.instance, _lost(decision.reason))
 
     def _reset(self, decision: ResetNpus) -> None:
-        if decision.npus not in self._busy:
+        if decision.npus not in self._busy and self._is_news("npu-reset", decision.npus):
             words = f"{_numbers(decision.npus)} is reset: {decision.reason}"
             self._events.note_npu(self._seen(decision.logic_id), "npu-reset", words)
         self._orders.reset(decision)
+
+    def _is_news(self, kind: str, npus: tuple[int, ...]) -> bool:
+        """A fault may come and go, and be over each time when the reset would begin."""
+        return self._thinning.ask((kind, npus), time.monotonic()) is not Word.SILENCE
+
+    def _forget_busy(self) -> None:
+        """When nothing is to be reset any more: what comes later is another fault."""
+        for npus in tuple(self._busy):
+            if not any(wants_reset(self.fleet.of(one), self.rules) for one in npus):
+                del self._busy[npus]
 
     def _refresh(self) -> None:
         """One that waits for a reset, while its processes are said to be there still."""

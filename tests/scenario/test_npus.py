@@ -20,6 +20,7 @@ from agent.model import (
     ResetOutcome,
     engine_unit,
 )
+from agent.policy.npu import reset as resets
 from agent.ports import ResetOrder, ResetReport
 from tests.build import build_container, build_inventory, build_npu
 from tests.fakes.bus import PrivateBus
@@ -29,6 +30,7 @@ from tests.scenario.world import Agent, Play, World, host, play, running, until
 
 ENGINE = engine_unit("8b")
 SEPARATE, RESTART_NPU, NOT_HANDLE = "80E18402", "80FA4E00", "80E01809"
+PARITY = "80E18005"  # RestartNPU as well
 NO_HCCS = 0x33
 
 
@@ -155,6 +157,26 @@ def test_a_chip_is_not_reset_while_a_process_is_on_it(npus: World) -> None:
         assert world.npud.resets == []
         agent.see(ill(0, RESTART_NPU))
         await until(lambda: world.npud.resets)
+
+    play(npus, scenario)
+
+
+def test_the_next_fault_is_told_like_the_first(
+    npus: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reset was not possible, and is needed no more; weeks later another one is."""
+    monkeypatch.setattr(resets, "BUSY_AGAIN_S", 0.05)
+    npus.npud.on_reset = lambda order: ResetReport(ResetOutcome.BUSY, "the driver is busy")
+    told = ["npu-fault", "npu-reset", "npu-reset-ended"]
+
+    async def scenario(world: World, agent: Agent) -> None:
+        agent.see(ill(1, RESTART_NPU))
+        await until(lambda: len(world.npud.resets) >= 3)
+        assert npu_kinds(agent) == told  # that it stays so is no news
+        agent.see(well())
+        await until(lambda: "npu-fault-over" in npu_kinds(agent))
+        agent.see(ill(1, PARITY))
+        await until(lambda: npu_kinds(agent) == [*told, "npu-fault-over", *told])
 
     play(npus, scenario)
 
