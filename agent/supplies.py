@@ -42,6 +42,9 @@ class ModelOrder:
     directory: str  # absolute
     sources: tuple[ModelSource, ...]  # in the order in which they are tried; may be empty
     recheck: bool = False  # it is there, and an engine says that it is damaged
+    # Name of the folder below .store that is meant by that, whatever the link leads to; empty, or
+    # gone by now: the one in use.
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)

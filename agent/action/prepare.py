@@ -84,8 +84,9 @@ async def prepare(
         return plan if order is None else Lacking(plan, order)
     file = render(plan, request.renderer)
     mark = build_mark(file.text, plan.model_identity, request.inventory.driver_version)
-    ours = plan.model_revision and request.mends
-    return Prepared(plan, file, mark, build_recheck(profile, request.supply) if ours else None)
+    ours = plan.model_revision if request.mends else ""
+    recheck = build_recheck(profile, request.supply, ours) if ours else None
+    return Prepared(plan, file, mark, recheck)
 
 
 def _order_to_mend(failure: Failure, request: Request, facts: Facts) -> Order | None:

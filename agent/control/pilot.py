@@ -188,7 +188,8 @@ class Pilot:
         if supply is None or not supply.model_revision or record.update.state.on_trial:
             return False
         record.fetch.why = failure
-        record.fetch.lacks = self._allowed(build_recheck(record.profile, self._config().supply))
+        order = build_recheck(record.profile, self._config().supply, supply.model_revision)
+        record.fetch.lacks = self._allowed(order)
         return self._config().mode is Mode.ACT
 
     def take_update(self, message: OfUpdate) -> None:

@@ -43,13 +43,13 @@ def build_order(
     lacks_image = facts.podman_seen and not choose_image(profile, facts, pinned)
     model = facts.model(profile.model)
     lacks_model = model is not None and not model.present
-    damaged = model is not None and model.present and model.problem != "" and model.revision != ""
+    damaged = model.revision if model is not None and model.present and model.problem else ""
     if not lacks_image and not lacks_model and not damaged:
         return None
     return Order(
         profile.name,
         order_image(image, supply) if lacks_image else None,
-        order_model(profile, supply, recheck=damaged) if lacks_model or damaged else None,
+        order_model(profile, supply, damaged) if lacks_model or damaged else None,
         keep_free_mib=supply.keep_free_gib * 1024,
         parallel=supply.parallel,
         models_dir=supply.models_dir,
@@ -61,17 +61,18 @@ def order_image(reference: str, supply: SupplySettings) -> ImageOrder:
     return ImageOrder(reference, _image_sources(reference, supply))
 
 
-def order_model(profile: Profile, supply: SupplySettings, *, recheck: bool = False) -> ModelOrder:
-    return ModelOrder(profile.model, _model_sources(profile, supply), recheck)
+def order_model(profile: Profile, supply: SupplySettings, damaged: str = "") -> ModelOrder:
+    """`damaged`: the revision that is to be mended; empty: the model is missing."""
+    return ModelOrder(profile.model, _model_sources(profile, supply), damaged != "", damaged)
 
 
-def build_recheck(profile: Profile, supply: SupplySettings) -> Order:
+def build_recheck(profile: Profile, supply: SupplySettings, revision: str) -> Order:
     """For a model that an engine cannot read: every byte is looked at, what is damaged is brought
-    again."""
+    again. `revision`: what that engine got, or would; the link may lead to a twin's."""
     return Order(
         profile.name,
         None,
-        order_model(profile, supply, recheck=True),
+        order_model(profile, supply, damaged=revision),
         keep_free_mib=supply.keep_free_gib * 1024,
         parallel=supply.parallel,
         models_dir=supply.models_dir,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Mends the revision of a model that is in use: in goes a `ModelOrder` for one that an engine
-cannot read, out comes its manifest when each byte is what it was, or an AgentError.
+"""Mends a revision of a model: in goes a `ModelOrder` for one that an engine cannot read, out comes
+its manifest when each byte is what it was, or an AgentError.
 
 What comes again is the same commit, wherever the branch of the hub is by now: anything else is an
 update, which has to be tried. It stays in its folder, so that what is known by the name of that
@@ -51,7 +51,7 @@ _OF_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40})(\.[0-9]+)?")  # name of a fol
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """The revision in use."""
+    """The revision that an engine got, or would."""
 
     name: str  # of its folder
     folder: Path
@@ -86,29 +86,55 @@ def mend_model(
     """Where names and sizes are right every byte is read first, and where all of them are right
     nobody is asked. Raises AgentError."""
     home, meter, patience = Home(order.directory), Meter(tell), patience or Patience()
-    if home.linked() is None or not home.link.is_dir():
-        # An operator's, or gone by now.
+    name = _choose(home, order.revision)
+    if not name:
         return bring_model(
             order, parallel, keep_free_mib, tell, patience=patience, image_bytes=image_bytes
         )
     home.prepare()
     with only_one(home.lock, f"mend {home.link}"):
         home.tidy()
-        damaged = _look(home, meter)
-        if damaged.manifest is not None and not damaged.problems:
-            return damaged.manifest
-        if not order.sources:
-            raise _no_source(home, damaged)
-        others = [one for one in list_revisions(order.directory) if one.name != damaged.name]
         count = threads(parallel)
         errand = Errand(
-            home, count, keep_free_mib, image_bytes, meter, patience, others, [], switch=True
+            home, count, keep_free_mib, image_bytes, meter, patience, [], [], switch=True
         )
-        return _bring_same(errand, damaged, order.sources) or _bring_other(errand, damaged, order)
+        manifest = _mend(errand, order, name)
+        with writing(f"remove {home.staging}"):
+            remove_tree(home.staging)
+    return manifest
 
 
-def _look(home: Home, meter: Meter) -> Damaged:
-    name = home.linked() or ""
+def _choose(home: Home, wanted: str) -> str:
+    """The name of the revision that is to be mended; empty where it is an operator's, or gone by
+    now."""
+    linked = home.linked()
+    if linked is None:
+        return ""
+    return next((one for one in (wanted, linked) if home.has(one)), "")
+
+
+def _mend(errand: Errand, order: ModelOrder, name: str) -> Manifest:
+    home = errand.home
+    damaged = _look(home, name, errand.meter)
+    if damaged.manifest is not None and not damaged.problems:
+        return damaged.manifest
+    if not order.sources:
+        raise _no_source(home, damaged)
+    others = [one for one in list_revisions(order.directory) if one.name != name]
+    errand = replace(errand, revisions=others)
+    same = _bring_same(errand, damaged, order.sources)
+    if same is not None:
+        return same
+    linked = home.linked()
+    if linked is None or linked == name or not home.has(linked):
+        return _bring_other(errand, damaged, order)
+    # A twin has moved the link, and may run on that one: it stays in use, and is what there is now.
+    manifest = _mend(errand, order, linked)
+    remove_revision(order.directory, name)
+    return manifest
+
+
+def _look(home: Home, name: str, meter: Meter) -> Damaged:
     folder = home.store / name
     try:
         manifest = read_manifest(folder)
@@ -222,7 +248,6 @@ def _replace_files(
         for folder in folders:
             sync_folder(folder)
         write_manifest(damaged.folder, manifest)
-        remove_tree(home.staging)
 
 
 def _same_file(revisions: Iterable[Revision], damaged: Damaged, path: str) -> list[Path]:

@@ -114,6 +114,10 @@ class Home:
         name = target.removeprefix(f"{STORE}/{self.link.name}/")
         return name if name != target and "/" not in name and name not in ("", ".", "..") else None
 
+    def has(self, name: str) -> bool:
+        """A revision of that name is in the store, whole or not."""
+        return _is_name(name) and (self.store / name).is_dir()
+
 
 def list_revisions(directory: str) -> list[Revision]:
     """Those that are whole by name and size, the one in use first, then by name. A manifest that
@@ -139,7 +143,7 @@ def list_revisions(directory: str) -> list[Revision]:
 def remove_revision(directory: str, name: str) -> None:
     """Raises AgentError; the one in use is never removed."""
     home = Home(directory)
-    if "/" in name or name.startswith(".") or not name:
+    if not _is_name(name):
         raise AgentError(Code.REQUEST_INVALID, f"cannot remove the revision {name!r}: no such name")
     with home.alone(), writing(f"remove {home.store / name}"):
         if home.linked() == name:
@@ -248,6 +252,11 @@ def _free_name(store: Path, wanted: str) -> str:
         f"cannot place {wanted}: there are {REVISIONS_LIMIT} of it in {store}",
         "remove those that are not in use",
     )
+
+
+def _is_name(name: str) -> bool:
+    """Of a folder in the store."""
+    return name != "" and "/" not in name and not name.startswith(".")
 
 
 def _temporary(link: Path) -> Path:

@@ -14,6 +14,7 @@ from agent.model import Phase, UnitActive
 from agent.policy.state import EngineIll, NpuLost
 from agent.supplies import Order, Purpose, Report
 from tests.build import SUPPLY, build_config, build_profile
+from tests.fakes.engine.vllm_double.failures import FAILURES
 from tests.scenario import virtual
 from tests.scenario.updates import NEW, NEWER, OLD, QUADLET, STOP_S, Host, Life, life
 
@@ -594,6 +595,34 @@ def test_what_another_instance_has_on_trial_reaches_only_itself(
             assert (".store/DeepSeek-R1-Distill-Llama-8B/r1:" in runs_on) is shared
             assert pinned_revision(agent) == ("r1" if shared else "r2")
             assert ("pin-lost" in agent.kinds) is not shared
+
+    virtual.run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("seen_by", ["the engine", "the plan"])
+def test_its_own_revision_is_mended_wherever_the_link_leads(
+    host: Host, monkeypatch: pytest.MonkeyPatch, seen_by: str
+) -> None:
+    """Another instance with the same folder was updated: what it runs on is right, and no help."""
+    other = build_profile(name="other", port=2099)
+    host.config = build_config(build_profile(), other, supply=SUPPLY)
+    host.around.machine.stored = ("r1", "r2")
+
+    async def scenario() -> None:
+        async with life(host) as agent:
+            await agent.serve()
+            host.around.machine.revision = "r2"
+            if seen_by == "the plan":
+                host.around.machine.problem = "config.json is damaged: no JSON"
+            else:
+                host.around.logs.last_words = tuple(FAILURES["damaged-model"].text.splitlines())
+                host.engines.lives[OLD] = 20.0
+            host.engines.engine = UnitActive.FAILED
+            await host.engines.tell()
+            await agent.until(lambda: host.around.supplier.orders)
+            model = host.around.supplier.orders[-1].model
+            assert model is not None
+            assert (model.recheck, model.revision) == (True, "r1")
 
     virtual.run(monkeypatch, scenario)
 

@@ -89,9 +89,9 @@ class Bringing:
         heard = tell or self.told.append
         return bring_model(order, parallel, keep_free_mib, heard, patience=patience)
 
-    def mend(self, *sources: ModelSource) -> Manifest:
+    def mend(self, *sources: ModelSource, revision: str = "") -> Manifest:
         """An engine cannot read it, or the plan."""
-        order = ModelOrder(str(self.link), sources or (self.source(),), recheck=True)
+        order = ModelOrder(str(self.link), sources or (self.source(),), True, revision)
         return mend_model(order, 3, 0, self.told.append, patience=QUICK)
 
     def fail(self, *sources: ModelSource, **options: object) -> AgentError:

@@ -37,6 +37,14 @@ def test_an_order_arrives_as_it_was_written(tmp_path: Path) -> None:
     assert read_order(tmp_path, "8b") == order()
 
 
+def test_an_order_of_an_older_agent(tmp_path: Path) -> None:
+    """It is carried out by a newer one: an upgrade does not end what is being fetched."""
+    value = msgspec.json.decode(msgspec.json.encode(order()))
+    del value["model"]["revision"]
+    (tmp_path / "8b.order.json").write_bytes(msgspec.json.encode(value))
+    assert read_order(tmp_path, "8b") == order()
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"{}", b"[1]", b'{"instance": 3}', b'{"instance": "8b", "image": {}}', b"\xff"]
 )

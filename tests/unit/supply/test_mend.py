@@ -115,6 +115,65 @@ def test_the_way_back_is_mended_with_it(own: Bringing) -> None:
     assert (before.folder / BIG).samefile(own.link / BIG)
 
 
+def store(bringing: Bringing) -> Path:
+    return bringing.models / ".store" / "small"
+
+
+def test_one_that_the_link_does_not_lead_to(own: Bringing) -> None:
+    """A twin has the same model folder, and was updated."""
+    contents = wanted(own.root)
+    first = own.bring()
+    damage(own, SMALL)
+    move_on(own, first)
+    second = own.bring()
+    assert own.mend(revision=first.revision) == first
+    found = wanted(store(own) / first.revision)
+    del found[MANIFEST_NAME]
+    assert found == contents
+    assert os.readlink(own.link) == f".store/small/{second.revision}"
+    own.assert_whole(second)
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "damaged"])
+def test_what_a_twin_runs_on_stays_where_one_cannot_come_again(
+    own: Bringing, is_whole: bool
+) -> None:
+    """Neither is the link moved nor anything else brought: the branch has moved on once more."""
+    first = own.bring()
+    damage(own, SMALL)
+    move_on(own, first, keeps=False)
+    second = own.bring()
+    contents = wanted(own.root)
+    keep_commit(own.hub.folder, second.revision)
+    (own.root / SMALL).write_bytes(b"still other weights")
+    if not is_whole:
+        damage(own, "config.json")
+    assert own.mend(revision=first.revision) == second
+    assert_is(own, second, contents)
+    assert os.listdir(store(own)) == [second.revision]
+
+
+def test_nothing_is_left_of_what_a_twin_runs_on(own: Bringing) -> None:
+    first = own.bring()
+    damage(own, SMALL)
+    move_on(own, first, keeps=False)
+    own.bring()
+    damage(own, "config.json")
+    (own.root / SMALL).write_bytes(b"still other weights")
+    third = own.mend(revision=first.revision)
+    own.assert_whole(third)
+    assert os.listdir(store(own)) == [third.revision]
+
+
+@pytest.mark.parametrize("revision", ["gone", "..", "a/b", ".x"])
+def test_of_one_that_is_gone_the_one_in_use_is_mended(own: Bringing, revision: str) -> None:
+    contents = wanted(own.root)
+    first = own.bring()
+    damage(own)
+    assert own.mend(revision=revision) == first
+    assert_is(own, first, contents)
+
+
 @pytest.mark.parametrize("manifest", ["there", "damaged", "gone"])
 @pytest.mark.parametrize("hub", list(Hub))
 def test_names_are_missing(own: Bringing, manifest: str, hub: Hub) -> None:
