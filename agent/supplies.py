@@ -168,6 +168,7 @@ class Report:
     at: float = 0.0  # seconds since the epoch
     schema: int = SCHEMA
     model_folder: str = ""  # name of the revision's folder below .store
+    model_source: str = ""  # bundle or folder that it came from; empty: from elsewhere, or nowhere
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,10 @@ HINTS = {
         "请允许自动下载（[supply] fetch、`sources`），然后执行：deepseekctl restart；"
         "或删除 {0}，并把模型或离线包放到 /var/lib/deepseek/import"
     ),
+    "put the bundle or the folder that it came from into /var/lib/deepseek/import, or allow that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart": (
+        "请把它来自的离线包或目录放到 /var/lib/deepseek/import，"
+        "或允许自动下载（[supply] fetch、`sources`）；然后执行：deepseekctl restart"
+    ),
     "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart": (
         "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart"
     ),

@@ -122,8 +122,9 @@ class Fetching:
                 image_digest=outcome.image_digest,
                 model_revision=outcome.model_revision,
             )
-        if failure is None:
-            self._events.note(record.name, "fetched", say_end(seen.end, took_s))
+            if failure is None:
+                words = say_end(seen.end, took_s, outcome.model_source)
+                self._events.note(record.name, "fetched", words)
 
     async def _bring(self, name: str, order: Order) -> None:
         outcome: Report | Failure
@@ -150,12 +151,12 @@ class Fetching:
 _MAY_FETCH = (Phase.FETCHING, Phase.STARTING)
 
 
-def say_end(end: FetchEnd, took_s: float) -> str:
-    """What was brought, in one line."""
-    parts = [
-        f"image {end.image_digest or end.image_id[:12]}" if end.image_id else "",
-        f"model revision {end.model_revision}" if end.model_revision else "",
-    ]
+def say_end(end: FetchEnd, took_s: float, source: str = "") -> str:
+    """What was brought, in one line. `source`: of the model, where it is in the import folder."""
+    model = f"model revision {end.model_revision}" if end.model_revision else ""
+    if source:
+        model = f"{model or 'the model'} from {source}"
+    parts = [f"image {end.image_digest or end.image_id[:12]}" if end.image_id else "", model]
     what = ", ".join(part for part in parts if part) or "what was missing"
     return f"{what}, in {took_s:.0f} s"
 

@@ -17,6 +17,7 @@ from agent.errors import AgentError, Code, Failure, Remedy
 from agent.supplies import Order, Progress, Purpose, Report, kept_name
 from agent.supply.bundle.find import find_bundles
 from agent.supply.bundle.format import Bundle
+from agent.supply.carried import Search
 from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import sort_files
 from agent.supply.mend import mend_model
@@ -60,7 +61,7 @@ class _Errand:
 
     def look_for_bundles(self) -> None:
         if self._model is not None and self._model.recheck:
-            return  # by its names and sizes what is damaged looks as in the bundle
+            return  # what of it is damaged is looked for there by `mend`, by its content
         for folder in find_bundles(Path(self._order.import_folder)):
             if self._image is None and self._model is None:
                 return
@@ -81,7 +82,7 @@ class _Errand:
             except AgentError as error:
                 self._bundles.append(error.failure)
             else:
-                self._has_model(found.revision, name)
+                self._has_model(found.revision, name, folder)
                 return
 
     def bring_model(self) -> None:
@@ -91,8 +92,11 @@ class _Errand:
         try:
             image_bytes = self._image_bytes(Path(self._model.directory))
             how = (self._model, order.parallel, order.keep_free_mib, self._tell)
+            source = ""
             if self._model.recheck:
-                found = mend_model(*how, image_bytes=image_bytes)
+                search = Search(order.import_folder, self._bundles.append)
+                mended = mend_model(*how, image_bytes=image_bytes, search=search)
+                found, source = mended.manifest, mended.source
             else:
                 switch = order.purpose is Purpose.BRING
                 found = bring_model(*how, switch=switch, image_bytes=image_bytes)
@@ -100,7 +104,7 @@ class _Errand:
         except AgentError as error:
             self._failures.append(error.failure)
         else:
-            self._has_model(found.revision, folder)
+            self._has_model(found.revision, folder, source)
 
     def _image_bytes(self, directory: Path) -> int:
         """Both have to fit where both go."""
@@ -177,7 +181,7 @@ class _Errand:
         if wanted.model is not None:
             manifest = sort_files(wanted.model.manifest)
             name = folder_of(str(models_dir / wanted.model.directory), manifest)
-            self._has_model(manifest.revision, name)
+            self._has_model(manifest.revision, name, folder)
 
     def _holds_image(self, bundle: Bundle) -> bool:
         wanted, found = self._image, bundle.image
@@ -192,9 +196,11 @@ class _Errand:
         self._image = None
         self._report = replace(self._report, image_id=image_id, image_digest=digest)
 
-    def _has_model(self, revision: str, folder: str) -> None:
+    def _has_model(self, revision: str, name: str, source: Path | str) -> None:
         self._model = None
-        self._report = replace(self._report, model_revision=revision, model_folder=folder)
+        self._report = replace(
+            self._report, model_revision=revision, model_folder=name, model_source=str(source)
+        )
 
 
 def _models_dir(order: Order) -> Path:

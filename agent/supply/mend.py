@@ -2,13 +2,13 @@
 """Mends a revision of a model: in goes a `ModelOrder` for one that an engine cannot read, out comes
 its manifest when each byte is what it was, or an AgentError.
 
-What comes again is the same commit, wherever the branch of the hub is by now: anything else is an
-update, which has to be tried. It stays in its folder, so that what is known by the name of that
-(what instances are pinned to, what can be gone back to) stays true.
+What is wrong comes from a copy in the import folder, or from a hub. It is the same commit again,
+wherever the branch of the hub is by now: anything else is an update, which has to be tried. It
+stays in its folder, so that what is known by the name of that (what instances are pinned to, what
+can be gone back to) stays true.
 """
 
 import os
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,11 +16,13 @@ from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
-from agent.supplies import MANIFEST_NAME, Manifest, ModelFile, ModelOrder, ModelSource, Stage
+from agent.supplies import Manifest, ModelFile, ModelOrder, ModelSource
+from agent.supply.carried import Search, find_missing
+from agent.supply.damaged import Damaged, look, read_all
 from agent.supply.disk import make_folders, only_one, remove_tree, writing
 from agent.supply.hub.listing import Listing, RemoteFile, choose_files
-from agent.supply.manifest import read_manifest, write_manifest
-from agent.supply.meter import Count, Meter, Tell
+from agent.supply.manifest import write_manifest
+from agent.supply.meter import Meter, Tell
 from agent.supply.model import (
     OF_A_SOURCE,
     Errand,
@@ -43,35 +45,16 @@ from agent.supply.place import (
     list_revisions,
     remove_revision,
 )
-from agent.supply.verify import Wrong, find_problems, look_at
+from agent.supply.verify import find_problems
 from agent.supply.whole import name_some
-
-_OF_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40})(\.[0-9]+)?")  # name of a folder in the store
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
-    """The revision that an engine got, or would."""
+class Mended:
+    """It is as it was, or as a hub has it now."""
 
-    name: str  # of its folder
-    folder: Path
-    manifest: Manifest | None  # None: that is damaged as well
-    problems: tuple[str, ...]  # as far as was looked; empty: nothing is the matter with it
-
-    def came_from(self, source: ModelSource) -> bool:
-        """Whether its commit is one of that repository; without a manifest anybody may know it."""
-        one = self.manifest
-        return one is None or (
-            one.revision != "" and (one.hub, one.repo) == (source.hub.value, source.repo)
-        )
-
-    @property
-    def commit(self) -> str:
-        """Empty when it is unknown."""
-        if self.manifest is not None:
-            return self.manifest.revision
-        named = _OF_COMMIT.fullmatch(self.name)
-        return named["commit"] if named is not None else ""
+    manifest: Manifest
+    source: str = ""  # in the import folder; empty: from elsewhere, or nothing was wrong
 
 
 def mend_model(
@@ -82,14 +65,17 @@ def mend_model(
     *,
     patience: Patience | None = None,
     image_bytes: int = 0,
-) -> Manifest:
+    search: Search | None = None,
+) -> Mended:
     """Where names and sizes are right every byte is read first, and where all of them are right
     nobody is asked. Raises AgentError."""
     home, meter, patience = Home(order.directory), Meter(tell), patience or Patience()
     name = _choose(home, order.revision)
     if not name:
-        return bring_model(
-            order, parallel, keep_free_mib, tell, patience=patience, image_bytes=image_bytes
+        return Mended(
+            bring_model(
+                order, parallel, keep_free_mib, tell, patience=patience, image_bytes=image_bytes
+            )
         )
     home.prepare()
     with only_one(home.lock, f"mend {home.link}"):
@@ -98,10 +84,10 @@ def mend_model(
         errand = Errand(
             home, count, keep_free_mib, image_bytes, meter, patience, [], [], switch=True
         )
-        manifest = _mend(errand, order, name)
+        mended = _mend(errand, order, name, search or Search())
         with writing(f"remove {home.staging}"):
             remove_tree(home.staging)
-    return manifest
+    return mended
 
 
 def _choose(home: Home, wanted: str) -> str:
@@ -113,49 +99,66 @@ def _choose(home: Home, wanted: str) -> str:
     return next((one for one in (wanted, linked) if home.has(one)), "")
 
 
-def _mend(errand: Errand, order: ModelOrder, name: str) -> Manifest:
+def _mend(errand: Errand, order: ModelOrder, name: str, search: Search) -> Mended:
     home = errand.home
-    damaged = _look(home, name, errand.meter)
+    damaged = look(home, name, errand.meter)
     if damaged.manifest is not None and not damaged.problems:
-        return damaged.manifest
-    if not order.sources:
-        raise _no_source(home, damaged)
+        return Mended(damaged.manifest)
     others = [one for one in list_revisions(order.directory) if one.name != name]
     errand = replace(errand, revisions=others)
+    carried = _take_carried(errand, damaged, search)
+    if carried is not None:
+        return carried
+    if not order.sources:
+        raise _no_source(home, damaged)
     same = _bring_same(errand, damaged, order.sources)
     if same is not None:
-        return same
+        return Mended(same)
     linked = home.linked()
     if linked is None or linked == name or not home.has(linked):
-        return _bring_other(errand, damaged, order)
+        return Mended(_bring_other(errand, damaged, order))
     # A twin has moved the link, and may run on that one: it stays in use, and is what there is now.
-    manifest = _mend(errand, order, linked)
+    mended = _mend(errand, order, linked, search)
     remove_revision(order.directory, name)
-    return manifest
+    return mended
 
 
-def _look(home: Home, name: str, meter: Meter) -> Damaged:
-    folder = home.store / name
-    try:
-        manifest = read_manifest(folder)
-    except AgentError as error:
-        return Damaged(name, folder, None, (error.failure.message,))
+def _take_carried(errand: Errand, damaged: Damaged, search: Search) -> Mended | None:
+    """None when not all that is wrong is in the import folder; what is there is in staging then."""
+    manifest, home = damaged.manifest, errand.home
     if manifest is None:
-        return Damaged(name, folder, None, (f"{MANIFEST_NAME}: {Wrong.MISSING}",))
-    problems = [one for file in manifest.files if (one := look_at(folder, file)) is not None]
-    if not problems:
-        count = Count(meter, Stage.CHECKING, str(folder), manifest.size)
-        problems = find_problems(folder, manifest, count.add)
-    return Damaged(name, folder, manifest, tuple(str(problem) for problem in problems))
+        return None
+    copies = search.find(home.link.name, manifest)
+    if not copies:
+        return None
+    paths = damaged.wrong or read_all(damaged.folder, manifest, errand.meter).keys()
+    wrong = tuple(
+        RemoteFile(one.path, one.size, "", one.sha256)
+        for one in manifest.files
+        if one.path in paths
+    )
+    used = search.stage(copies, errand, wrong)
+    if find_missing(home.staging, wrong):
+        return None
+    _replace_files(errand, damaged, manifest, wrong)
+    return Mended(manifest, ", ".join(str(one) for one in used))
 
 
 def _no_source(home: Home, damaged: Damaged) -> AgentError:
+    hint = (
+        "put the bundle or the folder that it came from into /var/lib/deepseek/import, or allow "
+        "that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart"
+    )
+    if damaged.manifest is None:  # nothing tells whether a copy is the same
+        hint = (
+            "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or "
+            f"remove {damaged.folder}, and put the model or a bundle into /var/lib/deepseek/import"
+        )
     return AgentError(
         Code.MODEL_INVALID,
         f"cannot mend {home.link}, as there is no source to bring it from: "
         f"{name_some(damaged.problems)}",
-        "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or "
-        f"remove {damaged.folder}, and put the model or a bundle into /var/lib/deepseek/import",
+        hint,
     )
 
 

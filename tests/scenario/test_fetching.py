@@ -233,11 +233,13 @@ def mend(world: World) -> Report:
 
 def test_a_model_that_the_plan_finds_damaged_is_mended(world: World) -> None:
     is_damaged(world)
-    world.supplier.brings = lambda order: mend(world)
+    world.supplier.brings = lambda order: replace(mend(world), model_source="/import/usb")
 
     async def scenario(world: World, agent: Agent) -> None:
         world.start()
         await agent.reach(Phase.SERVING)
+        (fetched,) = (one.message for one in agent.events("8b") if one.kind == "fetched")
+        assert "model revision c0ffee from /import/usb, in " in fetched
         (order,) = world.supplier.orders
         assert order.model is not None
         assert (order.model.recheck, order.image) == (True, None)

@@ -92,7 +92,7 @@ class Bringing:
     def mend(self, *sources: ModelSource, revision: str = "") -> Manifest:
         """An engine cannot read it, or the plan."""
         order = ModelOrder(str(self.link), sources or (self.source(),), True, revision)
-        return mend_model(order, 3, 0, self.told.append, patience=QUICK)
+        return mend_model(order, 3, 0, self.told.append, patience=QUICK).manifest
 
     def fail(self, *sources: ModelSource, **options: object) -> AgentError:
         """It has to fail, and nothing may be seen."""

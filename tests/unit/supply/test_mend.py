@@ -207,7 +207,7 @@ def test_a_cut_goes_on_from_there(own: Bringing) -> None:
 
 
 def test_an_order_has_it_mended(own: Bringing, tmp_path: Path) -> None:
-    """What lies in the import folder is left alone: by names and sizes it would do."""
+    """What lies in the import folder is another one by now."""
     contents = wanted(own.root)
     first = own.bring()
     move_on(own, first)
@@ -218,6 +218,22 @@ def test_an_order_has_it_mended(own: Bringing, tmp_path: Path) -> None:
     assert report.failure is None
     assert (report.model_folder, report.model_revision) == (first.revision, first.revision)
     assert_is(own, first, contents)
+
+
+def test_what_a_copy_lacks_comes_from_the_hub(own: Bringing, tmp_path: Path) -> None:
+    contents = wanted(own.root)
+    first = own.bring()
+    copy = tmp_path / "import" / "small"
+    shutil.copytree(own.link.resolve(), copy)
+    (copy / SMALL).write_bytes(bytes(len(contents[SMALL])))
+    damage(own)
+    damage(own, SMALL)
+    own.hub.spoil()
+    model = ModelOrder(str(own.link), (own.source(),), recheck=True)
+    report = carry_out(Order("8b", None, model, str(tmp_path / "import")), own.told.append)
+    assert (report.failure, report.model_source) == (None, "")
+    assert_is(own, first, contents)
+    assert not any(BIG in path for path in own.fetched())
 
 
 def test_what_is_right_needs_nobody(bringing: Bringing) -> None:
@@ -235,8 +251,18 @@ def test_without_a_source_a_person_is_told_what_to_do(own: Bringing) -> None:
     failure = raised.value.failure
     assert failure.code is Code.MODEL_INVALID
     assert f"{BIG}: its content is not what it was" in failure.message
+    assert "put the bundle or the folder that it came from into" in failure.hint
+    assert own.mend() == first
+
+
+def test_without_a_source_and_a_manifest_too(own: Bringing) -> None:
+    """Nothing tells what it was."""
+    first = own.bring()
+    (own.link / MANIFEST_NAME).write_bytes(b"\0" * 100)
+    with pytest.raises(AgentError) as raised:
+        mend_model(ModelOrder(str(own.link), (), recheck=True), 1, 0, own.told.append)
     folder = own.models / ".store" / "small" / first.revision
-    assert str(folder) in failure.hint
+    assert str(folder) in raised.value.failure.hint
     shutil.rmtree(folder)  # as it says: it is missing from then on
     assert own.mend() == first
 
