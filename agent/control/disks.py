@@ -137,8 +137,9 @@ class DiskCare:
 
     def _order(self, *, dry_run: bool, until: tuple[Wanted, ...] = ()) -> PruneOrder:
         config = self._config()
-        models_dirs = _models_dirs(config.profiles)
-        return PruneOrder(uuid4().hex, time.time(), self._keep(), models_dirs, until, dry_run)
+        # An image's archive is put together in models_dir, wherever the models of profiles lie.
+        places = dict.fromkeys((*_models_dirs(config.profiles), config.supply.models_dir))
+        return PruneOrder(uuid4().hex, time.time(), self._keep(), tuple(places), until, dry_run)
 
     def _begin(self, order: PruneOrder) -> None:
         self._order_now = order

@@ -89,6 +89,21 @@ def test_low_is_told_once_and_pruned_at_most_hourly(
     hours(monkeypatch, tmp_path, disks, config(), scenario)
 
 
+def test_what_was_left_in_models_dir_is_pruned_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Images are put together there, also where no profile's model lies below it."""
+    disks = FakeDisks(free_bytes=44 * GIB)
+    elsewhere = replace(build_profile(), model="/data/models/own")
+
+    async def scenario(controller: Controller) -> None:
+        assert disks.orders[0].models_dirs == ("/data/models", MODELS)
+        # Little room where no model lies is no news.
+        assert [one.path for one in controller.board.snapshot.disks] == ["/data/models"]
+
+    hours(monkeypatch, tmp_path, disks, build_config(elsewhere, supply=SUPPLY), scenario)
+
+
 def test_it_flaps_without_news(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     disks = FakeDisks(free_bytes=44 * GIB)
 
