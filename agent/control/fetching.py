@@ -21,7 +21,7 @@ from agent.errors import AgentError, Code, Failure
 from agent.model import Phase
 from agent.ports import Supplier
 from agent.status.snapshot import FetchEnd, FetchView
-from agent.supplies import Order, Progress, Report
+from agent.supplies import Order, Progress, Purpose, Report
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ class Fetching:
     def _finish(self, record: Wanted, outcome: Report | Failure) -> None:
         seen = record.fetch
         failure = outcome if isinstance(outcome, Failure) else outcome.failure
-        seen.end = FetchEnd(time.time(), failure)
+        order, seen.end = seen.order, FetchEnd(time.time(), failure)
         took_s = seen.end.at - seen.began_at
         seen.order, seen.task, seen.progress, seen.asked = None, None, None, False
         if isinstance(outcome, Report):
@@ -122,7 +122,8 @@ class Fetching:
                 image_digest=outcome.image_digest,
                 model_revision=outcome.model_revision,
             )
-            if failure is None:
+            # What has come of an update is told by `policy.update`: it may have brought nothing.
+            if failure is None and order is not None and order.purpose is Purpose.BRING:
                 words = say_end(seen.end, took_s, outcome.model_source)
                 self._events.note(record.name, "fetched", words)
 

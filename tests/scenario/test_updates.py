@@ -79,6 +79,7 @@ def test_a_good_one_stays(host: Host, play: Play) -> None:
         assert host.engines.ran == [OLD, NEW]
         (order,) = host.around.supplier.orders
         assert order.purpose is Purpose.REFRESH
+        assert "fetched" not in agent.kinds  # nothing was missing
 
     play(scenario)
 
@@ -104,6 +105,8 @@ def test_nothing_new_disturbs_nothing(host: Host, play: Play) -> None:
         await agent.until(lambda: agent.update.checked_at)
         await asyncio.sleep(60)
         assert (agent.view.phase, host.engines.ran) == (Phase.SERVING, [OLD])
+        assert "up-to-date" in agent.kinds
+        assert "fetched" not in agent.kinds
 
     play(scenario)
 
