@@ -120,6 +120,9 @@ SUPPLY = {
     "cannot go back with {0}: it ran on {1} before, and its profile says {2}": (
         "{0} 无法退回：它之前使用 {1}，而模型配置文件指定 {2}"
     ),
+    "cannot keep it on trial: it came to this {0} times: {1}": (
+        "无法继续试用：{0} 次都是同样的结果：{1}"
+    ),
     "cannot keep it on trial: the host went down in each of {0} boots in which it was tried": (
         "无法继续试用：在试用它的 {0} 次开机中，主机每次都停机了"
     ),

@@ -21,6 +21,7 @@ class UpdateSeen:
     not_before: float = 0.0  # monotonic: switching is tried again then, where nobody waits for it
     judging: "asyncio.Future[None] | None" = None  # why the engine on trial has died is being read
     reason: Failure | None = None  # so far
+    ran: bool = False  # what has that reason had been started
     no_hurry: bool = False  # `restart` only stands until it is seen what runs: a backoff goes on
 
 

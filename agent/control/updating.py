@@ -127,7 +127,7 @@ class Updating:
                 self.decide(record, EngineAnswered(supply))
         stuck = state.phase in (Phase.BACKOFF, Phase.HELD)
         if stuck and before.phase in RAN and seen.state.on_trial and seen.judging is None:
-            self._judge(record)
+            self._judge(record, ran=before.phase is not Phase.STARTING)
 
     def take_reason(self, record: Record) -> None:
         """All that is known by now of why it died has been read."""
@@ -135,14 +135,14 @@ class Updating:
         failure, judging = seen.reason, seen.judging
         seen.reason = seen.judging = None
         if failure is not None:
-            self.decide(record, EngineFailed(failure, self._unwell(record)))
+            self.decide(record, EngineFailed(failure, self._unwell(record), seen.ran))
         if judging is not None and not judging.done():
             judging.set_result(None)
 
-    def _judge(self, record: Record) -> None:
+    def _judge(self, record: Record, *, ran: bool) -> None:
         """Whether it was the new one's fault; its log may tell more than that it died."""
         seen, verdict = record.update, record.start.verdict
-        seen.reason = record.state.failure
+        seen.reason, seen.ran = record.state.failure, ran
         if not died(seen.reason) or verdict is None or verdict.done():
             self.take_reason(record)
             return

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from agent.errors import Code, Failure
+from agent.policy.blame import MAYBE_OF_THE_NEW_ONE, OF_THE_NEW_ONE
 from agent.policy.update_state import (
     Attempted,
     EngineAnswered,
@@ -35,29 +36,7 @@ from agent.wording import say_supply
 
 TRIAL_S = 600.0  # from the first answer on
 TRIAL_BOOTS = 3  # in as many of them may it begin
-# What an image or a model can be the reason of. Everything else (NPUs, the host, Podman, systemd)
-# would have come to the former one too.
-OF_THE_NEW_ONE = frozenset(
-    {
-        Code.ENGINE_DIED,
-        Code.ENGINE_HUNG,
-        Code.ENGINE_FAILED,
-        Code.UNIT_START_FAILED,
-        Code.START_TOO_SLOW,
-        Code.IMAGE_MISSING,
-        Code.MODEL_MISSING,
-        Code.MODEL_INVALID,
-        Code.MODEL_UNSUPPORTED,
-        Code.CONTENT_DAMAGED,
-        Code.DTYPE_UNSUPPORTED,
-        Code.ENGINE_OPTION_INVALID,
-        Code.KV_CACHE_TOO_SMALL,
-        Code.HCCL_TIMEOUT,
-        Code.NPU_INIT_FAILED,
-        Code.NPU_OUT_OF_MEMORY,
-        Code.NPU_SOFTWARE_MISMATCH,
-    }
-)
+TRIAL_FAULTS = 5  # with which what its NPU may be the reason of is its own fault
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -151,7 +130,9 @@ def _on_fetched(state: UpdateState, outcome: Report | Failure, now: float) -> St
     found = _found(current, outcome)
     if found.is_same(current):
         return replace(state, checked_at=now), News("up-to-date", "there is nothing new")
-    fresh = replace(state, trial=found, on_trial=False, answered_at=None, boots=0, boot="")
+    fresh = replace(
+        state, trial=found, on_trial=False, answered_at=None, boots=0, boot="", faults=0
+    )
     return _changed(fresh), None
 
 
@@ -277,9 +258,23 @@ def _on_answer(state: UpdateState, supply: Supply, now: float) -> UpdateState:
 def _on_failure(state: UpdateState, event: EngineFailed, now: float) -> Step:
     if state.trial is None or not state.on_trial:
         return state, None
-    if event.npu_lost or event.failure.code not in OF_THE_NEW_ONE:
-        return replace(state, answered_at=None), None
-    return _undo(state, event.failure, now)
+    state = replace(state, answered_at=None)
+    if event.npu_lost:
+        return state, None
+    if event.failure.code in OF_THE_NEW_ONE:
+        return _undo(state, event.failure, now)
+    if event.ran and event.failure.code in MAYBE_OF_THE_NEW_ONE:
+        return _on_doubt(replace(state, faults=state.faults + 1), event.failure, now)
+    return state, None
+
+
+def _on_doubt(state: UpdateState, failure: Failure, now: float) -> Step:
+    """An answer in between is no proof: kernels fail under load. Nobody else ends such a loop, as
+    nothing is known against the NPU."""
+    if state.faults < TRIAL_FAULTS:
+        return state, None
+    words = f"cannot keep it on trial: it came to this {state.faults} times: {failure.message}"
+    return _undo(state, replace(failure, message=words), now)
 
 
 def _on_tick(state: UpdateState, now: float) -> Step:

@@ -29,6 +29,7 @@ class UpdateState:
     on_trial: bool = False  # a start on it has begun: what fails now fails on it
     boots: int = 0  # in which a start on the latest trial has begun
     boot: str = ""  # the latest of them
+    faults: int = 0  # ends of the latest trial that it or its NPU may be the reason of
     answered_at: float | None = None  # on trial
     undone: Undone | None = None
     checked_at: float = 0.0  # when the latest update brought nothing new
@@ -125,10 +126,12 @@ class EngineAnswered:
 
 @dataclass(frozen=True, slots=True)
 class EngineFailed:
-    """It died, was replaced as ill, or could not be started. `npu_lost`: its NPU is not well."""
+    """It died, was replaced as ill, or could not be started. `npu_lost`: its NPU is not well.
+    `ran`: its start had succeeded, so that neither a plan has found that nor Podman."""
 
     failure: Failure
     npu_lost: bool
+    ran: bool = True
 
 
 @dataclass(frozen=True, slots=True)

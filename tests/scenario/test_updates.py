@@ -19,6 +19,7 @@ from tests.scenario import virtual
 from tests.scenario.updates import NEW, NEWER, OLD, QUADLET, STOP_S, Host, Life, life
 
 Scenario = Callable[[Life], Awaitable[None]]
+FAULTED = "RuntimeError: ACL stream synchronize failed, error code:507018"
 DOWN = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch: nobody answers")
 
 
@@ -203,9 +204,7 @@ def test_an_npu_that_is_lost_undoes_nothing(host: Host, play: Play) -> None:
 def test_an_npu_that_faults_undoes_nothing(host: Host, play: Play) -> None:
     """Only the engine's log tells that it was the NPU."""
     host.engines.lives[NEW] = 300.0
-    host.around.logs.last_words = (
-        "RuntimeError: ACL stream synchronize failed, error code:507018",
-    )
+    host.around.logs.last_words = (FAULTED,)
 
     async def scenario(agent: Life) -> None:
         await update(agent)
@@ -214,6 +213,47 @@ def test_an_npu_that_faults_undoes_nothing(host: Host, play: Play) -> None:
         host.engines.lives.clear()
         await agent.until(lambda: "updated" in agent.kinds)
         assert "npu-faulted" in agent.kinds
+
+    play(scenario)
+
+
+def test_one_whose_npu_faults_each_time_is_undone(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels that fail: the driver has nothing against the NPU, and the former one runs on it. The
+    agent may be another one meanwhile."""
+    host.engines.lives[NEW] = 300.0
+    host.around.logs.last_words = (FAULTED,)
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: host.engines.ran == [OLD, NEW, NEW, NEW])
+        await agent.serve(NEW)
+
+    restarted(host, monkeypatch, first, is_undone)
+    assert host.engines.ran == [OLD, *5 * [NEW], OLD]
+
+
+def test_one_that_cannot_use_its_npu_is_undone(host: Host, play: Play) -> None:
+    """Otherwise it would be held, and never tried again."""
+    host.engines.lives[NEW] = 20.0
+    host.around.logs.last_words = ("RuntimeError: SetDevice failed, error code is 107001",)
+    play(lambda agent: comes_back(agent, Code.NPU_NOT_USABLE))
+
+
+def test_a_port_that_somebody_else_has_undoes_nothing(host: Host, play: Play) -> None:
+    """Podman says so: the start fails each time, and that of the former one would."""
+    host.around.logs.last_words = ("listen tcp :2023: bind: address already in use",)
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        host.engines.refuses = True
+        await agent.until(lambda: agent.view.phase is Phase.HELD)
+        assert agent.view.failure is not None
+        assert agent.view.failure.code is Code.PORT_IN_USE
+        assert agent.update.trial is not None
+        host.engines.refuses = False
+        await is_updated(agent)
 
     play(scenario)
 

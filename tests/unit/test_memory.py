@@ -91,7 +91,7 @@ def test_a_memory_of_an_older_version_is_read() -> None:
 
 
 def test_a_trial_of_an_older_version_goes_on() -> None:
-    """One that did not count boots yet."""
+    """One that did not count boots yet, nor what was said of NPUs."""
     supply = (
         '{"image_reference":"i:t","image_id":"1","image_digest":"","model_directory":"/m",'
         '"model_revision":"r","at":0.0}'
@@ -99,7 +99,7 @@ def test_a_trial_of_an_older_version_goes_on() -> None:
     update = f'{{"current":{supply},"trial":{supply},"on_trial":true}}'
     text = f'{{"schema":1,"boot_id":"b","instances":[{{"name":"8b","update":{update}}}]}}'
     state = decode_memory(text).of("8b").update
-    assert (state.on_trial, state.boots, state.boot) == (True, 0, "")
+    assert (state.on_trial, state.boots, state.boot, state.faults) == (True, 0, "", 0)
     assert decode_memory(encode_memory(Memory(instances=(InstanceMemory("8b", update=state),))))
 
 

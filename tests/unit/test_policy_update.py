@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import Code, Failure
+from agent.policy.blame import MAYBE_OF_THE_NEW_ONE, OF_THE_NEW_ONE
 from agent.policy.update import (
-    OF_THE_NEW_ONE,
+    TRIAL_FAULTS,
     TRIAL_S,
     decide_update,
     why_no_rollback,
@@ -36,6 +37,9 @@ from agent.supplies import ImageOrder, KeptImage, Order, Purpose, Report, Role, 
 REFERENCE = "quay.io/ascend/vllm-ascend:v1"
 MODEL = "/var/lib/deepseek/models/m"
 DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: it died")
+FAULTED = Failure(Code.NPU_FAULTED, "cannot start 8b: its NPU failed")
+NOT_USABLE = Failure(Code.NPU_NOT_USABLE, "cannot start 8b: it may not use its NPU")
+NO_ROOM = Failure(Code.RUN_TOO_FULL, "cannot start it: no room is left in /run")
 DOWN = Failure(Code.SOURCE_UNREACHABLE, "cannot fetch: nobody answers")
 GONE = Failure(Code.MODEL_MISSING, "cannot use revision r2: it is not there")
 ORDER = Order("8b", ImageOrder(REFERENCE, ()), None, purpose=Purpose.REFRESH)
@@ -104,14 +108,46 @@ def test_one_that_fails_is_undone(state: UpdateState, code: Code) -> None:
     assert (after.undone.supply, after.undone.failure) == (NEW, failure)
 
 
-@pytest.mark.parametrize("code", sorted(set(Code) - OF_THE_NEW_ONE))
+@pytest.mark.parametrize("code", sorted(set(Code) - OF_THE_NEW_ONE - MAYBE_OF_THE_NEW_ONE))
 def test_what_would_have_come_to_the_old_one_too_undoes_nothing(code: Code) -> None:
     after, news = step(ANSWERED, EngineFailed(Failure(code, "cannot"), npu_lost=False))
     assert (after, news) == (TRIED, "")
 
 
-def test_an_engine_that_dies_with_its_npu_undoes_nothing() -> None:
-    assert step(ANSWERED, EngineFailed(DIED, npu_lost=True)) == (TRIED, "")
+@pytest.mark.parametrize("failure", [DIED, FAULTED, NOT_USABLE])
+def test_an_engine_that_dies_with_its_npu_undoes_nothing(failure: Failure) -> None:
+    assert step(ANSWERED, EngineFailed(failure, npu_lost=True)) == (TRIED, "")
+
+
+@pytest.mark.parametrize("code", sorted(MAYBE_OF_THE_NEW_ONE))
+def test_one_that_blames_its_npu_each_time_is_undone(code: Code) -> None:
+    """And what else comes in between, answers among it, neither counts nor clears the count."""
+    state, failure = FETCHED, Failure(code, "cannot start 8b: it failed", "look")
+    for _ in range(TRIAL_FAULTS - 1):
+        state, _ = attempt(state, "a boot")
+        state, news = step(state, EngineFailed(NO_ROOM, npu_lost=False))
+        assert (state.trial, news) == (NEW, "")
+        state, _ = step(state, EngineFailed(failure, npu_lost=True))
+        state, _ = step(state, EngineFailed(failure, npu_lost=False, ran=False))
+        state, _ = step(state, EngineAnswered(NEW))
+        state, news = step(state, EngineFailed(failure, npu_lost=False))
+        assert (state.trial, state.on_trial, state.answered_at, news) == (NEW, True, None, "")
+    state, news = step(state, EngineFailed(failure, npu_lost=False))
+    assert (state.pin, state.trial, state.restart, news) == (OLD, None, True, "update-undone")
+    assert state.undone is not None
+    assert (state.undone.failure.code, state.undone.failure.hint) == (code, "look")
+    assert state.undone.failure.message.endswith(
+        f"{TRIAL_FAULTS} times: cannot start 8b: it failed"
+    )
+
+
+def test_what_another_trial_said_of_its_npu_does_not_count() -> None:
+    state = replace(TRIED, faults=TRIAL_FAULTS - 1)
+    state, _ = step(state, EngineFailed(FAULTED, npu_lost=False))
+    state, _ = step(state, UpdateAsked(ORDER, OLD))
+    state, _ = step(state, UpdateFetched(REPORT))
+    state, _ = attempt(state, "a boot")
+    assert step(state, EngineFailed(FAULTED, npu_lost=False))[0].trial == NEW
 
 
 @pytest.mark.parametrize("state", [RUNS, FETCHING, FETCHED])
@@ -328,6 +364,9 @@ class Machine:
             case "npu" if self.runs is not None:
                 self.tell(EngineFailed(DIED, npu_lost=True))
                 self.runs = None
+            case "fault" if self.runs is not None:
+                self.tell(EngineFailed(FAULTED, npu_lost=False))
+                self.runs = None
             case "wait" if self.runs is not None:
                 self.now += TRIAL_S
                 self.tell(ServingTick())
@@ -348,7 +387,7 @@ class Machine:
 
 MOVES = (
     *("update", "fails", "rollback", "settle", "lost", "restart", "answer", "die", "npu", "wait"),
-    *("fetched1", "fetched2", "fetched3", "restart", "answer", "boot"),
+    *("fetched1", "fetched2", "fetched3", "restart", "answer", "boot", "fault"),
 )
 
 
