@@ -59,6 +59,7 @@ class Code(StrEnum):
     UNIT_MASKED = "unit-masked"
     UNIT_SHADOWED = "unit-shadowed"
     UNIT_START_FAILED = "unit-start-failed"
+    JOB_NOT_RUN = "job-not-run"  # systemd ended it before, or instead of, running its unit
     UNIT_STOP_FAILED = "unit-stop-failed"
     RUN_TOO_FULL = "run-too-full"  # /run, where systemd and Podman write whatever they start
     ENGINE_DIED = "engine-died"
@@ -167,6 +168,7 @@ def remedy(code: Code) -> Remedy:
             | Code.UNIT_NOT_LOADED
             | Code.UNIT_REFUSED
             | Code.UNIT_START_FAILED
+            | Code.JOB_NOT_RUN
             | Code.UNIT_STOP_FAILED
             | Code.RUN_TOO_FULL
             | Code.HOST_WENT_DOWN

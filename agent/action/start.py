@@ -42,6 +42,9 @@ CLEARINGS = 2
 START_JOB_DEADLINE_S = UNIT_START_TIMEOUT_S + 30
 NETWORK_DEADLINE_S = 40.0  # its TimeoutStartSec is 30 s (units/deepseek-network@.service)
 STOP_JOB_DEADLINE_S = STOP_LIMIT_S + 10
+# Of a start: the engine has been tried. With TimeoutStartSec= the job is "failed", too; any other
+# result says that something else ended it (a stop, a reboot, a mount that fails, a full queue).
+RAN = (JobResult.DONE, JobResult.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +277,12 @@ def _explain(result: JobResult, status: UnitStatus, has_room: bool) -> Failure:
             Code.RUN_TOO_FULL,  # the host's trouble: no update is undone for it
             f"cannot start {status.name}: job {result}, no room is left in {RUN}",
             f"see: df -h {RUN}",
+        )
+    if result not in RAN:
+        return Failure(
+            Code.JOB_NOT_RUN,
+            f"cannot start {status.name}: job {result}",
+            f"journalctl -b -u {status.name}; systemctl list-jobs",
         )
     detail = f"result {status.result}, exit status {status.exit_status}"
     return Failure(

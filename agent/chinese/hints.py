@@ -102,6 +102,7 @@ HINTS = {
     "see: systemctl status dbus": "查看：systemctl status dbus",
     "remove {0}, then: systemctl daemon-reload": "删除 {0}，然后执行：systemctl daemon-reload",
     "systemctl status deepseek@{0}": "查看：systemctl status deepseek@{0}",
+    "journalctl -b -u {0}; systemctl list-jobs": "查看：journalctl -b -u {0}；systemctl list-jobs",
     "why: journalctl -b -1": "原因：journalctl -b -1",
     "systemctl status {0}; journalctl -b -t quadlet-generator -t podman-system-generator": (
         "查看：systemctl status {0}；journalctl -b -t quadlet-generator -t podman-system-generator"

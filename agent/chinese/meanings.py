@@ -33,6 +33,7 @@ CODES = {
     "unit-masked": "单元已被屏蔽（masked）",
     "unit-shadowed": "单元被同名文件遮盖",
     "unit-start-failed": "单元启动失败",
+    "job-not-run": "systemd 作业未执行",
     "unit-stop-failed": "单元停止失败",
     "run-too-full": "/run 空间不足",
     "engine-died": "推理引擎意外退出",

@@ -134,7 +134,7 @@ class Updating:
         seen = record.update
         failure, judging = seen.reason, seen.judging
         seen.reason = seen.judging = None
-        if failure is not None:
+        if failure is not None and record.state.wished:  # else somebody has stopped it
             self.decide(record, EngineFailed(failure, self._unwell(record), seen.ran))
         if judging is not None and not judging.done():
             judging.set_result(None)

@@ -94,7 +94,7 @@ class SupplyUnit:
         if result is not JobResult.DONE:
             await self._units.reset_failed(unit)
             raise HostError(
-                Code.UNIT_START_FAILED,
+                Code.JOB_NOT_RUN,  # none of an engine: there is no log that tells more
                 f"cannot start {unit}: job {result}",
                 f"journalctl -b -u {unit}",
             )

@@ -54,14 +54,14 @@ def answer(units: UnitManager, how: Answer) -> None:
     units.start = start  # type: ignore[method-assign]
 
 
-def queue(units: UnitManager, after_s: float) -> None:
+def queue(units: UnitManager, after_s: float, result: JobResult = JobResult.TIMEOUT) -> None:
     """The next start is behind others, for longer than it is waited for, and then as long again."""
     whole = units.start
 
     async def start(unit: str, deadline_s: float) -> JobResult:
         units.start = whole  # type: ignore[method-assign]
         waiting.append(asyncio.create_task(late(unit, deadline_s)))
-        return JobResult.TIMEOUT
+        return result
 
     async def late(unit: str, deadline_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -201,11 +201,22 @@ def test_a_trial_that_dies_is_undone(update: Update) -> None:
     assert update(change, "update-undone") == [OLD, NEW, OLD]
 
 
-def test_a_trial_that_comes_up_after_it_was_undone_is_replaced(update: Update) -> None:
-    """By the start of the former one it is found, and systemd told nobody."""
+def test_a_trial_that_comes_up_long_after_its_start_goes_on(update: Update) -> None:
+    """By its next start it is found: to wait in a queue was no fault of its own."""
 
     def change(host: Host) -> None:
         host.engines.takes_s = 0.0
         queue(host.engines, 0.0)
+
+    assert update(change, "updated") == [OLD, NEW]
+
+
+def test_a_trial_that_comes_up_after_it_was_undone_is_replaced(update: Update) -> None:
+    """Somebody else has started it again. By the start of the former one it is found, and systemd
+    told nobody."""
+
+    def change(host: Host) -> None:
+        host.engines.takes_s = 0.0
+        queue(host.engines, 0.0, JobResult.FAILED)
 
     assert update(change, "update-undone") == [OLD, NEW, OLD]

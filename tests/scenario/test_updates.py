@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Code, Failure, HostUnavailable
-from agent.model import Phase, UnitActive
+from agent.model import JobResult, Phase, UnitActive
 from agent.policy.state import EngineIll, NpuLost
 from agent.supplies import Order, Purpose, Report
 from tests.build import SUPPLY, build_config, build_profile
@@ -247,12 +247,12 @@ def test_a_port_that_somebody_else_has_undoes_nothing(host: Host, play: Play) ->
 
     async def scenario(agent: Life) -> None:
         await update(agent)
-        host.engines.refuses = True
+        host.engines.refuses = JobResult.FAILED
         await agent.until(lambda: agent.view.phase is Phase.HELD)
         assert agent.view.failure is not None
         assert agent.view.failure.code is Code.PORT_IN_USE
         assert agent.update.trial is not None
-        host.engines.refuses = False
+        host.engines.refuses = None
         await is_updated(agent)
 
     play(scenario)
@@ -263,13 +263,50 @@ def test_a_full_run_undoes_nothing(host: Host, play: Play) -> None:
 
     async def scenario(agent: Life) -> None:
         await update(agent)
-        host.engines.refuses, host.around.machine.full = True, ("/run",)
+        host.engines.refuses, host.around.machine.full = JobResult.FAILED, ("/run",)
         await agent.until(lambda: agent.view.failures == 3)
         assert agent.view.failure is not None
         assert agent.view.failure.code == "run-too-full"
         assert (agent.update.trial is not None, agent.update.undone) == (True, None)
-        host.engines.refuses, host.around.machine.full = False, ()
+        host.engines.refuses, host.around.machine.full = None, ()
         await is_updated(agent)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("result", [JobResult.CANCELED, JobResult.DEPENDENCY, JobResult.TIMEOUT])
+def test_a_job_that_is_not_run_undoes_nothing(host: Host, play: Play, result: JobResult) -> None:
+    """A stop or reboot within its seconds, a mount that fails, a queue. Nor is the reason read in
+    what the former engine printed."""
+    host.around.logs.last_words = ("ValueError: unrecognized arguments: --what",)
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        host.engines.refuses = result
+        await agent.until(lambda: agent.view.failures == 3)
+        assert agent.view.failure is not None
+        assert agent.view.failure.code == "job-not-run"
+        assert (agent.update.trial is not None, agent.update.undone) == (True, None)
+        host.engines.refuses = None
+        await is_updated(agent)
+
+    play(scenario)
+
+
+def test_one_that_was_stopped_is_not_judged(host: Host, play: Play) -> None:
+    """Its end was heard of before the person's wish was."""
+    host.engines.lives[NEW] = 20.0
+    host.around.logs.tail_takes_s = 5.0
+
+    async def scenario(agent: Life) -> None:
+        await update(agent)
+        await agent.until(lambda: agent.view.phase is Phase.BACKOFF)
+        await agent.stop()
+        await asyncio.sleep(60)
+        assert (agent.update.trial is not None, agent.update.undone) == (True, None)
+        host.engines.lives.clear()
+        await agent.start()
+        await agent.until(lambda: "updated" in agent.kinds)
 
     play(scenario)
 

@@ -31,7 +31,7 @@ class Engines(virtual.Units):
     files: RootedFiles = field(kw_only=True)
     lives: dict[str, float] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
-    refuses: bool = False  # nothing can be started
+    refuses: JobResult | None = None  # nothing can be started: how each such job ends
     ran: list[str] = field(default_factory=list)  # images, in the order of their starts
 
     @property
@@ -41,8 +41,8 @@ class Engines(virtual.Units):
         return next((one for one in (OLD, NEW, NEWER) if one in text), "")
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
-        if self.refuses:
-            return JobResult.FAILED
+        if self.refuses is not None:
+            return self.refuses
         self.lives_s = self.lives.get(self.image)
         result = await super().start(unit, deadline_s)
         self.ran.append(self.image)

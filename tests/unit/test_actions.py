@@ -385,17 +385,22 @@ def test_a_unit_that_does_not_load(world: World, load: str) -> None:
 @pytest.mark.parametrize(
     ("result", "code"),
     [
-        (JobResult.DEPENDENCY, Code.UNIT_START_FAILED),
         (JobResult.FAILED, Code.UNIT_START_FAILED),
-        (JobResult.CANCELED, Code.UNIT_START_FAILED),
-        (JobResult.SKIPPED, Code.UNIT_START_FAILED),
-        (JobResult.UNKNOWN, Code.UNIT_START_FAILED),
+        (JobResult.DONE, Code.UNIT_START_FAILED),  # it ended at once
+        # Not of the engine: a mount that fails, a stop, a reboot, a queue that is full.
+        (JobResult.DEPENDENCY, Code.JOB_NOT_RUN),
+        (JobResult.CANCELED, Code.JOB_NOT_RUN),
+        (JobResult.SKIPPED, Code.JOB_NOT_RUN),
+        (JobResult.TIMEOUT, Code.JOB_NOT_RUN),
+        (JobResult.UNKNOWN, Code.JOB_NOT_RUN),
     ],
 )
 def test_jobs_that_do_not_end_well(world: World, result: JobResult, code: Code) -> None:
     world.units.start_result = result
+    world.units.after_start = UnitActive.FAILED
     failure = world.failure()
     assert failure.code is code
+    assert f": job {result}" in failure.message
     assert failure.remedy is Remedy.RETRY
 
 

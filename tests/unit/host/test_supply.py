@@ -13,6 +13,7 @@ import pytest
 from agent.errors import AgentError, Code, Failure, HostUnavailable
 from agent.host.supply import SupplyUnit
 from agent.model import JobResult, UnitActive, UnitStatus
+from agent.policy.instance import died
 from agent.supplies import Item, ModelOrder, Order, Progress, Purpose, Report, Stage
 from tests.build import build_front
 from tests.scenario.clock import run
@@ -149,11 +150,14 @@ def test_a_failure_comes_in_the_report(units: Units) -> None:
     assert bring(units)[0] == report
 
 
-def test_a_unit_that_cannot_be_started(units: Units) -> None:
-    units.result = JobResult.FAILED
+@pytest.mark.parametrize("result", sorted(set(JobResult) - {JobResult.DONE}))
+def test_a_unit_that_cannot_be_started(units: Units, result: JobResult) -> None:
+    """No engine has ended by that: no log of one tells more, and no update is undone."""
+    units.result = result
     with pytest.raises(AgentError) as caught:
         bring(units)
-    assert caught.value.failure.code is Code.UNIT_START_FAILED
+    assert caught.value.failure.code is Code.JOB_NOT_RUN
+    assert not died(caught.value.failure)
     assert units.jobs == ["start", "forget"]
 
 
