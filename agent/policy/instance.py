@@ -105,8 +105,11 @@ def _withdraw(state: InstanceState, now: float) -> tuple[InstanceState, Decision
         case Phase.LOADING | Phase.SERVING:
             return enter(state, Phase.STOPPING, now), NOTHING
         case Phase.WAITING | Phase.FETCHING | Phase.BACKOFF | Phase.HELD:
-            # The reason stays to be seen: a held instance that is not enabled ends here too.
-            return enter(state, Phase.IDLE, now, state.failure), NOTHING
+            # The reason stays to be seen: a held instance that is not enabled ends here too. But
+            # where the stop itself ended the job of a start, that has told it before this came.
+            why = state.failure
+            was_ended = why is not None and why.code is Code.JOB_NOT_RUN
+            return enter(state, Phase.IDLE, now, None if was_ended else why), NOTHING
         case _:
             assert_never(state.phase)
 

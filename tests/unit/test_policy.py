@@ -258,6 +258,14 @@ def test_what_runs_already_is_adopted(active: UnitActive) -> None:
     assert state.phase is Phase.LOADING
 
 
+def test_a_stop_that_ended_the_job_of_a_start_leaves_no_failure() -> None:
+    """That the job was canceled is heard before the stop is seen."""
+    canceled = Failure(Code.JOB_NOT_RUN, "cannot start deepseek-vllm-8b: job canceled")
+    waits, _ = step(in_phase(S), StartEnded(canceled))
+    stopped, _ = step(waits, WishChanged(False))
+    assert (waits.phase, stopped.phase, stopped.failure) == (B, I, None)
+
+
 def test_what_is_stopped_again_during_the_start_is_stopped() -> None:
     """The start came through before systemd could refuse it."""
     state, _ = step(in_phase(S), WishChanged(False))
