@@ -34,7 +34,8 @@ def copy_content(
         handle = open_for_writing(target)
         try:
             os.fchmod(handle, 0o644)  # whatever our umask is
-            _Joiner(folder, content, handle, records, count).join(_known(content, target, records))
+            joiner = _Joiner(folder, content, target, handle, records, count)
+            joiner.join(_known(content, target, records))
             forget_cached(handle)
         finally:
             os.close(handle)
@@ -59,9 +60,16 @@ class _Joiner:
     """One file, while it grows."""
 
     def __init__(
-        self, folder: Path, content: Content, handle: int, records: Records, count: Count
+        self,
+        folder: Path,
+        content: Content,
+        target: Path,
+        handle: int,
+        records: Records,
+        count: Count,
     ) -> None:
-        self._folder, self._content, self._handle = folder, content, handle
+        self._folder, self._content = folder, content
+        self._target, self._handle = target, handle
         self._records, self._count = records, count
         self._whole = hashlib.sha256()
 
@@ -96,6 +104,9 @@ class _Joiner:
         return len(known)
 
     def _take(self, chunk: memoryview) -> None:
-        write_all(self._handle, chunk)
+        with writing(
+            f"write {self._target}"
+        ):  # here, as whoever reads takes an OSError for its own
+            write_all(self._handle, chunk)
         self._whole.update(chunk)
         self._count.add(len(chunk))

@@ -376,6 +376,21 @@ def test_no_room_while_it_is_written() -> None:
     assert raised.value.failure.code is Code.DISK_TOO_FULL
 
 
+def test_no_room_while_a_part_is_copied_is_not_the_bundle_s_fault(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.create()
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(
+            "agent.supply.bundle.copying.write_all",
+            lambda handle, chunk: write_all(full.fileno(), chunk),
+        )
+        with pytest.raises(AgentError) as raised:
+            scene.bring()
+    code, message = failure(raised)
+    assert (code, message.split(":")[0].split("/")[0]) == (Code.DISK_TOO_FULL, "cannot write ")
+
+
 # --- finding -------------------------------------------------------------------------------------
 
 
