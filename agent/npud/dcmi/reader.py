@@ -207,8 +207,8 @@ class Reader:
         return name.removeprefix("Ascend ").strip()
 
     def _bus_id(self, key: ChipKey) -> str:
-        """As npu-smi writes it."""
-        if key not in self._bus_ids:
+        """As npu-smi writes it. What is none is asked for again."""
+        if not self._bus_ids.get(key):
             info = abi.PcieInfo()
             if self._on("get_device_pcie_info_v2", *key, byref(info)) != abi.OK:
                 return ""

@@ -138,7 +138,8 @@ class DcmiDouble:
     # --- a chip ------------------------------------------------------------------------------
 
     def set_value(self, card: int, chip: int, key: str, value: object) -> None:
-        """temperature 71, hbm-temperature, power (0.1 W), used (MB), utilization 2, ecc, boot."""
+        """temperature 71, hbm-temperature, power (0.1 W), used (MB), utilization 2, ecc, boot,
+        bus."""
         self._set(f"chip {card}.{chip} {key}", f"{value}")
 
     def set_processes(self, card: int, chip: int, processes: dict[int, int]) -> None:

@@ -156,7 +156,8 @@ int dcmi_get_device_pcie_info_v2(int card, int device, struct dcmi_pcie_info_all
         memset(info, 0, sizeof(*info));
         info->venderid = info->subvenderid = 0x19E5;
         info->deviceid = product_now()->pci_device;
-        info->bdf_busid = (0xC1U + (unsigned int)bus) % 256;
+        long told = state_chip_number(&chip, "bus", (0xC1 + bus) % 256);
+        info->bdf_busid = (unsigned int)told;
     }
     return leave(result);
 }

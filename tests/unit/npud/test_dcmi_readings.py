@@ -288,6 +288,17 @@ def test_a_health_that_cannot_be_read_is_unknown_with_the_code(reading: Reading)
     assert second.reason == "get_device_health: -8010 (SEND_MSG_FAIL)"
 
 
+def test_a_place_on_the_bus_that_was_no_place_is_asked_for_again(reading: Reading) -> None:
+    """A driver that has just come up may say 0xFFFFFFFF once; the worker lives for months."""
+    reading.double.start(cards=1)
+    reading.double.set_value(0, 0, "bus", 0xFFFFFFFF)
+    assert reading.read().npus[0].bus_id == ""
+    reading.double.set_value(0, 0, "bus", 0x82)
+    assert reading.read().npus[0].bus_id == "0000:82:00.0"
+    reading.double.set_value(0, 0, "bus", 0x83)
+    assert reading.read().npus[0].bus_id == "0000:82:00.0"  # it is where it is
+
+
 @pytest.mark.parametrize(
     ("place", "bus_id"),
     [
