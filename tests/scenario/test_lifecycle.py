@@ -313,6 +313,30 @@ def test_a_unit_file_that_somebody_changed_is_restored(
     play(world, scenario)
 
 
+def test_systemd_is_not_asked_about_a_file_that_is_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer has 15 KiB, and dbus-next takes it apart: too much for every few seconds."""
+    monkeypatch.setattr(upkeep, "FILE_CHECK_EVERY_S", 0.02)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.02)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        record = agent.controller.roster.get("8b")
+        assert record is not None
+        await asyncio.sleep(0.2)  # what the start itself asks
+        checked, asked = set[float](), len(world.systemd.calls)
+
+        def many() -> bool:
+            checked.add(record.file.checked_at)
+            return len(checked) > 20
+
+        await until(many)
+        assert world.systemd.calls[asked:] == []
+
+    play(world, scenario)
+
+
 def test_a_file_that_vanished_while_no_agent_was_there(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
