@@ -66,6 +66,7 @@ class Code(StrEnum):
     ENGINE_HUNG = "engine-hung"
     ENGINE_FAILED = "engine-failed"
     PORT_CUT = "port-cut"
+    COUNTERS_UNKNOWN = "counters-unknown"  # no failure: nobody can say how much an engine works
     PAYLOAD_LEFT = "payload-left"
     FILE_NOT_WRITTEN = "file-not-written"
     STATE_DAMAGED = "state-damaged"
@@ -176,6 +177,7 @@ def remedy(code: Code) -> Remedy:
             | Code.ENGINE_HUNG
             | Code.ENGINE_FAILED
             | Code.PORT_CUT
+            | Code.COUNTERS_UNKNOWN
             | Code.PAYLOAD_LEFT
             | Code.FILE_NOT_WRITTEN
             | Code.STATE_DAMAGED

@@ -126,6 +126,7 @@ CAUSES = {
     # an engine
     "it says that it is idle": "引擎称其空闲",
     "it says that requests wait": "引擎称有请求在等待",
+    "its counters are not understood": "无法理解其计数器",
     "its API server says that the engine is dead ({0} times)": (
         "API 服务报告引擎已停止工作（{0} 次）"
     ),

@@ -68,6 +68,9 @@ FAILURES = {
     "cannot be reached: the engine answers in its container, and not at its port": (
         "无法访问：引擎在容器内有应答，但端口没有应答"
     ),
+    "cannot follow the work of {0}: its /metrics does not have {1}": (
+        "无法跟踪 {0} 的工作：它的 /metrics 中没有 {1}"
+    ),
     "cannot mend the way to the port of {0}: job {1} of {2}": (
         "无法恢复到 {0} 端口的通路：{2} 的 systemd 作业结果为 {1}"
     ),

@@ -39,6 +39,10 @@ HINTS = {
     "use an image with a newer vLLM (image in the profile), or another model": (
         "请使用带有更新 vLLM 的镜像（模型配置中的 image），或换一个模型"
     ),
+    "while it gives no token it is replaced after 30 min only; is --disable-log-stats in vllm.extra_args? Else its vLLM is newer than this agent: update deepseek-agent": (
+        "若它不再产出 token，30 分钟之后才会替换；vllm.extra_args 中是否有 --disable-log-stats？"
+        "否则就是它的 vLLM 比本 agent 新：请升级 deepseek-agent"
+    ),
     "it is replaced by itself; what was seen of it is in the evidence: deepseekctl events": (
         "会自动替换引擎；现场证据的位置见：deepseekctl events"
     ),

@@ -40,6 +40,7 @@ CODES = {
     "engine-hung": "推理引擎挂起，不再产出 token",
     "engine-failed": "推理引擎报告自身失败",
     "port-cut": "引擎正常，但端口无法访问（防火墙规则丢失）",
+    "counters-unknown": "无法理解引擎的计数器，挂起会较晚发现",
     "payload-left": "容器的进程残留，尚未结束",
     "file-not-written": "文件无法写入",
     "state-damaged": "保存的状态损坏",

@@ -71,6 +71,7 @@ class Record:
     metrics: str = ""  # of the engine, by which it was seen not to work
     ill: Failure | None = None  # why it would be replaced, were the mode not "observe"
     port: PortCare = field(default_factory=PortCare)
+    uncounted: Failure | None = None  # its counters are not understood
     started_at: float = 0.0  # monotonic, when the latest start ended
     revived_at: float = float("-inf")  # monotonic
     crash_told: str = ""  # of the front unit, since it was up
@@ -135,6 +136,7 @@ def _is_another_start(before: UnitStatus | None, now: UnitStatus) -> bool:
 def build_view(record: Record, inventory: Inventory, now: float, wall: float) -> InstanceView:
     """How `record` is shown; `now` is monotonic, `wall` seconds since the epoch."""
     state, profile, running = record.state, record.in_force, record.running
+    work = record.work.view(now)
     waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
     wait_s = max(0.0, state.not_before - now)
     trouble = record.ill or record.port.trouble
@@ -172,7 +174,8 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         fetch_end=record.fetch.end,
         update=build_update_view(record.update),
         hold=record.hold,
-        work=record.work.view(now),
+        work=work,
+        uncounted=record.uncounted if work is None else None,
     )
 
 

@@ -74,6 +74,8 @@ class Vitals:
                 self._well(record)
             case Failure(code=Code.PORT_CUT):
                 self._cut(record, seen.failure)
+            case Failure(code=Code.COUNTERS_UNKNOWN):
+                self._uncounted(record, seen.failure)
             case _:
                 self._ill(record, seen.failure, seen.metrics)
 
@@ -108,6 +110,12 @@ class Vitals:
         if record.port.trouble is None:
             self._events.note(record.profile.name, failure.code, failure.message)
         record.port.trouble = failure
+
+    def _uncounted(self, record: Record, failure: Failure) -> None:
+        """Once: its hint is shown as long as it is so."""
+        if record.uncounted is None:
+            self._events.note(record.profile.name, failure.code, failure.message)
+        record.uncounted = failure
 
     def _ill(self, record: Record, failure: Failure, metrics: str) -> None:
         name = record.profile.name

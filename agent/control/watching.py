@@ -61,6 +61,7 @@ class Watching:
         elif not serving and record.guard is not None:
             record.guard.cancel()
             record.guard, record.ill, record.port = None, None, PortCare()
+            record.uncounted = None
             record.work = WorkSeen()
 
     def _follow_search(self, record: Record, before: Phase) -> None:

@@ -93,6 +93,9 @@ def answers(checkup: Checkup) -> Verdict:
         )
     if snapshot.broken:
         return error(f"cannot use a profile: {snapshot.broken[0]}", "deepseekctl config check")
+    uncounted = (one.uncounted for one in snapshot.instances)
+    if (failure := next((one for one in uncounted if one is not None), None)) is not None:
+        return warning(failure.message, failure.hint)
     return ok(f"answers, {len(snapshot.instances)} models known")
 
 

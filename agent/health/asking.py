@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from agent.decoding import decode_json
-from agent.health.metrics import Work, read_work, to_compare, without_buckets
+from agent.health.metrics import Work, missing, read_work, to_compare, without_buckets
 from agent.health.state import Outcome, Question
 from agent.model import EngineWork
 from agent.ports import Answer, Ask, Http, NoAnswer, Server
@@ -39,12 +39,13 @@ class Engine:
 @dataclass
 class Asker:
     """Asks one engine. `counted`: /metrics as it was told last, without buckets;
-    `measured` hears each time what they say of its work."""
+    `measured` hears each time what they say of its work, `unmeasured` what they do not have."""
 
     http: Http
     engine: Engine
     counted: bytes = b""
     measured: Callable[[EngineWork], None] = lambda work: None
+    unmeasured: Callable[[tuple[str, ...]], None] = lambda lacks: None
 
     async def ask(self, question: Question, deadline_s: float) -> tuple[Outcome, Work | None]:
         """What came of it; for the counters, what they say."""
@@ -66,11 +67,14 @@ class Asker:
     async def _read_work(self, deadline_s: float) -> tuple[Outcome, Work | None]:
         answer = await self.http.ask(self.engine.door, Ask("GET", "/metrics"), deadline_s)
         outcome = _judge(answer)
+        if outcome is Outcome.ODD:
+            self.unmeasured(missing(b""))
         if outcome is not Outcome.OK or not isinstance(answer, Answer):
             return outcome, None
         self.counted = without_buckets(answer.body)
         work = read_work(self.counted)
         if work is None:
+            self.unmeasured(missing(self.counted))
             return Outcome.ODD, None
         self.measured(work)
         return outcome, to_compare(work)

@@ -12,9 +12,12 @@ from agent.health.liveness import longest_step_s
 from agent.health.metrics import pick_counters
 from agent.health.state import Liveness, Rules, Verdict
 from agent.health.watch import Watch
-from agent.health.words import explain
+from agent.health.words import explain, uncounted
 from agent.model import EngineWork
 from agent.ports import Http, ProcessEnds, Server
+
+# A proxy may have answered one of them.
+UNCOUNTED_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,8 @@ class Guard:
         measured: Callable[[EngineWork], None],
     ) -> None:
         """`told` hears what is wrong with the engine, with its counters; and None when it works
-        again. `measured` hears of its work, every few seconds. Ends only by cancellation."""
+        again; or that its counters are not understood, which is no reason to do anything.
+        `measured` hears of its work, every few seconds. Ends only by cancellation."""
 
         def inside() -> Server | None:
             container = where()
@@ -48,7 +52,8 @@ class Guard:
             told(failure, pick_counters(asker.counted))
 
         engine = Engine(door, inside, profile.served_name, key)
-        asker = Asker(self.http, engine, measured=measured)
+        counters = _Counters(profile.name, measured, lambda failure: told(failure, ""))
+        asker = Asker(self.http, engine, b"", counters.take, counters.miss)
         watch = Watch(asker.ask, build_rules(profile), report)
         processes = _Processes(self.ends, where, watch)
         watch.each_turn = processes.follow
@@ -56,6 +61,25 @@ class Guard:
             await watch.run()
         finally:
             processes.leave()
+
+
+@dataclass
+class _Counters:
+    """Tells when those of the engine are not understood, several looks in a row."""
+
+    name: str
+    measured: Callable[[EngineWork], None]
+    told: Callable[[Failure], None]
+    _missed: int = 0
+
+    def take(self, work: EngineWork) -> None:
+        self._missed = 0
+        self.measured(work)
+
+    def miss(self, lacks: tuple[str, ...]) -> None:
+        self._missed += 1
+        if self._missed == UNCOUNTED_LOOKS:
+            self.told(uncounted(self.name, lacks))
 
 
 @dataclass

@@ -10,6 +10,8 @@ every gauge stands still or reads 0 (facts: serving-health). So:
 * canaries that stay without an answer for the whole of `patience_s`, two in a row at least, and one
   more look at the counters begun after that, are a hang. Longer than any step seen lately, and than
   the longest prompt can take: a slow engine is never taken for one that hangs;
+* of an engine whose counters nobody understands (--disable-log-stats, other names) only canaries
+  tell, which wait in its queue: two in a row that wait 15 minutes each in vain are a hang;
 * who refuses connections, or says that its engine is dead, is believed at the second time;
 * before any verdict on a door that is shut the engine is asked from inside, at the container's own
   address: if it answers there, it is the way to it that is cut (flushed firewall rules).
@@ -34,8 +36,7 @@ MISSES = 2  # canaries in a row without an answer
 SLOWEST_PREFILL_TOKENS_PER_S = 500.0
 # Compiling at first use took 105 s, and was killed by a watchdog of 20 s (facts: serving-health).
 COMPILING_S = 150.0
-# What has been seen can be slower next time.
-HEADROOM = 2.0
+HEADROOM = 2.0  # what has been seen can be slower next time
 LEARNED_MAX_S = 150.0
 SLOW_S = 3.0  # an answer that takes longer may have waited for the end of a long step
 FORGET_S = 3600.0
@@ -44,13 +45,14 @@ METRICS_DEADLINE_S = 30.0
 METRICS_SLOW_S = 1.0  # the canary does not wait for them any longer
 HEALTH_DEADLINE_S = 2.0
 INSIDE_DEADLINE_S = 5.0
-# Between two that count as two.
-AGAIN_S = 0.5
+AGAIN_S = 0.5  # between two that count as two
 # A process of its container has ended: vLLM notices within 0.5 s when it was the EngineCore, and
 # some versions take 5 s to act on it (facts: serving-health).
 HINT_LASTS_S = 6.0
 # On missing data: the counters are never seen, or nobody tells where the container is.
 BLIND_S = 300.0
+# Counters that are not understood: MISSES canaries share this, and OpenAI's client waits for 600 s.
+UNCOUNTED_S = 1800.0
 
 
 def longest_step_s(max_model_len: int, enforce_eager: bool) -> float:
@@ -63,6 +65,8 @@ def longest_step_s(max_model_len: int, enforce_eager: bool) -> float:
 def patience_s(state: Liveness, now: float, rules: Rules) -> float:
     """How long canaries have to stay without an answer."""
     base_s = BUSY_PATIENCE_S if state.busy else IDLE_PATIENCE_S
+    if state.uncounted and not _is_shut(state):
+        base_s = UNCOUNTED_S
     learned_s = state.slowest_s * HEADROOM if now - state.slowest_at < FORGET_S else 0.0
     return max(base_s, rules.longest_step_s, min(learned_s, LEARNED_MAX_S))
 
@@ -113,7 +117,8 @@ def _is_wanted(question: Question, state: Liveness, now: float, rules: Rules) ->
     door = state.door(question)
     match question:
         case Question.METRICS:
-            due = _is_overdue(state, now, rules) and not _was_looked_at_last(state, now, rules)
+            looked = state.uncounted or _was_looked_at_last(state, now, rules)
+            due = not looked and _is_overdue(state, now, rules)
             return due or now - door.asked_at >= _look_every_s(state)
         case Question.CANARY:
             return _is_quiet(state, now) and now - door.asked_at >= ROUND_S
@@ -180,7 +185,8 @@ def answered(
     state = replace(state, doors={**state.doors, question: door})
     match question:
         case Question.METRICS:
-            state = _count(state, outcome, now)
+            odd = outcome is Outcome.ODD or state.uncounted
+            state = replace(_count(state, outcome, now), uncounted=odd)
             return state if work is None else _take_work(state, work, now)
         case Question.CANARY:
             return _take_canary(_count(state, outcome, now), outcome, door, now)
@@ -208,7 +214,7 @@ def _count(state: Liveness, outcome: Outcome, now: float) -> Liveness:
 
 def _take_work(state: Liveness, work: Work, now: float) -> Liveness:
     moved = state.tokens is not None and work.tokens != state.tokens
-    state = replace(state, tokens=work.tokens)
+    state = replace(state, tokens=work.tokens, uncounted=False)
     if state.stalled_from is None and not state.door(Question.CANARY).in_flight:
         # Later our own canaries are among them.
         state = replace(state, busy=work.requests > 0)
@@ -223,7 +229,8 @@ def _take_canary(state: Liveness, outcome: Outcome, door: Door, now: float) -> L
         case Outcome.TIMEOUT | Outcome.BROKEN | Outcome.ILL | Outcome.REFUSED:
             return _miss(state, door)
         case Outcome.ODD | Outcome.UNABLE:
-            return state
+            # Where only canaries tell, it breaks the row of those without an answer.
+            return replace(state, stalled_from=None, misses=0) if state.uncounted else state
 
 
 def _live(state: Liveness, now: float, took_s: float = 0.0) -> Liveness:
@@ -254,9 +261,9 @@ def judge(state: Liveness, now: float, rules: Rules) -> Verdict | None:
         return Verdict.FAILED
     if not _is_overdue(state, now, rules):
         return None
-    # An engine that does not count (--disable-log-stats) may be busy all that time.
-    counts = state.door(Question.METRICS).outcome is not Outcome.ODD
-    blind = counts and _stall_s(state, now) >= BLIND_S
+    if state.uncounted:
+        return Verdict.HUNG if state.door(Question.HEALTH).outcome is Outcome.OK else None
+    blind = _stall_s(state, now) >= BLIND_S
     return Verdict.HUNG if blind or _was_looked_at_last(state, now, rules) else None
 
 

@@ -84,6 +84,12 @@ def pick_counters(body: bytes) -> str:
     return b"\n".join(COUNTERS.findall(body))[:COUNTERS_LIMIT_BYTES].decode(errors="replace")
 
 
+def missing(body: bytes) -> tuple[str, ...]:
+    """Of what `read_work` needs."""
+    told = _read_numbers(body)
+    return tuple(f"vllm:{name.decode()}" for name in NEEDED if not told.get(name))
+
+
 def read_work(body: bytes) -> EngineWork | None:
     """None when it does not say: other text, or a number that is none. `body`: also without
     buckets."""

@@ -63,6 +63,7 @@ class Liveness:
 
     life_at: float  # when it last proved to work
     tokens: float | None = None
+    uncounted: bool = False  # what it counts is told, and not understood
     busy: bool = True  # it has requests; taken for granted until it says otherwise
     stalled_from: float | None = None  # when the first canary of a stall was asked
     misses: int = 0  # canaries of this stall that came back without an answer

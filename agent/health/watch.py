@@ -18,8 +18,9 @@ from agent.health.state import Liveness, Outcome, Question, Rules, Verdict
 
 TICK_S = 0.5
 LATE_S = 0.5  # a step may take so much longer than it should
-# Longer than any deadline of `liveness`: it is the lived time that ends a question.
-ASK_DEADLINE_S = 900.0
+# Longer than any deadline of `liveness` (a canary's is half of `longest_step_s`, at most 3600 s, or
+# of UNCOUNTED_S): it is the lived time that ends a question.
+ASK_DEADLINE_S = 3600.0
 
 Ask = Callable[[Question, float], Coroutine[None, None, tuple[Outcome, Work | None]]]
 Report = Callable[[Verdict | None, Liveness, float], None]

@@ -7,6 +7,19 @@ from agent.errors import Code, Failure
 from agent.health.state import Liveness, Verdict
 
 REPLACED = "it is replaced by itself; what was seen of it is in the evidence: deepseekctl events"
+UNCOUNTED = (
+    "while it gives no token it is replaced after 30 min only; is --disable-log-stats in "
+    "vllm.extra_args? Else its vLLM is newer than this agent: update deepseek-agent"
+)
+
+
+def uncounted(name: str, lacks: tuple[str, ...]) -> Failure:
+    """Of an engine that does not say how much it works."""
+    return Failure(
+        Code.COUNTERS_UNKNOWN,
+        f"cannot follow the work of {name}: its /metrics does not have {', '.join(lacks)}",
+        UNCOUNTED,
+    )
 
 
 def explain(verdict: Verdict, state: Liveness, now: float) -> Failure:
@@ -14,6 +27,7 @@ def explain(verdict: Verdict, state: Liveness, now: float) -> Failure:
     match verdict:
         case Verdict.HUNG:
             busy = "it says that requests wait" if state.busy else "it says that it is idle"
+            busy = "its counters are not understood" if state.uncounted else busy
             why = (
                 f"the engine hangs: no token for {now - state.life_at:.1f} s, {state.misses} "
                 f"canaries unanswered, {busy}, and its API server answers"

@@ -98,6 +98,8 @@ def _instance(view: InstanceView, now: float) -> Iterator[Row]:
         yield _row(tr("degraded"), translate(view.degraded), Tone.WORRY)
         command = f"deepseekctl replan {view.name}"
         yield _row("", tr("back on all that are well: {command}", command=command))
+    if view.uncounted is not None:
+        yield from _failure(view.uncounted, _label(tr("note")), Tone.WORRY)
     yield from _fetch(view)
     yield from _update(view, now)
     if view.start is not None:

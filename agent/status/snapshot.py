@@ -192,6 +192,7 @@ class InstanceView:
     update: UpdateView | None = None
     hold: Hold | None = None
     work: EngineWork | None = None  # while it serves, and says so
+    uncounted: Failure | None = None  # what it says is not understood: a hang is found late
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Endpoint:
     hangs: bool = False  # no completion is answered, all else is
     ill: bool = False  # /health says 503
     flows: bool = False  # users' tokens do: the counters move
+    counts: bool = True  # --disable-log-stats: False
     tokens: int = 0
     port: int = 0
     address: str = "127.0.0.1"
@@ -60,6 +61,8 @@ class Endpoint:
         return bound
 
     def _metrics(self) -> str:
+        if not self.counts:
+            return "python_info 1.0\n"
         return "".join(f'vllm:{name}{{engine="0"}} {self.tokens}.0\n' for name in NAMES)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

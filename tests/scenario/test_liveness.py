@@ -389,6 +389,51 @@ def test_an_engine_that_does_not_say_any_more_has_no_numbers(
     play(world, scenario)
 
 
+def test_counters_that_nobody_understands_are_told_once_of_each_engine(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.05)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.endpoints["8b"].counts = False
+        await serve(world, agent)
+        await until(lambda: agent.view().uncounted is not None)
+        before = looks(world)
+        await until(lambda: looks(world) > before + 5)
+        (why,) = messages(agent, Code.COUNTERS_UNKNOWN)
+        assert "vllm:generation_tokens_total" in why
+        failure = agent.view().uncounted
+        assert failure is not None
+        assert "--disable-log-stats" in failure.hint
+        assert agent.view().status == "serving"  # it may well be wanted like this
+        assert agent.view().trouble is None
+
+        world.kill_engine()
+        await until(lambda: len(messages(agent, Code.COUNTERS_UNKNOWN)) == 2)
+        world.endpoints["8b"].counts = True
+        await until(lambda: agent.view().uncounted is None)
+
+    play(world, scenario)
+
+
+def test_an_engine_that_does_not_count_and_hangs_is_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.health.liveness.UNCOUNTED_S", 1.5)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.endpoints["8b"].counts = False
+        await serve(world, agent)
+        world.endpoints["8b"].hangs = True
+        await until(lambda: messages(agent, Code.ENGINE_HUNG))
+        world.endpoints["8b"].hangs = False
+        assert "its counters are not understood" in messages(agent, Code.ENGINE_HUNG)[0]
+        await until(lambda: started(world) == 2)
+        await agent.reach(Phase.SERVING)
+
+    play(world, scenario)
+
+
 def test_looks_at_the_counters_wake_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.health.liveness.LOOK_S", 0.05)
 

@@ -16,6 +16,7 @@ import pytest
 from agent import __version__, exits
 from agent.disks import Kind, PruneReport, Removal
 from agent.errors import Code, Failure
+from agent.health.words import uncounted
 from agent.model import EngineWork, Phase
 from agent.status.changes import Change, Outcome, Verb
 from agent.status.history import EventPage
@@ -657,3 +658,13 @@ def test_serving_with_trouble_is_not_serving_well(ctl: Ctl) -> None:
     _, status, output, _ = ctl.ask(["status"], msgspec.json.encode(build_snapshot(view)))
     assert status == NOT_SERVING
     assert "trouble   cannot be reached: flushed [port-cut]" in output
+
+
+def test_counters_that_are_not_understood_are_a_note(ctl: Ctl) -> None:
+    failure = uncounted("8b", ("vllm:num_requests_waiting",))
+    view = replace(build_view(), wished=True, phase=Phase.SERVING, uncounted=failure)
+    _, status, output, _ = ctl.ask(["status"], msgspec.json.encode(build_snapshot(view)))
+    assert status == 0
+    assert output.startswith("all well")
+    assert "does not have vllm:num_requests_waiting [counters-unknown]" in output
+    assert "is --disable-log-stats in vllm.extra_args?" in output

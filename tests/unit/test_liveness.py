@@ -14,7 +14,9 @@ from agent.health.liveness import (
     IDLE_PATIENCE_S,
     LEARNED_MAX_S,
     LOOK_S,
+    MISSES,
     ROUND_S,
+    UNCOUNTED_S,
     longest_step_s,
 )
 from agent.health.state import Question, Rules, Verdict
@@ -119,6 +121,22 @@ def test_counters_that_never_come() -> None:
     assert BLIND_S <= took_s <= BLIND_S + 30
 
 
+@pytest.mark.parametrize("users", [[], [(0.0, NEVER)]])
+def test_an_engine_that_does_not_count_and_gives_no_token_for_half_an_hour(
+    users: list[Span],
+) -> None:
+    engine = SimEngine(users=users, hung=[(100.0, NEVER)], counts=False)
+    took_s, verdict = verdict_after(engine, 100.0, 2 * HOUR)
+    assert verdict is Verdict.HUNG
+    assert UNCOUNTED_S <= took_s <= UNCOUNTED_S + 2 * ROUND_S
+
+
+def test_an_engine_that_does_not_count_and_stands_still_is_found_as_any_other() -> None:
+    took_s, verdict = verdict_after(SimEngine(frozen=[(100.0, NEVER)], counts=False), 100.0)
+    assert verdict is Verdict.SILENT
+    assert took_s <= 30.0
+
+
 def test_a_shut_door_of_a_container_that_nobody_knows_the_address_of() -> None:
     engine = SimEngine(dead=[(100.0, NEVER)], known=False)
     took_s, verdict = verdict_after(engine, 100.0)
@@ -192,10 +210,34 @@ def test_steps_that_grow_longer_and_longer() -> None:
     assert not watch(SimEngine(steps=steps), at + 100).verdicts
 
 
-def test_an_engine_that_does_not_count_is_never_called_hung_while_its_door_is_open() -> None:
-    """Its queue may be longer than any canary waits."""
-    engine = SimEngine(token_s=500.0, users=[(0.0, NEVER)], counts=False)
-    assert not watch(engine, HOUR).verdicts
+@pytest.mark.parametrize("queue_s", [15.0, 500.0, UNCOUNTED_S / MISSES - 1])
+def test_an_engine_that_does_not_count_and_has_a_long_queue(queue_s: float) -> None:
+    """Each canary waits in it; one that gave up and came back would begin at its end each time."""
+    engine = SimEngine(token_s=queue_s, users=[(0.0, NEVER)], counts=False)
+    seen = watch(engine, 2 * HOUR)
+    assert not seen.verdicts
+    assert len(seen.canaries) <= 2 * HOUR / queue_s + 1
+
+
+def test_one_answer_is_enough_of_an_engine_that_does_not_count() -> None:
+    late = UNCOUNTED_S - 100
+    hung = [(100.0, 100.0 + late), (200.0 + late, 200.0 + 2 * late)]
+    assert not watch(SimEngine(hung=hung, counts=False), 2 * HOUR).verdicts
+
+
+def test_time_in_which_no_canary_could_be_asked_is_no_silence() -> None:
+    engine = SimEngine(
+        hung=[(100.0, 100.0 + UNCOUNTED_S)],
+        unable=[(100.0 + UNCOUNTED_S / MISSES, 100.0 + UNCOUNTED_S)],
+        counts=False,
+    )
+    assert not watch(engine, 2 * HOUR).verdicts
+
+
+def test_an_engine_that_does_not_count_is_asked_no_more_often_while_its_queue_is_long() -> None:
+    engine = SimEngine(hung=[(100.0, NEVER)], counts=False)
+    looks = [at for at, one in watch(engine, 1500.0).asked if one is Question.METRICS]
+    assert len(looks) <= 1500 / LOOK_S
 
 
 def test_compiling_at_first_use() -> None:

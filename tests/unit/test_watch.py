@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import Code
 from agent.health.asking import CANARY, Asker, Engine
-from agent.health.metrics import Work, read_work, to_compare
+from agent.health.metrics import Work, missing, read_work, to_compare
 from agent.health.state import Liveness, Outcome, Question, Rules, Verdict
 from agent.health.watch import Watch
 from agent.health.words import explain
@@ -84,6 +84,7 @@ def test_a_number_that_is_none_is_missing_and_the_others_are_told() -> None:
 )
 def test_counters_that_do_not_say(text: str) -> None:
     assert read_work(text.encode()) is None
+    assert "vllm:generation_tokens_total" in missing(text.encode())
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -164,13 +165,20 @@ def test_what_comes_of_a_canary(answer: Answer | NoAnswer, outcome: Outcome) -> 
 def test_what_the_counters_say_is_handed_on() -> None:
     http, measured = _Http(Answer(200, METRICS.encode())), list[EngineWork]()
     engine = Engine(Server("127.0.0.1", 1), lambda: None, "m")
-    one = Asker(http, engine, measured=measured.append)
+    lacking: list[tuple[str, ...]] = []
+    one = Asker(http, engine, measured=measured.append, unmeasured=lacking.append)
     assert asyncio.run(one.ask(Question.METRICS, 1.0)) == (Outcome.OK, Work(1_250_007.0, 6.0))
-    http.answer = Answer(200, b"")
-    asyncio.run(one.ask(Question.METRICS, 1.0))
-    http.answer = NoAnswer.TIMEOUT
-    asyncio.run(one.ask(Question.METRICS, 1.0))
+    for answer in (
+        Answer(200, METRICS.replace("prompt_tokens_total", "prompt_tokens").encode()),
+        Answer(404, b""),
+        NoAnswer.TIMEOUT,
+        Answer(503, b""),
+    ):
+        http.answer = answer
+        asyncio.run(one.ask(Question.METRICS, 1.0))
     assert measured == [EngineWork(4, 2, 1_250_000, 7)]
+    assert lacking == [("vllm:prompt_tokens_total",), missing(b"")]
+    assert len(missing(b"")) == 4
 
 
 def test_metrics_that_say_nothing_are_no_reason() -> None:
@@ -329,6 +337,11 @@ def test_it_rests_while_the_engine_is_well_and_a_hint_wakes_it() -> None:
 
 
 # --- words ---------------------------------------------------------------------------------------
+
+
+def test_a_hang_without_counters_does_not_say_what_they_say() -> None:
+    state = Liveness(life_at=100.0, misses=2, uncounted=True)
+    assert "its counters are not understood" in explain(Verdict.HUNG, state, 1900.0).message
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -26,6 +26,7 @@ from agent.doctor.verdict import Status, Verdict, finish
 from agent.errors import Code, Failure
 from agent.exits import HELD
 from agent.facts import FileFacts, Listener, ModelFacts, PodmanStore, StoredImage
+from agent.health.words import uncounted
 from agent.model import (
     DriverState,
     FaultSeverity,
@@ -303,6 +304,12 @@ CASES: tuple[tuple[str, Mapping[str, Any], Status, str], ...] = (
         {"snapshot": build_snapshot(host_suspect="5 of 8 NPUs failed")},
         ERROR,
         "quarantine clear host",
+    ),
+    (
+        "agent-answers",
+        {"snapshot": build_snapshot(build_view(Phase.SERVING, uncounted=uncounted("8b", ("x",))))},
+        WARNING,
+        "is --disable-log-stats in vllm.extra_args?",
     ),
     ("agent-answers", {"snapshot": build_snapshot(broken=("7b: no",))}, ERROR, "config check"),
     ("agent-version", {"version": "0.2.0"}, WARNING, "that runs is 0.1.0, installed is 0.2.0"),
