@@ -162,6 +162,7 @@ class Facts:
     listeners: tuple[Listener, ...] = ()
     neighbors: tuple[Neighbor, ...] = ()
     unfit: tuple[Unfit, ...] = ()  # NPUs that are set aside, or being mended
+    host_suspect: str = ""  # why it is the host that is ill, and not its NPUs; empty: it is not
     # False: nobody could ask Podman (not root). Then images and containers are not judged.
     podman_seen: bool = True
     schema: int = SCHEMA

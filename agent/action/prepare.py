@@ -7,7 +7,7 @@ Touches nothing. Raises what the ports raise.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.action.facts import images_of, read_facts
 from agent.action.tried import build_mark
@@ -45,6 +45,7 @@ class Request:
     supply: SupplySettings = NO_SUPPLY
     pinned: Supply | None = None  # what it is to run on, while the profile names the same
     shares_model: bool = False  # another instance has the same folder, and moves the link there
+    host_suspect: str = ""  # why it is the host that is ill, and not its NPUs; empty: it is not
     mends: bool = True  # a model of ours that is damaged; one on trial goes back to the former one
 
     @property
@@ -125,7 +126,7 @@ async def plan_update(
 
 
 async def _facts(request: Request, survey: PodmanSurvey, machine: Machine) -> Facts:
-    return await read_facts(
+    facts = await read_facts(
         (request.profile,),
         request.inventory,
         request.neighbors,
@@ -134,6 +135,7 @@ async def _facts(request: Request, survey: PodmanSurvey, machine: Machine) -> Fa
         request.unfit,
         request.pinned if request.shares_model else None,
     )
+    return replace(facts, host_suspect=request.host_suspect)
 
 
 def find_container(

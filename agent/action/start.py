@@ -53,6 +53,7 @@ class Started:
 
     running: Running | None
     refused: str = ""  # what the quadlet generator said, when a plain unit was used for it
+    alarmed: str = ""  # why it has NPUs in spite of their alarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ class Actions:
         status = await self.units.status(unit)
         # Where its end was not waited for any more, what has come up of it is watched all the same.
         if result in (JobResult.DONE, JobResult.TIMEOUT) and status.active.is_up():
-            return Started(running, file.refused)
+            return Started(running, file.refused, plan.alarmed)
         return _explain(result, status, self.machine.has_room(RUN))
 
     async def _prepare(self, turn: Turn) -> Prepared | Lacking | Failure:

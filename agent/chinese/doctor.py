@@ -301,6 +301,7 @@ DOCTOR = {
     "{0}: for {1} NPUs": "{0}：可用 {1} 个 NPU",
     "nobody can tell how many NPUs share it: see model": "无法得知需要几个 NPU：见 model",
     "cannot have all NPUs: {0}": "无法使用全部 NPU：{0}",
+    "cannot have NPUs that are well: {0}": "没有健康的 NPU 可用：{0}",
     "see: deepseekctl npus": "查看：deepseekctl npus",
     "it would have {0} of {1}": "将使用 {0}，共 {1} 个",
     "{0} is not in Podman's storage": "Podman 存储中没有 {0}",

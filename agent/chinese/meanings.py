@@ -127,6 +127,7 @@ KINDS = {
     "npu-reset-ended": "NPU 复位结束",
     "npu-set-aside": "NPU 已隔离",
     "npu-released": "NPU 重新启用",
+    "npu-alarm-passed": "多数 NPU 告警，仍在其上启动",
     "host-suspected": "怀疑主机本身有问题，不对 NPU 做处理",
     "host-trusted": "重新信任本机",
 }

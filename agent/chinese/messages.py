@@ -113,6 +113,9 @@ MESSAGES = {
         "请列出更多 NPU；如果确定可以运行，可调低模型配置中的 needs.npu_memory_gib"
     ),
     "{0} does not exist": "{0} 不存在",
+    "the host is suspected ({0}): the alarm of the NPUs {1} does not count": (
+        "怀疑主机本身有问题（{0}）：NPU {1} 的告警不作数"
+    ),
     "its health is {0}": "健康状态为 {0}",
     "the model is not for {0}": "模型不支持 {0}",
     "a chip that the driver does not name": "驱动未给出型号的芯片",

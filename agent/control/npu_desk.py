@@ -87,11 +87,12 @@ class NpuDesk:
 
     def take(self, event: NpuEvent) -> bool:
         """The same, for anything that has happened."""
+        suspect = self.fleet.suspect
         self.fleet, decisions = decide_npus(self.fleet, event, time.monotonic(), self.rules)
         for decision in decisions:
             self._carry_out(decision)
         before, self.unfit = self.unfit, unfit(self.fleet, self.rules)
-        return self.unfit != before
+        return self.unfit != before or self.fleet.suspect != suspect
 
     def take_reset(self, done: ResetDone) -> bool:
         """A reset has come to its end."""

@@ -106,6 +106,7 @@ class Pilot:
             config.supply,
             pinned or record.update.state.pin,
             shares_model=config.shares_model(record.profile),
+            host_suspect=desk.fleet.suspect,
             mends=record.update.state.trial is None,
         )
 
@@ -134,6 +135,8 @@ class Pilot:
                 self._updating.started(record, is_new=True)
                 if done.outcome.refused:
                     self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
+                if done.outcome.alarmed:
+                    self._events.note(done.instance, "npu-alarm-passed", done.outcome.alarmed)
             case Started():
                 self._roster.learn(record)
                 self._updating.started(record, is_new=False)

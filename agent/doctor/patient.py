@@ -153,14 +153,17 @@ def npus(checkup: Checkup, patient: Patient) -> Verdict:
         return error(refusal.message, refusal.hint)
     unfit = {one.logic_id: one for one in facts.unfit}
     holders = find_holders(found.name, facts)
-    chosen = choose_npus(_demand(found, patient), facts.inventory, holders, unfit)
+    demand, suspect = _demand(found, patient), facts.host_suspect
+    chosen = choose_npus(demand, facts.inventory, holders, unfit, suspect)
     if isinstance(chosen, Failure):
-        if not _demand(found, patient).heads:
+        if not demand.heads:
             return skipped("nobody can tell how many NPUs share it: see model")
         return error(chosen.message, chosen.hint)
     told = ", ".join(str(npu.logic_id) for npu in chosen.npus)
     if chosen.degraded:
         return warning(f"cannot have all NPUs: {chosen.degraded}", "see: deepseekctl npus")
+    if chosen.alarmed:
+        return warning(f"cannot have NPUs that are well: {chosen.alarmed}", "see: deepseekctl npus")
     return ok(f"it would have {told} of {len(facts.inventory.npus)}")
 
 

@@ -231,4 +231,5 @@ def _compose(
         unfit=tuple(
             Unfit(one.logic_id, one.unfit, passing=False) for one in snapshot.npus if one.unfit
         ),
+        host_suspect=snapshot.host_suspect,
     )

@@ -3,7 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.errors import Code, Failure
 from agent.model import Inventory, Npu, NpuHealth, ProductLine, Unfit, product_line
@@ -12,6 +12,9 @@ from agent.plan.holders import Holder
 # Chips in these states still compute (facts: ascend, "Warning" is a minor alarm). What a fault code
 # means in detail is known to policy (`Unfit`); UNKNOWN is not chosen, because nothing is known.
 USABLE = (NpuHealth.OK, NpuHealth.WARNING)
+# While the host is suspected, and where the others do not suffice: what all of them say is no sign
+# of any of them. Not CRITICAL, the driver's last word: too hot to go on is such a fault.
+USABLE_IN_DOUBT = (*USABLE, NpuHealth.ALARM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Demand:
     heads: int  # attention heads; 0: unknown
     kv_heads: int  # 0: as many as attention heads
     memory_mib: int
+    usable: tuple[NpuHealth, ...] = USABLE
 
     @property
     def shape(self) -> str:
@@ -46,6 +50,7 @@ class Choice:
 
     npus: tuple[Npu, ...]
     degraded: str = ""  # why they are fewer than were asked for
+    alarmed: str = ""  # which of them are used in spite of their alarm, and why
 
 
 def check_supported(products: Iterable[ProductLine], inventory: Inventory) -> Failure | None:
@@ -60,13 +65,32 @@ def choose_npus(
     inventory: Inventory,
     holders: Mapping[int, Holder],
     unfit: Mapping[int, Unfit],
+    host_suspect: str = "",
 ) -> Choice | Failure:
     """The chips for one instance.
 
     "auto" takes the smallest number that fits; a list and "all" are obeyed, or refused. Of those
     without an NPU that is lost as much is used as can be. What can only be had when an NPU has been
-    mended is waited for.
+    mended is waited for. `host_suspect`: why it is the host that is ill, and not its NPUs; empty
+    while it is not.
     """
+    choice = _choose(demand, inventory, holders, unfit)
+    if not host_suspect or isinstance(choice, Choice) or choice.code is Code.NPU_RESETTING:
+        return choice
+    in_doubt = _choose(replace(demand, usable=USABLE_IN_DOUBT), inventory, holders, unfit)
+    if isinstance(in_doubt, Failure):
+        return choice
+    ids = [npu.logic_id for npu in in_doubt.npus if npu.health not in USABLE]
+    told = f"the host is suspected ({host_suspect}): the alarm of the NPUs {ids} does not count"
+    return replace(in_doubt, alarmed=told)
+
+
+def _choose(
+    demand: Demand,
+    inventory: Inventory,
+    holders: Mapping[int, Holder],
+    unfit: Mapping[int, Unfit],
+) -> Choice | Failure:
     match demand.wanted:
         case "auto":
             return _auto_or_wait(demand, inventory, holders, unfit)
@@ -194,7 +218,7 @@ def _check_each(
         npu = known.get(logic_id)
         if npu is None:
             return _refuse(Code.NPU_UNKNOWN, logic_id, f"this host has {sorted(known)}")
-        if why := _why_not(npu, holders):
+        if why := _why_not(npu, demand, holders):
             held = holders[logic_id].code if logic_id in holders else Code.NPU_TOO_FEW
             code = held if npu.device_present else Code.NPU_DEVICE_MISSING
             return _refuse(code, logic_id, why)
@@ -261,13 +285,13 @@ def _check_together(
 # --- both ----------------------------------------------------------------------------------------
 
 
-def _why_not(npu: Npu, holders: Mapping[int, Holder]) -> str:
+def _why_not(npu: Npu, demand: Demand, holders: Mapping[int, Holder]) -> str:
     """Empty when it can be used."""
     if not npu.device_present:
         return f"{npu.device} does not exist"
     if npu.logic_id in holders:
         return holders[npu.logic_id].why
-    return "" if npu.health in USABLE else f"its health is {npu.health}"
+    return "" if npu.health in demand.usable else f"its health is {npu.health}"
 
 
 def _why_not_free(
@@ -276,7 +300,7 @@ def _why_not_free(
     """The same for "auto", which does not guess about memory and product."""
     if npu.logic_id in unfit:
         return unfit[npu.logic_id].reason
-    if why := _why_not(npu, holders):
+    if why := _why_not(npu, demand, holders):
         return why
     if product_line(npu.product) not in demand.products:
         return f"the model is not for {npu.product or 'a chip that the driver does not name'}"

@@ -39,6 +39,7 @@ class Plan:
     npus: tuple[Npu, ...]
     host: HostFacts
     degraded: str = ""  # why it is fewer NPUs than the profile says; empty: it is not
+    alarmed: str = ""  # why NPUs are used in spite of their alarm; empty: none is
     weights_mib: int = 0  # of the model; 0: unknown
     model_identity: str = ""  # of its files; empty: unknown
     image_reference: str = ""  # as the profile names it
@@ -102,7 +103,8 @@ def build_plan(profile: Profile, facts: Facts, pinned: Supply | None = None) -> 
         memory_mib=profile.needs.npu_memory_gib * 1024,
     )
     unfit = {one.logic_id: one for one in facts.unfit}
-    chosen = choose_npus(demand, facts.inventory, find_holders(profile.name, facts), unfit)
+    holders = find_holders(profile.name, facts)
+    chosen = choose_npus(demand, facts.inventory, holders, unfit, facts.host_suspect)
     if isinstance(chosen, Failure):
         return chosen
     return Plan(
@@ -112,6 +114,7 @@ def build_plan(profile: Profile, facts: Facts, pinned: Supply | None = None) -> 
         chosen.npus,
         facts.host,
         chosen.degraded,
+        chosen.alarmed,
         model.weights_mib if model else 0,
         model.identity if model else "",
         reference,

@@ -15,6 +15,7 @@ from agent.model import (
     FaultSeverity,
     Inventory,
     NpuFault,
+    NpuHealth,
     NpuProcess,
     Phase,
     ResetOutcome,
@@ -247,6 +248,58 @@ def test_all_at_once_is_the_host(npus: World) -> None:
         agent.see(well(4))
         await agent.requests.trust_host("root")
         assert agent.controller.board.snapshot.host_suspect == ""
+
+    play(npus, scenario)
+
+
+def all_in_alarm(number: int = 4) -> Inventory:
+    """A new firmware raises a code that nobody knows."""
+    fault = NpuFault("DEADBEEF", FaultSeverity.MAJOR, "words", 1_700_000_000.0)
+    chips = (build_npu(one, health=NpuHealth.ALARM, faults=(fault,)) for one in range(number))
+    return build_inventory(list(chips), board_id=NO_HCCS)
+
+
+def test_an_engine_that_dies_while_the_host_is_suspected_is_started_again(npus: World) -> None:
+    npus.inventory = well(4)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        agent.see(all_in_alarm())
+        await until(lambda: agent.controller.board.snapshot.host_suspect)
+        world.kill_engine()
+        await until(lambda: world.acted().count(("StartUnit", ENGINE)) == 2)
+        await agent.reach(Phase.SERVING)
+        (told,) = (one for one in agent.events() if one.kind == "npu-alarm-passed")
+        assert "the alarm of the NPUs [0] does not count" in told.message
+        assert "held" not in agent.kinds()
+
+    play(npus, scenario)
+
+
+def test_a_host_that_boots_with_all_npus_in_alarm_serves(npus: World) -> None:
+    npus.inventory = all_in_alarm()
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        assert agent.controller.board.snapshot.host_suspect
+        assert "npu-alarm-passed" in agent.kinds()
+
+    play(npus, scenario)
+
+
+def test_a_start_that_was_refused_before_the_host_was_suspected_is_made_up_for(
+    npus: World,
+) -> None:
+    """The driver's word on each chip comes first, and its codes later."""
+    whole = all_in_alarm()
+    npus.inventory = replace(whole, npus=tuple(replace(one, faults=()) for one in whole.npus))
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.HELD)
+        agent.see(whole)
+        await agent.reach(Phase.SERVING)
 
     play(npus, scenario)
 

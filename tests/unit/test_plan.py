@@ -71,11 +71,13 @@ def choose(
     kv_heads: int = 0,
     products: tuple[ProductLine, ...] = (ProductLine.A2, ProductLine.A3),
     unfit: Sequence[Unfit] = (),
+    suspect: str = "",
 ) -> Choice | Failure:
     wanted = wanted if isinstance(wanted, str) else tuple(wanted)
     demand = Demand(wanted, products, heads, kv_heads, need_mib)
     holders = {npu: Holder("something else") for npu in taken}
-    return choose_npus(demand, inventory, holders, {one.logic_id: one for one in unfit})
+    lost = {one.logic_id: one for one in unfit}
+    return choose_npus(demand, inventory, holders, lost, suspect)
 
 
 def chosen(answer: Plan | Choice | Failure) -> list[int]:
@@ -877,6 +879,63 @@ def test_a_plan_tells_that_it_is_degraded() -> None:
     assert answer.degraded == "1 of 2 NPUs; 1: set aside: 80E18402"
     assert isinstance(full := plan(build_profile(npus=(0, 1))), Plan)
     assert full.degraded == ""
+
+
+# --- a host that is suspected --------------------------------------------------------------------
+
+SUSPECT = "4 of 4 NPUs failed at once"
+
+
+def healths(*each: NpuHealth) -> Inventory:
+    return build_inventory([build_npu(one, health=health) for one, health in enumerate(each)])
+
+
+IN_ALARM = healths(*[NpuHealth.ALARM] * 4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"), [("auto", [0]), ("all", [0, 1, 2, 3]), ((1, 2), [1, 2])]
+)
+def test_an_alarm_of_all_npus_does_not_count(wanted: str | tuple[int, ...], ids: list[int]) -> None:
+    """A firmware that raises a code on all of them: they serve, and shall serve again."""
+    refused(choose(wanted, IN_ALARM, (), 32, 1), Code.NPU_TOO_FEW, "its health is alarm")
+    answer = choose(wanted, IN_ALARM, (), 32, 1, suspect=SUSPECT)
+    assert chosen(answer) == ids
+    assert isinstance(answer, Choice)
+    told = f"the host is suspected ({SUSPECT}): the alarm of the NPUs {ids} does not count"
+    assert (answer.alarmed, answer.degraded) == (told, "")
+
+
+def test_npus_that_are_well_come_first() -> None:
+    inventory = healths(NpuHealth.ALARM, NpuHealth.ALARM, NpuHealth.WARNING, NpuHealth.ALARM)
+    answer = choose("auto", inventory, (), 32, 1, suspect=SUSPECT)
+    assert chosen(answer) == [2]
+    assert isinstance(answer, Choice)
+    assert answer.alarmed == ""
+    both = choose((2, 3), inventory, (), 32, 1, suspect=SUSPECT)
+    assert isinstance(both, Choice)
+    assert "the NPUs [3]" in both.alarmed
+
+
+@pytest.mark.parametrize("health", [NpuHealth.CRITICAL, NpuHealth.UNKNOWN])
+def test_worse_than_an_alarm_counts_always(health: NpuHealth) -> None:
+    """The driver's last word; and of what nobody knows nothing is known."""
+    answer = choose("auto", healths(health, health), (), 32, 1, suspect=SUSPECT)
+    refused(answer, Code.NPU_TOO_FEW, f"its health is {health}")
+
+
+def test_what_is_taken_or_set_aside_stays_so() -> None:
+    answer = choose("auto", IN_ALARM, {0}, 32, 1, unfit=lost(1), suspect=SUSPECT)
+    assert chosen(answer) == [2]
+    refused(choose((0,), IN_ALARM, {0}, 32, 1, suspect=SUSPECT), Code.NPU_TOO_FEW, "something else")
+    waits = choose((0, 1), IN_ALARM, (), 32, 1, unfit=mending(1), suspect=SUSPECT)
+    refused(waits, Code.NPU_RESETTING)
+
+
+def test_a_plan_tells_of_alarms_that_do_not_count() -> None:
+    answer = plan(inventory=IN_ALARM, host_suspect=SUSPECT)
+    assert isinstance(answer, Plan)
+    assert SUSPECT in answer.alarmed
 
 
 @given(

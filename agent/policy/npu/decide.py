@@ -185,7 +185,7 @@ def gathered_at(fleet: Fleet, now: float, rules: Rules) -> float:
 
 def unfit(fleet: Fleet, rules: Rules) -> tuple[Unfit, ...]:
     """The NPUs that no plan may choose, and why. While the host is suspected only what was set
-    aside before: to keep a model from starting is acting, too."""
+    aside before: to keep a model from starting is acting, too (an alarm: `plan.npus`)."""
     resetting = set(under_reset(fleet))
     found = (_unfit(state, state.logic_id in resetting, fleet, rules) for state in fleet.npus)
     return tuple(one for one in found if one is not None)

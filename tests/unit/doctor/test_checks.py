@@ -363,6 +363,12 @@ CASES: tuple[tuple[str, Mapping[str, Any], Status, str], ...] = (
     ),
     ("npus", inventory(ALARM), ERROR, "cannot"),
     ("npus", inventory(build_npu(0, product="310P3")), ERROR, "cannot"),
+    (
+        "npus",
+        facts(inventory=build_inventory([ALARM]), host_suspect="8 of 8 NPUs failed at once"),
+        WARNING,
+        "the alarm of the NPUs [3] does not count",
+    ),
     ("npus", {"inventory": ROOT}, SKIPPED, "see npu-driver"),
     ("npus", {**facts(containers=(OTHER,))}, OK, "it would have 0 of 8"),
     (
