@@ -83,7 +83,9 @@ TEXTS = {
     "restarts": "重启",
     "{count} after a failure": "故障后 {count} 次",
     "note": "注意",
-    "its configuration has changed since it was started": "启动之后配置已修改",
+    "its configuration, API key or certificate has changed since it was started": (
+        "启动之后配置、API 密钥或证书已更换"
+    ),
     "in force with: {command}": "使其生效：{command}",
     "model": "模型",
     "image": "镜像",

@@ -43,6 +43,7 @@ from agent.control.messages import (
     PruneAsked,
     PruneDone,
     PullAsked,
+    RenewalsSeen,
     ResetDone,
     StartDone,
     StartMoved,
@@ -55,6 +56,7 @@ from agent.control.npu_desk import NpuDesk, Orders
 from agent.control.observers import Observers
 from agent.control.pilot import Pilot, observing
 from agent.control.record import processes, say_inventory, usable
+from agent.control.renewals import Renewals
 from agent.control.roster import Roster
 from agent.control.showing import Shown, build_snapshot
 from agent.control.tasks import Tasks
@@ -109,6 +111,7 @@ class Controller:
         self._tasks = Tasks(self._note_error)
         self._worker = Worker(self.actions, self.npud, self.fronts, self.observers, self.put)
         self._upkeep = Upkeep(self._worker, self._tasks, self.events)
+        self._renewals = Renewals(self.actions.files, self.put, self._tasks, self.events)
         fleet = recall_fleet(self.memory.npus, time.monotonic(), time.time())
         orders = Orders(self._lose_npu, self._reset_npus, self._refresh_npus)
         self.desk = NpuDesk(lambda: self.config, fleet, self.events, orders)
@@ -180,6 +183,7 @@ class Controller:
         for record in self.roster:
             self.pilot.feed(record.profile.name, Tick())
             self.pilot.check_start(record)
+            self._renewals.turn(record)
             if self._may_act():
                 self._upkeep.turn(record)
                 self._vitals.turn(record)
@@ -253,6 +257,9 @@ class Controller:
             case Swept() | FileChecked():
                 if (record := self.roster.get(message.instance)) is not None:
                     self._upkeep.take(record, message)
+            case RenewalsSeen():
+                if (record := self.roster.get(message.instance)) is not None:
+                    self._renewals.take(record, message)
             case FileTrouble():
                 self._take_trouble(message.failure, "file-written")
             case MetricsPortSeen():

@@ -4,6 +4,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from agent.action.running import Running
 from agent.action.start import Started
 from agent.config.values import Config
 from agent.disks import DiskFacts, PruneOrder, PruneReport
@@ -227,6 +228,15 @@ class FileChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewalsSeen:
+    """The key and the certificate of a running engine have been looked at."""
+
+    instance: str
+    of: Running
+    paths: tuple[str, ...]  # of those that are other ones by now
+
+
+@dataclass(frozen=True, slots=True)
 class FileTrouble:
     """A file of the agent's own cannot be written or was damaged; None: it can be written again."""
 
@@ -275,4 +285,5 @@ Message = (
     | OfDisks
     | Swept
     | FileChecked
+    | RenewalsSeen
 )

@@ -44,6 +44,16 @@ class FileCheck:
 
 
 @dataclass
+class Renewal:
+    """Looking after the files that a running engine has read at its start."""
+
+    of: Running | None = None  # that one; the very object
+    paths: tuple[str, ...] = ()  # of those that are other ones by now
+    looked_at: float = 0.0  # monotonic
+    under_way: bool = False
+
+
+@dataclass
 class PortCare:
     """Looking after the way to an engine's port."""
 
@@ -81,6 +91,7 @@ class Record:
     hold: Hold | None = None  # a person wants it stopped
     sweep: Sweep = field(default_factory=Sweep)
     file: FileCheck = field(default_factory=FileCheck)
+    renewal: Renewal = field(default_factory=Renewal)
     start: StartSeen = field(default_factory=StartSeen)
     fetch: FetchSeen = field(default_factory=FetchSeen)
     update: UpdateSeen = field(default_factory=UpdateSeen)
@@ -114,6 +125,12 @@ class Record:
         if self.stopped and self.stopped == front.invocation_id:
             return replace(front, stop_asked=True)
         return front
+
+    @property
+    def renewed(self) -> tuple[str, ...]:
+        """Paths of what the engine that runs has read, and is another one by now."""
+        known = self.running is not None and self.running is self.renewal.of
+        return self.renewal.paths if known and self.state.phase in RUNS else ()
 
     @property
     def in_force(self) -> Profile:
@@ -166,7 +183,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         key_file=key_file(profile.name) if profile.api_key_file else "",
         certificate=server(profile).certificate,
         restarts=record.restarts,
-        restart_pending=profile != record.profile,
+        restart_pending=profile != record.profile or bool(record.renewed),
         trouble=trouble,
         degraded=running.degraded if running is not None and state.phase in RUNS else "",
         start=build_start_view(record.start, state.phase, now, wall),

@@ -136,7 +136,8 @@ def _history(view: InstanceView) -> Iterator[Row]:
     if view.restarts:
         yield _row(tr("restarts"), tr("{count} after a failure", count=view.restarts))
     if view.restart_pending:
-        yield _row(tr("note"), tr("its configuration has changed since it was started"), Tone.WORRY)
+        words = tr("its configuration, API key or certificate has changed since it was started")
+        yield _row(tr("note"), words, Tone.WORRY)
         command = f"deepseekctl restart {view.name}"
         yield _row("", tr("in force with: {command}", command=command))
 

@@ -183,7 +183,7 @@ class InstanceView:
     key_file: str = ""  # where root finds the API key that the engine wants; empty: none
     certificate: str = ""  # a copy of the PEM file that it shows; empty: plain HTTP
     restarts: int = 0  # engines started in place of one that had failed, ever
-    restart_pending: bool = False  # the configuration has changed since its start
+    restart_pending: bool = False  # configuration, key or certificate have changed since its start
     degraded: str = ""  # why it has fewer NPUs than it should; empty: it has not
     trouble: Failure | None = None  # of an engine that serves, and is not well or not reached
     start: StartView | None = None  # while it loads

@@ -116,7 +116,7 @@ INSTANCES: tuple[Family[InstanceView], ...] = (
     Family(
         "instance_restart_pending",
         Kind.GAUGE,
-        "Its configuration has changed since its start.",
+        "Its configuration, API key or certificate has changed since its start.",
         lambda view: sample(view.restart_pending, name=view.name),
     ),
     Family(
