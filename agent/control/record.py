@@ -84,6 +84,7 @@ class Record:
     uncounted: Failure | None = None  # its counters are not understood
     started_at: float = 0.0  # monotonic, when the latest start ended
     revived_at: float = float("-inf")  # monotonic
+    revivals: int = 0  # of the front unit, since it was up
     crash_told: str = ""  # of the front unit, since it was up
     stopped: str = ""  # the invocation of the front unit that was stopped after it had failed
     answered_as: str = ""  # the invocation of the engine's unit that has served

@@ -16,8 +16,10 @@ from agent.control.worker import Worker
 from agent.model import Phase, UnitActive, UnitStatus
 from agent.policy.wish import has_crashed, only_looks_wished
 
-# A front unit that crashes again and again is not started faster than this.
+# A front unit that crashes again and again is not started faster than this; one that does not come
+# up, more seldom from try to try: each runs what `OnFailure=` names.
 REVIVE_EVERY_S = 5.0
+REVIVE_MAX_S = 60.0
 # A small file is read; the rest is done should it not be as it was.
 FILE_CHECK_EVERY_S = 10.0
 # An engine that is up in these is a new one, and what it was started with is not known here yet.
@@ -47,7 +49,7 @@ class Upkeep:
         done: it waits for a message, and not for its time."""
         due = []
         if record.front is not None and has_crashed(record.front):
-            due.append(record.revived_at + REVIVE_EVERY_S - now)
+            due.append(record.revived_at + revive_pause_s(record.revivals) - now)
         if record.sweep.tries:
             due.append(record.sweep.not_before - now)
         return [wait_s for wait_s in due if wait_s > 0]
@@ -90,11 +92,14 @@ class Upkeep:
         """What runs behind it is left alone."""
         front = record.front
         if front is not None and front.active is UnitActive.ACTIVE:
-            record.crash_told = ""
+            record.crash_told, record.revivals = "", 0
         if front is None or now - record.revived_at < REVIVE_EVERY_S:
             return
         if has_crashed(front):
+            if now - record.revived_at < revive_pause_s(record.revivals):
+                return
             record.revived_at = now
+            record.revivals += 1
             self._tell_revived(record, front)
             self._tasks.spawn(self._worker.revive(record.profile.name))
         elif only_looks_wished(front):
@@ -133,3 +138,9 @@ class Upkeep:
         elif record.state.engine.is_down():
             sweep.under_way = True
             self._tasks.spawn(self._worker.sweep(record.profile.name))
+
+
+def revive_pause_s(revivals: int) -> float:
+    """Between two of them, after so many since the front unit was up."""
+    doublings = min(max(revivals - 1, 0), 10)  # beyond that the maximum rules anyway
+    return min(REVIVE_EVERY_S * 2.0**doublings, REVIVE_MAX_S)

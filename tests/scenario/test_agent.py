@@ -173,6 +173,7 @@ def test_a_front_that_cannot_be_started_is_tried_for_ever_and_told_once(
 ) -> None:
     """A day of it would push out all other events."""
     monkeypatch.setattr("agent.control.upkeep.REVIVE_EVERY_S", 0.02)
+    monkeypatch.setattr("agent.control.upkeep.REVIVE_MAX_S", 0.04)
     monkeypatch.setattr("agent.control.controller.TURN_S", 0.02)
 
     async def scenario(world: World, agent: Agent) -> None:
@@ -184,11 +185,13 @@ def test_a_front_that_cannot_be_started_is_tried_for_ever_and_told_once(
         world.kill_front(result="exit-code", exit_status=203)
         await until(lambda: world.acted().count(("StartUnit", FRONT)) > 20)
         assert agent.kinds().count("front-revived") == 1
+        (record,) = agent.controller.roster
+        assert record.revivals > 10
         world.systemd.on_starting = attach
         await until(lambda: world.front() == "active")
         assert agent.view().phase is Phase.SERVING
-        (record,) = agent.controller.roster
         await until(lambda: not record.crash_told)  # it has been seen to be up
+        assert record.revivals == 0
         world.kill_front(result="exit-code", exit_status=203)
         await until(lambda: world.front() == "active")
         assert agent.kinds().count("front-revived") == 2

@@ -4,12 +4,13 @@
 import asyncio
 import itertools
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from agent.model import Phase
+from agent.model import Phase, UnitActive, UnitStatus, front_unit
 from tests.scenario import virtual
 from tests.scenario.ports import RootedFiles
 
@@ -69,3 +70,48 @@ def test_a_day_of_serving_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         virtual.run(monkeypatch, day)
     assert len(units.started) == 1
     assert len(lines) < 10
+
+
+@dataclass
+class BrokenFront(virtual.Units):
+    """While its front unit is failed, systemd cannot run it."""
+
+    asked: list[float] = field(default_factory=list)  # monotonic
+
+    async def status(self, unit: str) -> UnitStatus:
+        seen = await super().status(unit)
+        if seen.active is not UnitActive.FAILED or unit != front_unit("8b"):
+            return seen
+        return replace(seen, result="exit-code", exit_status=203)
+
+    async def dispatch_start(self, unit: str) -> None:
+        self.asked.append(time.monotonic())
+        await self.tell()
+
+    async def become(self, active: UnitActive) -> list[float]:
+        """Pauses between the starts of the next five minutes."""
+        self.front = active
+        self.asked.clear()
+        await self.tell()
+        await asyncio.sleep(300)
+        return [late - early for early, late in itertools.pairwise(self.asked)]
+
+
+def test_a_front_that_cannot_be_run_is_tried_more_and_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try calls whoever `OnFailure=` names."""
+    units = BrokenFront()
+
+    async def minutes() -> None:
+        controller, task = await virtual.begin(units, RootedFiles(tmp_path))
+        await asyncio.sleep(60)
+        for _ in range(2):
+            pauses = await units.become(UnitActive.FAILED)
+            assert pauses == pytest.approx([5, 10, 20, 40, 60, 60, 60], abs=0.5)
+            assert await units.become(UnitActive.ACTIVE) == []
+        assert controller.board.snapshot.instances[0].phase is Phase.SERVING
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    virtual.run(monkeypatch, minutes)

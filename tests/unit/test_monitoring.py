@@ -17,6 +17,7 @@ import pytest
 from agent.status.metrics.exposition import PREFIX
 from tests.metrics import PROMTOOL, build_broken, build_healthy, needs_promtool
 from tests.unit.test_metrics import KINDS, MONITORING, NAMES, TREE, text_of
+from tests.unit_files import read_unit
 
 RULES = MONITORING / "deepseek-agent.rules.yml"
 DASHBOARD = MONITORING / "deepseek-agent.json"
@@ -35,6 +36,16 @@ def expressions() -> list[str]:
     """All that the dashboard asks for, with its variables filled in."""
     asked = [target["expr"] for panel in panels() for target in panel.get("targets", ())]
     return [one.replace("$instance", "h").replace("$name", "8b") for one in asked]
+
+
+# --- OnFailure= ----------------------------------------------------------------------------------
+
+
+def test_whoever_is_called_by_a_failure_has_no_limit_of_starts() -> None:
+    """What it did not tell within such a limit nobody hears of: a held model calls once."""
+    unit = read_unit((MONITORING / "deepseek-notify@.service").read_text(encoding="utf-8"))
+    assert ("StartLimitIntervalSec", "0") in unit["Unit"]
+    assert {("Restart", "on-failure"), ("RestartSec", "60")} <= set(unit["Service"])
 
 
 # --- in step with the code -----------------------------------------------------------------------
