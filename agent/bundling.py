@@ -20,8 +20,10 @@ from agent.config.values import Config, Profile, find_profile
 from agent.errors import AgentError, Code
 from agent.host.config import read_config
 from agent.model import ProductLine
+from agent.pins import Carried
 from agent.plan.supply import order_image, order_model
 from agent.status.client import SOCKET, AgentClient
+from agent.status.snapshot import InstanceView
 from agent.supplies import ImageOrder, Progress
 from agent.supply.bundle.__main__ import describe_import, part_size
 from agent.supply.bundle.__main__ import main as bundle
@@ -188,7 +190,11 @@ def _import(options: argparse.Namespace) -> int:
     held = opened.bundle
     profile = find_profile(config, held.instance)
     keep_free_mib = config.supply.keep_free_gib * 1024
-    target = Target(Path(profile.model).parent, PodmanImages(), keep_free_mib, signers)
+    models_dir = Path(profile.model).parent
+    carried = Carried(held, models_dir, config, _ask_agent())
+    target = Target(
+        models_dir, PodmanImages(), keep_free_mib, signers, keeps_model=carried.is_pinned
+    )
     shown = ProgressLine(sys.stderr)
     try:
         imported = import_opened(opened, target, shown.show)
@@ -197,8 +203,21 @@ def _import(options: argparse.Namespace) -> int:
     sys.stdout.write(f"{describe_import(imported, signers)}\n")
     if held.image is not None:
         _note(held.image.image_id, (held.image.reference,))
+    for line in carried.say_pinned():
+        sys.stdout.write(f"{line}\n")
     _tell_agent(held.instance)
     return 0
+
+
+def _ask_agent() -> tuple[InstanceView, ...]:
+    """None where no agent answers: what lies there is then for its next start to see."""
+    client = AgentClient(SOCKET)
+    try:
+        return client.status().instances
+    except AgentError:
+        return ()
+    finally:
+        client.close()
 
 
 def _note(image_id: str, references: tuple[str, ...]) -> None:

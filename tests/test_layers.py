@@ -182,6 +182,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "decoding",
         "json_text",
     ),
+    # What bundles are to instances, for `bundling`.
+    "pins": ("config.values", "errors", "language", "status", "supplies", "supply", "wording"),
     "cli_acts": ("errors", "language", "status"),
     "cli_look": ("language", "screen", "status"),
     "cli_supply": ("errors", "language", "status", "terminal", "wording"),

@@ -238,6 +238,12 @@ TEXTS = {
     "image brought": "镜像已导入",
     "image was there already": "镜像原已存在",
     "model brought": "模型已导入",
+    "{name} goes on with {what}; to try what was brought: {command}": (
+        "{name} 继续使用 {what}；要试用导入的内容：{command}"
+    ),
+    "{name} takes the model with its next start, without a trial: {command}": (
+        "{name} 下次启动时直接使用该模型，不经试用：{command}"
+    ),
     "model was there already": "模型原已存在",
     "signed by {signer}": "签名者 {signer}",
     "signature not checked: there is no {signers}": "未检查签名：没有 {signers}",

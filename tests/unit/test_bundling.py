@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""`deepseekctl bundle create --arch`, as a process, with the stand-in for Podman's storage."""
+"""`deepseekctl bundle`: `create --arch`, as a process, with the stand-in for Podman's storage;
+`import` beside an agent whose instance is pinned.
+"""
 
 import os
 import subprocess
@@ -9,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from .supply.bundle_scene import podman_in, put_image
+from agent import bundling
+from agent.config.values import ModelRepo
+from agent.errors import Code, HostUnavailable
+from agent.status.snapshot import Snapshot, UpdateView
+from agent.supplies import Hub, Supply
+from tests.build import SUPPLY, build_config, build_profile, build_snapshot, build_view
+
+from .supply.bundle_scene import MODEL, Scene, podman_in, put_image, put_model
 
 TREE = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/vllm:1"
@@ -79,3 +88,61 @@ def test_without_its_key_nothing_is_fetched_for_it(maker: Maker) -> None:
     made = maker.create("--arch", "arm64", "--sign", "/nonexistent/key")
     assert "cannot sign the bundle with /nonexistent/key: it cannot be read" in made.stderr
     assert made.returncode == 1
+
+
+# --- import --------------------------------------------------------------------------------------
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+@dataclass
+class FakeClient:
+    """`AgentClient`."""
+
+    snapshot: Snapshot | None
+    pulled: list[str]
+
+    def status(self) -> Snapshot:
+        if self.snapshot is None:
+            raise HostUnavailable(Code.AGENT_UNREACHABLE, "nobody is there")
+        return self.snapshot
+
+    def pull(self, instance: str) -> None:
+        self.pulled.append(instance)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_import_beside_what_is_pinned(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: bool,
+) -> None:
+    scene, pulled = Scene(tmp_path), list[str]()
+    scene.prepare()
+    put_model(scene.model, revision=OLD)
+    scene.create(image="", output=tmp_path / "first")
+    scene.bring(tmp_path / "first")
+    put_model(scene.model, {**MODEL, "config.json": b"{}"}, revision=NEW)
+    scene.create(image="")
+    directory = scene.models_dir / "small"
+    source = ModelRepo(Hub.MODELSCOPE, "deepseek-ai/small", "master")
+    config = build_config(build_profile(model=str(directory), sources=(source,)), supply=SUPPLY)
+    monkeypatch.setattr(bundling, "_read_config", lambda _: config)
+    update = UpdateView(
+        False, Supply("x:1", "0" * 64, "", str(directory), OLD, 0.0), None, None, None, None, 0.0
+    )
+    snapshot = build_snapshot(build_view(update=update)) if answers else None
+    monkeypatch.setattr(bundling, "AgentClient", lambda _: FakeClient(snapshot, pulled))
+    signers = ("--signers", str(scene.signers))
+    assert bundling.main(["import", str(scene.output), *signers]) == 0
+    first, *more = capsys.readouterr().out.splitlines()
+    assert first.startswith("model brought; ")
+    assert pulled == ["8b"]
+    if answers:
+        assert [line.startswith("8b goes on with ") for line in more] == [True]
+    assert bool(more) is answers
+    assert os.readlink(directory).endswith(OLD if answers else NEW)

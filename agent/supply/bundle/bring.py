@@ -59,6 +59,7 @@ class Target:
     signers: Path = signing.SIGNERS_FILE
     copying_s: float = COPYING_S
     machine: str = ""  # empty: this one's, as uname(2) says it
+    keeps_model: bool = False  # the one in use stays, where it is whole: something is pinned to it
 
 
 def import_bundle(folder: Path, target: Target, tell: Tell) -> Imported:
@@ -107,9 +108,16 @@ def _missing_model(bundle: Bundle, target: Target) -> BundledModel | None:
     home.require_ours()
     for revision in list_revisions(str(home.link)):
         if revision.manifest == manifest:  # placing was cut off, or it is a model of before
-            switch_to(home, revision.name)
+            _use(home, revision.name, target)
             return None
     return model
+
+
+def _use(home: Home, name: str, target: Target) -> None:
+    """From now on that revision is seen, unless another one shall stay."""
+    if target.keeps_model and any(one.in_use for one in list_revisions(str(home.link))):
+        return
+    switch_to(home, name)
 
 
 def _home(target: Target, model: BundledModel) -> Home:
@@ -242,4 +250,4 @@ def _bring_model(
         copy_content(opened.folder, content, staged / content.path, records, count)
     count.finish()
     contents = [(content.path, staged / content.path) for content in model.contents]
-    switch_to(home, place(home, sort_files(model.manifest), contents, before))
+    _use(home, place(home, sort_files(model.manifest), contents, before), target)
