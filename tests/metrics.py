@@ -97,6 +97,7 @@ def broken_instances() -> tuple[InstanceView, ...]:
         restarts=5,
         failures=2,
         restart_pending=True,
+        certificate_expires_at=NOW + 86_400,
         hold=Hold(NOW - 60, "root", "a new fan"),
         update=UpdateView(False, SUPPLY, SUPPLY, SUPPLY, NOW + 600, undone, 0.0),
     )

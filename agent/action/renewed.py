@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from agent.action.running import Running
+from agent.certificate import expires_at
 from agent.errors import HostError
 from agent.ports import UnitFiles
 from agent.render.workload import certificate_copy, key_file, parse_key
@@ -25,6 +26,18 @@ CERTIFICATE = re.compile(r"-----END [A-Z0-9 ]*CERTIFICATE-----")
 def may_renew(running: Running) -> bool:
     """Whether there is anything to look at."""
     return bool(running.profile.api_key_file or running.profile.tls_certificate)
+
+
+def certificate_end(running: Running, files: UnitFiles) -> float | None:
+    """When the time of the certificate that the engine shows is over, whatever its file says now.
+    Seconds since the epoch; None: it has none, or nobody can tell."""
+    if not running.profile.tls_certificate:
+        return None
+    try:
+        copy = files.read(PurePosixPath(certificate_copy(running.profile.name)))
+    except HostError:
+        return None
+    return None if copy is None else expires_at(copy)
 
 
 async def look_for_renewed(

@@ -93,6 +93,7 @@ KINDS = {
     "released": "解除保持",
     "fetched": "下载结束",
     "front-revived": "前端单元崩溃后已恢复",
+    "certificate-expires": "证书即将到期或已过期",
     "restart-due": "密钥或证书已更换，重启后才生效",
     "quadlet-refused": "quadlet 被拒绝，改用普通单元",
     "unit-file-restored": "已恢复丢失或被改动的单元文件",

@@ -83,6 +83,8 @@ TEXTS = {
     "restarts": "重启",
     "{count} after a failure": "故障后 {count} 次",
     "note": "注意",
+    "clients will refuse its certificate in {left}": "它的证书还有 {left} 到期，届时客户端将拒绝连接",
+    "clients refuse its certificate: its time is over": "它的证书已过期，客户端拒绝连接",
     "its configuration, API key or certificate has changed since it was started": (
         "启动之后配置、API 密钥或证书已更换"
     ),

@@ -51,6 +51,8 @@ class Renewal:
     paths: tuple[str, ...] = ()  # of those that are other ones by now
     looked_at: float = 0.0  # monotonic
     under_way: bool = False
+    expires_at: float | None = None  # its certificate; seconds since the epoch
+    end_told: int = 0  # that it is near: 1; over: 2
 
 
 @dataclass
@@ -130,8 +132,17 @@ class Record:
     @property
     def renewed(self) -> tuple[str, ...]:
         """Paths of what the engine that runs has read, and is another one by now."""
+        return self.renewal.paths if self._is_looked_at else ()
+
+    @property
+    def certificate_end(self) -> float | None:
+        """Of the one that the engine shows; seconds since the epoch."""
+        return self.renewal.expires_at if self._is_looked_at else None
+
+    @property
+    def _is_looked_at(self) -> bool:
         known = self.running is not None and self.running is self.renewal.of
-        return self.renewal.paths if known and self.state.phase in RUNS else ()
+        return known and self.state.phase in RUNS
 
     @property
     def in_force(self) -> Profile:
@@ -183,6 +194,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         npus=record.npus,
         key_file=key_file(profile.name) if profile.api_key_file else "",
         certificate=server(profile).certificate,
+        certificate_expires_at=record.certificate_end,
         restarts=record.restarts,
         restart_pending=profile != record.profile or bool(record.renewed),
         trouble=trouble,

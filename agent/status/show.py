@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from agent.cells import fill, width
+from agent.certificate import EXPIRES_SOON_S
 from agent.errors import Failure
 from agent.language import meaning, tr, translate, word
 from agent.model import HOLDING, NO_PROGRESS, Phase, StartProgress
@@ -106,6 +107,7 @@ def _instance(view: InstanceView, now: float) -> Iterator[Row]:
         left = duration(view.start.gives_up_at - now)
         yield _row(tr("start"), tr("tried anew in {left}, or later while it moves on", left=left))
     yield from _history(view)
+    yield from _certificate(view, now)
     yield from _what_it_is(view)
 
 
@@ -140,6 +142,17 @@ def _history(view: InstanceView) -> Iterator[Row]:
         yield _row(tr("note"), words, Tone.WORRY)
         command = f"deepseekctl restart {view.name}"
         yield _row("", tr("in force with: {command}", command=command))
+
+
+def _certificate(view: InstanceView, now: float) -> Iterator[Row]:
+    end = view.certificate_expires_at
+    if end is None or end - now >= EXPIRES_SOON_S:
+        return
+    if end > now:
+        text = tr("clients will refuse its certificate in {left}", left=duration(end - now))
+    else:
+        text = tr("clients refuse its certificate: its time is over")
+    yield _row(tr("note"), text, Tone.WORRY)
 
 
 def _what_it_is(view: InstanceView) -> Iterator[Row]:

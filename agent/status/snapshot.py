@@ -182,6 +182,7 @@ class InstanceView:
     npus: tuple[int, ...]  # logic ids
     key_file: str = ""  # where root finds the API key that the engine wants; empty: none
     certificate: str = ""  # a copy of the PEM file that it shows; empty: plain HTTP
+    certificate_expires_at: float | None = None  # the time of that copy is over then
     restarts: int = 0  # engines started in place of one that had failed, ever
     restart_pending: bool = False  # configuration, key or certificate have changed since its start
     degraded: str = ""  # why it has fewer NPUs than it should; empty: it has not

@@ -306,6 +306,12 @@ CASES = [
     Case("DeepseekModelDegraded", {f"instance_degraded{MODEL}": "0 1x20"}, [11], [10]),
     Case("DeepseekUpdateUndone", {f"instance_update_undone{MODEL}": "0 1x20"}, [1], [0]),
     Case("DeepseekRestartPending", {f"instance_restart_pending{MODEL}": "1x1500"}, [1441], [1430]),
+    Case(
+        "DeepseekCertificateExpires",
+        {f"instance_certificate_expiry_timestamp_seconds{MODEL}": "604860x9"},
+        [2],
+        [1],
+    ),
     Case("DeepseekQueue", {f"engine_requests_waiting{MODEL}": "0x5 2x30 0x9"}, [21, 35], [15, 40]),
     Case(
         "DeepseekQueue", {f"engine_requests_waiting{MODEL}": turns((2, 9), (0, 1))}, [20, 50], [9]

@@ -1,14 +1,25 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """The files that an engine has read at its start: renewed, damaged, gone."""
 
+import time
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from agent.action.renewed import find_renewed, may_renew
+from agent.action.renewed import certificate_end, find_renewed, may_renew
 from agent.action.running import Running
+from agent.control.events import EventLog
+from agent.control.messages import RenewalsSeen
+from agent.control.record import Record, Renewal
+from agent.control.renewals import Renewals
+from agent.control.tasks import Tasks
+from agent.model import Phase
+from agent.policy.state import InstanceState
 from agent.render.workload import certificate_copy, key_file, key_text
 from tests.build import build_profile
+from tests.fakes.engine.certificate import DAYS, make_certificate
+from tests.fakes.events import FakeEventKeeper
 from tests.scenario.ports import RootedFiles
 
 KEY, CERTIFICATE = PurePosixPath("/etc/tls/api.key"), PurePosixPath("/etc/tls/certificate.pem")
@@ -83,3 +94,46 @@ def test_an_engine_without_either(files: RootedFiles) -> None:
     assert may_renew(RUNNING)
     assert not may_renew(plain)
     assert find_renewed(plain, files) == ()
+
+
+# --- the end of a certificate --------------------------------------------------------------------
+
+DAY = 86_400.0
+END = 1_800_000_000.0  # 2027-01-15 08:00 UTC
+
+
+def test_its_end_is_that_of_the_copy(files: RootedFiles, tmp_path: Path) -> None:
+    assert certificate_end(RUNNING, files) is None  # nobody can read it
+    made = make_certificate(tmp_path).certfile.read_text(encoding="ascii")
+    files.write(CERTIFICATE, made)
+    assert certificate_end(RUNNING, files) is None
+    files.write(PurePosixPath(certificate_copy("8b")), made)
+    end = certificate_end(RUNNING, files)
+    assert end == pytest.approx(time.time() + DAYS * DAY, abs=60)
+    assert certificate_end(Running(build_profile(), (0,), "", ""), files) is None
+
+
+@pytest.mark.parametrize(
+    ("renewed", "hint"),
+    [
+        ((), f"renew {CERTIFICATE}, then: deepseekctl restart 8b"),
+        ((str(CERTIFICATE),), f"{CERTIFICATE} is a newer one: deepseekctl restart 8b"),
+    ],
+)
+def test_the_end_is_told_when_it_is_near_and_when_it_is_over(
+    files: RootedFiles, monkeypatch: pytest.MonkeyPatch, renewed: tuple[str, ...], hint: str
+) -> None:
+    events = EventLog(FakeEventKeeper())
+    renewals = Renewals(files, lambda seen: None, Tasks(lambda error: None), events)
+    record = Record(PROFILE, replace(InstanceState(), phase=Phase.SERVING), 0.0, running=RUNNING)
+    record.renewal = Renewal(RUNNING, renewed, expires_at=END)
+    seen = RenewalsSeen("8b", RUNNING, renewed)
+    for left_days, count in ((90, 0), (7.1, 0), (6.9, 1), (1, 1), (-1, 2), (-30, 2)):
+        monkeypatch.setattr(time, "time", lambda at=END - left_days * DAY: at)
+        renewals.take(record, seen)
+        assert [one.kind for one in events.latest] == ["certificate-expires"] * count
+    told = "clients refuse the certificate that the engine shows from 2027-01-15 08:00 UTC on; "
+    assert {one.message for one in events.latest} == {told + hint}
+    assert record.certificate_end == END
+    record.running = replace(RUNNING)  # another engine
+    assert record.certificate_end is None

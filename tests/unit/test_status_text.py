@@ -152,6 +152,20 @@ def test_the_reason_of_the_last_end_is_kept() -> None:
     assert "    last      cannot keep serving: it ended [engine-died]" in lines
 
 
+@pytest.mark.parametrize(
+    ("left_s", "text"),
+    [
+        (8 * 86_400.0, ""),
+        (6 * 86_400.0, "clients will refuse its certificate in 6 d 0 h"),
+        (-1.0, "clients refuse its certificate: its time is over"),
+    ],
+)
+def test_a_certificate_whose_time_is_nearly_over(left_s: float, text: str) -> None:
+    page = show(build_snapshot(build_view(certificate_expires_at=NOW + left_s)), NOW)
+    assert text in page
+    assert ("refuse" in page) is bool(text)
+
+
 def test_only_serving_is_marked() -> None:
     for phase in Phase:
         page = show(build_snapshot(build_view(phase)), NOW)

@@ -120,6 +120,12 @@ INSTANCES: tuple[Family[InstanceView], ...] = (
         lambda view: sample(view.restart_pending, name=view.name),
     ),
     Family(
+        "instance_certificate_expiry_timestamp_seconds",
+        Kind.GAUGE,
+        "When clients will refuse the certificate that its engine shows.",
+        lambda view: sample(view.certificate_expires_at, name=view.name),
+    ),
+    Family(
         "instance_on_hold",
         Kind.GAUGE,
         "A person wants it stopped until it is released.",
