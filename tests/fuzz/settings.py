@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""What an operator writes: agent.toml, a profile, a file about faults.
+"""What an operator writes: agent.toml, a profile, a file about faults, a certificate.
 
 Whatever is taken fits `values.Config`, and a profile that is taken renders to units that read back
 as what is to run (tests/unit_files.py has systemd's rules).
 """
 
+import ssl
+
 import msgspec
 
+from agent.certificate import expires_at
 from agent.config.catalogue import read_catalogue
 from agent.config.faults import FaultCatalogue
 from agent.config.load import Paths, load
@@ -118,11 +121,30 @@ def check_faults(data: bytes) -> None:
         assert len(broken.message) < MESSAGE_LIMIT, broken
 
 
+def check_certificate(data: bytes) -> None:
+    """DER, or PEM. Where OpenSSL understands it too, both say the same."""
+    is_pem = data.startswith(b"-----")
+    pem = data.decode("ascii", "replace") if is_pem else ssl.DER_cert_to_PEM_cert(data)
+    end = expires_at(pem)
+    if end is None or pem.count("-----BEGIN") != 1:
+        return
+    file = folder() / "certificate.pem"
+    file.write_text(pem, encoding="utf-8")
+    try:
+        # Private, and its only way to read a file; the tests of Python itself use it.
+        told = ssl._ssl._test_decode_cert(str(file))["notAfter"]  # type: ignore[attr-defined]
+        expected = ssl.cert_time_to_seconds(told)
+    except (ssl.SSLError, ValueError):  # among them years of less than four digits
+        return
+    assert expected == end, (told, end)
+
+
 SETTINGS = words_of("etc/agent.toml") | {"[registries.", "[[", "]]", '\\"\\"\\"', "1e999", "nan"}
 PROFILE = words_of("etc/profile.toml", "etc/models.d/8b.toml") | {"[[mounts]]", "[environment]"}
 TARGETS = (
     Target("settings", check_settings, words=SETTINGS),
     Target("profile", check_profile, words=PROFILE | {"%%", "$$", "\\\\u0007", "\\\\n"}),
     Target("escape", check_escape, 200),
+    Target("certificate", check_certificate),
     Target("faults", check_faults, words=words_of("agent/config/catalogue.py")),
 )
