@@ -28,6 +28,7 @@ FAILURES = {
     ),
     "cannot follow it: {0} is gone": "无法跟踪：{0} 已不存在",
     "cannot go on: {0} was released meanwhile": "无法继续：{0} 已被解除保持",
+    "cannot go on: the update of {0} was ended meanwhile": "无法继续：{0} 的更新已在此期间结束",
     "cannot go on: {0} was {1} meanwhile": "无法继续：{0} 在此期间状态已改变（{1}）",
     "cannot answer a request that comes from a web page": "不应答来自网页的请求",
     "cannot answer: {0}": "无法应答：{0}",

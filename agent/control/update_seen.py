@@ -35,4 +35,5 @@ def build_update_view(seen: UpdateSeen) -> UpdateView:
         trial_until=None if state.answered_at is None else state.answered_at + TRIAL_S,
         undone=None if undone is None else UndoneView(undone.at, undone.supply, undone.failure),
         checked_at=state.checked_at,
+        restart_due=state.restart,
     )

@@ -17,6 +17,8 @@ from agent.status.snapshot import SCHEMA, InstanceView, Snapshot
 KEPT = 100
 # systemd starts a front unit at once, or not at all (a condition of its, a mask).
 START_SEEN_S = 60.0
+# Out of these it goes for a reason alone.
+AT_REST = (Phase.IDLE, Phase.HELD, Phase.SERVING)
 
 
 class Verb(StrEnum):
@@ -142,8 +144,10 @@ def _judge(
             )
         case Verb.START | Verb.RELEASE:
             return _serves(view, before.phase is Phase.SERVING or moved, moved)
-        case Verb.RESTART | Verb.REPLAN | Verb.ROLLBACK:
+        case Verb.RESTART | Verb.REPLAN:
             return _serves(view, moved, moved)
+        case Verb.ROLLBACK:
+            return _has_gone_back(view, moved)
         case Verb.STOP:
             if view.phase is Phase.IDLE and not view.wished:
                 return Outcome.DONE
@@ -192,12 +196,32 @@ def _has_fetched(before: InstanceView, view: InstanceView) -> Outcome | Failure:
 
 def _has_updated(before: InstanceView, view: InstanceView) -> Outcome | Failure:
     old, new = before.update, view.update
-    if new is None or new.fetching or new.trial is not None:
+    if old is None or new is None or new.fetching or new.trial is not None:
         return Outcome.RUNNING
-    if new.undone is not None and (old is None or new.undone != old.undone):
+    if new.undone is not None and new.undone != old.undone:
         return new.undone.failure
-    if old is None or new.current != old.current or new.checked_at != old.checked_at:
+    # It is 0 from the moment on in which an update is asked for.
+    if new.checked_at not in (0.0, old.checked_at):
         return Outcome.DONE
-    if view.fetch_end is not None and view.fetch_end != before.fetch_end:
-        return view.fetch_end.failure or Outcome.RUNNING
-    return Outcome.RUNNING
+    # `current` alone tells nothing: where nothing had answered yet it became known by asking.
+    if new.previous != old.previous and new.current != old.current:
+        return Outcome.DONE
+    ended = f"cannot go on: the update of {view.name} was ended meanwhile"
+    failure = _fetch_failure(before, view)
+    return Failure(Code.UPDATE_REFUSED, ended) if failure is None else failure
+
+
+def _fetch_failure(before: InstanceView, view: InstanceView) -> Failure | None:
+    """Of one that has ended since."""
+    end = view.fetch_end
+    return None if end is None or end == before.fetch_end else end.failure
+
+
+def _has_gone_back(view: InstanceView, moved: bool) -> Outcome | Failure:
+    """Where the update ended before an engine was started for it, there is nothing to replace; of
+    one that nobody wants to serve the next start is on what it has gone back to."""
+    update = view.update
+    due = update is not None and update.restart_due and view.phase is not Phase.IDLE
+    if update is not None and not due and not moved and view.phase in AT_REST:
+        return Outcome.DONE
+    return _serves(view, moved and not due, moved)

@@ -159,6 +159,7 @@ class UpdateView:
     trial_until: float | None  # seconds since the epoch; None: it has not answered yet
     undone: UndoneView | None
     checked_at: float  # seconds since the epoch: the latest update brought nothing new; else 0
+    restart_due: bool = False  # an engine that runs is to be replaced, by one on something else
 
 
 @dataclass(frozen=True, slots=True)

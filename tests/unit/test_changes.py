@@ -39,6 +39,9 @@ def update(**changes: Any) -> UpdateView:
 
 LOST = UndoneView(5.0, NEW, FAILED)
 CURRENT = replace(SERVING, update=update())
+FETCHING = replace(SERVING, update=update(fetching=True))
+BACK = replace(SERVING, update=update(restart_due=True))  # what it ran on is to be replaced
+NOT_FETCHED = FetchEnd(101.0, FAILED)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +69,29 @@ CURRENT = replace(SERVING, update=update())
             ],
         ),
         (Verb.UPDATE, CURRENT, [replace(SERVING, update=update(checked_at=9.0))]),
+        (
+            Verb.UPDATE,
+            replace(SERVING, update=update(checked_at=9.0)),
+            [FETCHING, replace(SERVING, update=update(checked_at=11.0))],
+        ),
+        (Verb.ROLLBACK, FETCHING, [CURRENT]),
+        (Verb.ROLLBACK, replace(SERVING, update=update(trial=NEW, restart_due=True)), [CURRENT]),
+        (
+            Verb.ROLLBACK,
+            replace(HELD, update=update(fetching=True)),
+            [replace(HELD, update=update())],
+        ),
+        (Verb.ROLLBACK, IDLE, [replace(IDLE, update=update(restart_due=True))]),
+        (
+            Verb.ROLLBACK,
+            replace(SERVING, update=update(trial=NEW)),
+            [BACK, replace(STOPPING, update=update()), replace(STARTING, update=update()), CURRENT],
+        ),
+        (
+            Verb.ROLLBACK,
+            replace(STARTING, update=update(trial=NEW)),
+            [BACK, replace(STOPPING, update=update()), CURRENT],
+        ),
         (Verb.RELOAD, SERVING, [SERVING]),
     ],
 )
@@ -89,6 +115,26 @@ def test_what_comes_to_a_good_end(
         (Verb.HOLD, SERVING, [SERVING], Code.NOT_ON_HOLD),
         (Verb.PULL, IDLE, [replace(IDLE, fetch_end=FetchEnd(1.0, FAILED))], FAILED.code),
         (Verb.UPDATE, CURRENT, [replace(SERVING, update=update(undone=LOST))], FAILED.code),
+        (
+            Verb.UPDATE,  # the one before had brought nothing new
+            replace(SERVING, update=update(checked_at=9.0)),
+            [FETCHING, replace(CURRENT, fetch_end=NOT_FETCHED)],
+            FAILED.code,
+        ),
+        (
+            Verb.UPDATE,  # nothing has answered yet
+            replace(HELD, update=update(current=None)),
+            [replace(HELD, update=update(), fetch_end=NOT_FETCHED)],
+            FAILED.code,
+        ),
+        (Verb.UPDATE, CURRENT, [FETCHING, CURRENT], Code.UPDATE_REFUSED),  # ended by a rollback
+        (
+            Verb.UPDATE,
+            replace(SERVING, update=update(checked_at=9.0)),
+            [FETCHING, CURRENT],
+            Code.UPDATE_REFUSED,
+        ),
+        (Verb.ROLLBACK, BACK, [STOPPING, replace(HELD, update=update())], FAILED.code),
     ],
 )
 def test_what_comes_to_a_bad_end(
@@ -115,8 +161,9 @@ def test_what_comes_to_a_bad_end(
         (
             Verb.UPDATE,
             replace(SERVING, update=update(undone=LOST)),
-            replace(SERVING, update=update(undone=LOST)),
+            replace(SERVING, update=update(undone=LOST, fetching=True)),
         ),
+        (Verb.ROLLBACK, CURRENT, BACK),
     ],
 )
 def test_what_was_so_before_ends_nothing(
