@@ -72,7 +72,7 @@ class ChangesAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """`before`: its instance when it was asked for. `moved`: it was seen in another phase since."""
+    """`before`: its instance when it was asked for. `moved`: it has been in another phase since."""
 
     change: Change
     before: InstanceView | None
@@ -114,7 +114,9 @@ def _follow(followed: _Followed, snapshot: Snapshot) -> _Followed:
     if before is None or view is None:
         gone = Failure(Code.INSTANCE_UNKNOWN, f"cannot follow it: {change.instance} is gone")
         return replace(followed, change=_fail(change, gone, snapshot.at))
-    moved = followed.moved or view.phase is not before.phase
+    # In the same one anew: it may have left and come back between two looks of ours.
+    anew = view.phase is not before.phase or view.since != before.since
+    moved = followed.moved or anew
     outcome = _judge(change, before, view, moved, snapshot.at)
     match outcome:
         case Failure():

@@ -110,6 +110,7 @@ def test_what_comes_to_a_good_end(
         (Verb.START, IDLE, [STARTING, IDLE], Code.NOT_WISHED),
         (Verb.RESTART, SERVING, [STOPPING, HELD], FAILED.code),
         (Verb.RESTART, SERVING, [STOPPING, IDLE], Code.NOT_WISHED),
+        (Verb.RESTART, HELD, [replace(HELD, since=HELD.since + 9.0)], FAILED.code),  # held again
         (Verb.RELEASE, HELD, [STARTING, HELD], FAILED.code),
         (Verb.STOP, SERVING, [STOPPING, SERVING], Code.NOT_WISHED),
         (Verb.HOLD, SERVING, [SERVING], Code.NOT_ON_HOLD),
