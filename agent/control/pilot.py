@@ -256,8 +256,10 @@ class Pilot:
         chance = random.random()  # noqa: S311 - jitter needs no secrecy
         record.state, decision = decide(before, event, now, self._config().limits, chance)
         adopted = _comes_up(before, record.state) and not isinstance(event, StartEnded)
-        if adopted and self._roster.learn(record):
+        if adopted:
             # From a start of ours whose end was not heard: the bus was away, or the job was late.
+            # Or it is the one of before, since a stop of ours was not heard there.
+            self._roster.learn(record)
             self._updating.started(record, is_new=False)
         if record.state.phase is not before.phase:
             record.since = time.time()

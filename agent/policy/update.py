@@ -216,11 +216,12 @@ def _on_started(state: UpdateState, event: EngineStarted) -> Step:
     runs, pin = event.supply, state.pin
     if pin is None or pin.is_same(runs):
         return state, None
-    if state.trial is not None and not state.on_trial:
-        return state, None  # it was started on the former one, and will be replaced
     if not event.is_new:
         # What it is to be replaced by may have become another one meanwhile: an update was undone.
+        # Or the restart that had begun for it came to nothing: its stop was not delivered.
         return replace(state, on_trial=False, restart=True), None
+    if state.trial is not None and not state.on_trial:
+        return state, None  # it was started on the former one, and will be replaced
     why = f"it runs on {say_supply(runs)}, since {_why_other(pin, runs)}"
     if state.trial is None:
         return state, News("pin-lost", why) if pin.is_named_alike(runs) else None

@@ -11,14 +11,14 @@ import pytest
 
 from agent.action.running import Running, save_running
 from agent.errors import Code, HostUnavailable
-from agent.model import JobResult, Phase, engine_unit
+from agent.model import JobResult, Phase, UnitStatus, engine_unit
 from agent.ports import UnitManager
 from agent.render.choose import RUN_QUADLET
 from tests.npus import shipped_catalogue
 from tests.scenario import virtual
 from tests.scenario.test_lifecycle import find_bus, lose_bus, serve
 from tests.scenario.test_npus import SEPARATE, ill, well
-from tests.scenario.updates import NEW, OLD, Host, life
+from tests.scenario.updates import NEW, OLD, Engines, Host, Life, life
 from tests.scenario.world import Agent, World, host, play, running, until
 
 ENGINE = engine_unit("8b")
@@ -69,6 +69,32 @@ def queue(units: UnitManager, after_s: float, result: JobResult = JobResult.TIME
 
     waiting: list[asyncio.Task[None]] = []
     units.start = start  # type: ignore[method-assign]
+
+
+def lose_stop(units: Engines, *, restarts: bool = False) -> None:
+    """The next stop is not delivered, and then units are seen again. `restarts`: the next start
+    asks as much in vain."""
+    stop, status = units.stop, units.status
+
+    async def lost(unit: str, deadline_s: float) -> JobResult:
+        units.stop = stop  # type: ignore[method-assign]
+        if restarts:
+            units.status = silent  # type: ignore[method-assign]
+        else:
+            telling.append(asyncio.create_task(tell()))
+        return await gone()
+
+    async def silent(unit: str) -> UnitStatus:
+        units.status = status  # type: ignore[method-assign]
+        await gone()
+        raise AssertionError
+
+    async def tell() -> None:
+        await asyncio.sleep(1.0)
+        await units.tell()
+
+    telling: list[asyncio.Task[None]] = []
+    units.stop = lost  # type: ignore[method-assign]
 
 
 @pytest.fixture(name="npus")
@@ -220,3 +246,33 @@ def test_a_trial_that_comes_up_after_it_was_undone_is_replaced(update: Update) -
         queue(host.engines, 0.0, JobResult.FAILED)
 
     assert update(change, "update-undone") == [OLD, NEW, OLD]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_stop_for_a_trial_that_is_not_delivered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, restarts: bool
+) -> None:
+    """The former one goes on, and is replaced all the same; so it is on the way back."""
+    outside = Host(tmp_path)
+
+    async def replaced(agent: Life, act: Awaitable[None]) -> None:
+        lose_stop(outside.engines, restarts=restarts)
+        await act
+        await agent.until(lambda: agent.view.phase is Phase.WAITING)
+        if restarts:
+            await agent.requests.restart("8b")
+
+    async def one() -> None:
+        async with life(outside) as agent:
+            await agent.serve(OLD)
+            await replaced(agent, agent.requests.update("8b", "", ""))
+            await agent.until(lambda: "updated" in agent.kinds)
+            assert outside.engines.ran == [OLD, NEW]
+            await replaced(agent, agent.requests.rollback("8b"))
+            await agent.serve(OLD)
+            await asyncio.sleep(60)
+            assert outside.engines.ran == [OLD, NEW, OLD]
+            assert outside.kept == {"current": OLD, "previous": NEW, "trial": ""}
+            assert agent.view.phase is Phase.SERVING
+
+    virtual.run(monkeypatch, one)

@@ -281,6 +281,18 @@ def test_an_engine_that_was_left_alone_is_still_to_be_replaced() -> None:
     assert (after.restart, after.on_trial, after.trial, news) == (True, False, NEW, "")
 
 
+def test_so_is_one_whose_stop_was_not_delivered() -> None:
+    state, _ = step(FETCHED, Settled(FETCHED))
+    state, _ = step(state, RestartBegun())
+    after, news = step(state, EngineStarted(OLD, is_new=False))
+    assert (after.restart, after.on_trial, after.trial, news) == (True, False, NEW, "")
+    state, _ = step(RUNS, RollbackAsked())
+    state, _ = step(state, RestartBegun())
+    state, _ = step(state, EngineStarted(OLD, is_new=False))
+    state, _ = step(state, EngineAnswered(OLD))
+    assert (state.restart, state.current, state.previous) == (True, OLDER, OLD)
+
+
 def test_so_is_one_of_an_update_that_was_undone_meanwhile() -> None:
     state, _ = step(TRIED, EngineFailed(Failure(Code.UNIT_START_FAILED, "cannot"), npu_lost=False))
     state, _ = step(state, Attempted(OLD, "a boot"))
