@@ -106,11 +106,10 @@ class Loading:
             seen.watch = replace(seen.watch, moved_at=moved.at)
 
     def why_too_slow(self, record: Record, now: float) -> Failure | None:
-        """Once for each start."""
+        """None while it is in its budget."""
         seen = record.start
-        if seen.watch is None or seen.too_slow or now < seen.watch.ends_at:
+        if seen.watch is None or now < seen.watch.ends_at:
             return None
-        seen.too_slow = True
         name, took_s = record.profile.name, now - seen.watch.began_at
         words = say_progress(seen.progress)
         reached = f"; it has come to: {words}" if words else ""
@@ -126,9 +125,11 @@ class Loading:
         record.start.last_s, record.start.last_mark = None, ""
 
     def due_s(self, record: Record, now: float) -> list[float]:
-        """When the next budget ends, in seconds from `now`."""
-        watch = record.start.watch
-        return [] if watch is None or record.start.too_slow else [watch.ends_at - now]
+        """When the next budget ends, in seconds from `now`. One that is over, and only told of in
+        observe mode, is no reason to look again."""
+        watch, told = record.start.watch, record.start.too_slow
+        over = watch is None or (told and watch.ends_at <= now)
+        return [] if watch is None or over else [watch.ends_at - now]
 
     def _begin(self, record: Record) -> None:
         seen, now = record.start, time.monotonic()

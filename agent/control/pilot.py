@@ -238,7 +238,9 @@ class Pilot:
         if failure is None:
             return
         name = record.profile.name
-        self._events.note(name, failure.code, failure.message)
+        if not record.start.too_slow:
+            record.start.too_slow = True
+            self._events.note(name, failure.code, failure.message)
         if self._config().mode is not Mode.OBSERVE:
             self.loading.give_up(record)
             self.feed(name, EngineIll(failure))

@@ -2,6 +2,7 @@
 """A start that is watched: what is told of it, when it is given up, and what it died of."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -165,6 +166,26 @@ def test_in_observe_mode_it_is_only_said(world: World) -> None:
                 record = agent.controller.roster.get("8b")
                 assert record is not None
                 assert record.start.last_s == 0.1
+                # Nothing to wake up for.
+                assert agent.controller.pilot.loading.due_s(record, time.monotonic()) == []
+
+    asyncio.run(whole())
+
+
+def test_what_was_only_said_is_done_once_it_may_act(world: World) -> None:
+    world.start_budget_s, world.mode, world.loads = 0.2, Mode.OBSERVE, False
+
+    async def whole() -> None:
+        async with host(world):
+            world.run_engine()
+            async with running(world) as agent:
+                await until(lambda: "start-too-slow" in agent.kinds())
+                world.loads = True
+                await agent.requests.take_config(world.config(mode=Mode.ACT))
+                await agent.reach(Phase.SERVING)
+                assert world.acted().count(("StopUnit", engine_unit("8b"))) == 1
+                assert world.acted().count(START) == 1
+                assert agent.kinds().count("start-too-slow") == 1
 
     asyncio.run(whole())
 
