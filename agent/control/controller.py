@@ -320,8 +320,10 @@ class Controller:
         if record is None:
             return
         first = record.engine is None
-        for event in record.see(seen):
-            self.pilot.feed(seen.instance, event)
+        missed = record.missed(seen)
+        for look in (seen,) if missed is None else (missed, seen):
+            for event in record.see(look):
+                self.pilot.feed(seen.instance, event)
         if first and not record.state.wished and seen.engine.load_state == "loaded":
             self._upkeep.went_idle(record)  # it ran once; nobody may have been there at its end
 

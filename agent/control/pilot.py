@@ -28,12 +28,12 @@ from agent.control.messages import (
     UpdateHappened,
 )
 from agent.control.npu_desk import NpuDesk
-from agent.control.record import Record
+from agent.control.record import UP, Record
 from agent.control.roster import Roster
 from agent.control.tasks import Tasks
 from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
-from agent.control.watching import UP, Watching
+from agent.control.watching import Watching
 from agent.control.worker import StartOrder, Worker
 from agent.errors import Code, Failure
 from agent.model import Hold, Inventory, Phase
@@ -119,7 +119,7 @@ class Pilot:
         if record is None:
             return
         failure, lost = None, None
-        record.started_at = done.ended_at
+        record.started_at, record.runs_as = done.ended_at, ""
         record.fetch.lacks = None
         match done.outcome:
             case Failure():

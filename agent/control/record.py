@@ -13,7 +13,7 @@ from agent.control.update_seen import UpdateSeen, build_update_view
 from agent.control.work_seen import WorkSeen
 from agent.errors import Failure
 from agent.facts import ContainerFacts
-from agent.model import Hold, Inventory, Phase, UnitStatus, engine_unit
+from agent.model import Hold, Inventory, Phase, UnitActive, UnitStatus, engine_unit
 from agent.policy.state import EngineObserved, Event, InstanceState, WishChanged
 from agent.policy.wish import is_wished, was_stopped_when_failed
 from agent.ports import Server
@@ -23,6 +23,7 @@ from agent.status.text import describe
 
 # Phases in which an engine runs, as far as is known.
 RUNS = (Phase.LOADING, Phase.SERVING, Phase.STOPPING)
+UP = (Phase.LOADING, Phase.SERVING)
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Record:
     revivals: int = 0  # of the front unit, since it was up
     crash_told: str = ""  # of the front unit, since it was up
     stopped: str = ""  # the invocation of the front unit that was stopped after it had failed
+    runs_as: str = ""  # the invocation of its engine that was seen up last, after a start of ours
     answered_as: str = ""  # the invocation of the engine's unit that has served
     restarts: int = 0  # engines started in place of one that had failed, ever
     hold: Hold | None = None  # a person wants it stopped
@@ -104,6 +106,20 @@ class Record:
     def name(self) -> str:
         return self.profile.name
 
+    def missed(self, seen: UnitsSeen) -> UnitsSeen | None:
+        """The look that nobody had before this one, if there was one to be had: `systemctl restart`
+        of an engine has it down for less time than a look takes (systemd 257, seen)."""
+        engine = seen.engine
+        if self.state.phase not in UP or self.engine is None or seen.asked_at < self.started_at:
+            return None
+        same = engine.invocation_id in ("", self.runs_as)
+        if not engine.active.is_up() or same or not self.runs_as:
+            return None
+        down = replace(
+            self.engine, active=UnitActive.INACTIVE, sub_state="dead", invocation_id=self.runs_as
+        )
+        return replace(seen, engine=down, job_ended=False)
+
     def see(self, seen: UnitsSeen) -> list[Event]:
         """Takes what systemd says of the two units, and tells what of it is news to policy."""
         before, engine = self.front, seen.engine.active
@@ -118,6 +134,8 @@ class Record:
             return [WishChanged(False), observed, wish]
         if seen.asked_at < self.started_at:
             return [wish]  # the engine's state is older than our own start
+        if engine.is_up():
+            self.runs_as = seen.engine.invocation_id
         # An engine that is down because nobody wants it has not died.
         return [observed, wish] if wish.wished else [wish, observed]
 
@@ -143,6 +161,11 @@ class Record:
     def _is_looked_at(self) -> bool:
         known = self.running is not None and self.running is self.renewal.of
         return known and self.state.phase in RUNS
+
+    @property
+    def is_going_down(self) -> bool:
+        """Its engine, by systemd."""
+        return self.engine is not None and self.engine.active is UnitActive.DEACTIVATING
 
     @property
     def in_force(self) -> Profile:

@@ -66,8 +66,9 @@ class Vitals:
                 assert_never(message)
 
     def _take_seen(self, record: Record, seen: EngineSeen) -> None:
-        """Of an engine that serves; what comes late is about one that is gone."""
-        if record.state.phase is not Phase.SERVING:
+        """Of an engine that serves; what comes late is about one that is gone. One that systemd
+        is stopping ends by itself: a stop of ours would cancel the restart that it may be for."""
+        if record.state.phase is not Phase.SERVING or record.is_going_down:
             return
         match seen.failure:
             case None:

@@ -10,7 +10,7 @@ import structlog
 
 from agent.action.prepare import find_container
 from agent.control.messages import ContainerFound
-from agent.control.record import PortCare, Record
+from agent.control.record import UP, PortCare, Record
 from agent.control.tasks import Tasks
 from agent.control.work_seen import WorkSeen
 from agent.control.worker import Worker
@@ -20,7 +20,6 @@ from agent.ports import ContainerEngine
 
 log = structlog.get_logger(__name__)
 
-UP = (Phase.LOADING, Phase.SERVING)
 # Podman is looked after meanwhile (`action.healing`).
 SEARCH_AGAIN_S = 15.0
 SEARCH_AGAIN_MAX_S = 60.0

@@ -20,6 +20,7 @@ MODEL = "/var/lib/deepseek/models/DeepSeek-R1-Distill-Llama-8B"
 SHARDS = 8
 OWN = "/etc/deepseek-agent/models.d/8b.toml"
 BUDGET_S = 6
+LOADS_S = 12
 # The writer turns at least this often.
 TURN_S = 5
 CHOSEN = (
@@ -80,6 +81,24 @@ def test_the_status_tells_how_far_it_is(shards: LabHost) -> None:
     assert len(set(parts)) >= 6, seen
     assert seen[-1] == "serving", seen
     assert view(shards)["start"] is None
+    stop(shards)
+
+
+def test_a_restart_by_hand_is_a_start(shards: LabHost) -> None:
+    """Of the engine, past the agent: it loads, is not said to serve, and is left alone."""
+    product.set_engine(shards, load_s=LOADS_S)
+    assert product.start(shards).returncode == 0
+    product.wait_serving(shards)
+    shards.run(["systemctl", "restart", ENGINE])
+    container = product.container_started_at(shards)
+    began, seen = time.monotonic(), []
+    while (phase := str(view(shards)["phase"])) != "serving" or "loading" not in seen:
+        seen.append(phase)
+        assert time.monotonic() - began < 3 * LOADS_S, seen
+        time.sleep(0.1)
+    assert time.monotonic() - began > LOADS_S / 2, seen
+    assert product.ask(shards) is not None
+    assert product.container_started_at(shards) == container
     stop(shards)
 
 

@@ -3,6 +3,7 @@
 image, from another unit file than the engine before it."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from agent.action.running import Running, save_running
-from agent.errors import Code, HostUnavailable
+from agent.control.messages import EngineSeen
+from agent.errors import Code, Failure, HostUnavailable
 from agent.model import JobResult, Phase, UnitStatus, engine_unit
 from agent.ports import UnitManager
 from agent.render.choose import RUN_QUADLET
@@ -179,6 +181,75 @@ def test_what_podman_says_is_what_it_has(npus: World) -> None:
             assert npus.acted() == []
 
     asyncio.run(scenario())
+
+
+# --- systemctl restart of an engine --------------------------------------------------------------
+
+
+def restart_engine(world: World) -> None:
+    """Its job has it down for less time than a look takes."""
+    world._on_stopped(ENGINE)
+    world._on_started(ENGINE)
+    world.systemd.change(ENGINE, "active", invocation=os.urandom(16))
+
+
+def test_an_engine_that_was_started_anew_loads_anew(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        world.loads = False
+        for phase in (Phase.SERVING, Phase.LOADING):
+            assert agent.view().phase is phase
+            began = agent.kinds().count("loading")
+            restart_engine(world)
+            await until(lambda: agent.kinds().count("loading") > began)  # noqa: B023 - awaited here
+            assert agent.view().phase is Phase.LOADING
+        await asyncio.sleep(0.3)
+        assert agent.view().phase is Phase.LOADING
+        world.load()
+        await agent.reach(Phase.SERVING)
+        assert (world.acted().count(START), world.acted().count(STOP)) == (1, 0)
+
+    play(world, scenario)
+
+
+def test_an_engine_that_systemd_stops_is_not_ill(world: World) -> None:
+    """A stop of ours would take the place of that one, and of the start that may follow it."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        record = agent.controller.roster.get("8b")
+        assert record is not None
+        world.systemd.change(ENGINE, "deactivating")
+        await until(lambda: record.is_going_down)
+        refused = Failure(Code.ENGINE_FAILED, "cannot keep serving: nobody listens any more")
+        agent.controller.put(EngineSeen("8b", refused, ""))
+        await asyncio.sleep(0.2)
+        assert agent.view().phase is Phase.SERVING
+        assert "engine-failed" not in agent.kinds()
+        restart_engine(world)
+        await until(lambda: agent.kinds().count("loading") == 2)
+        await agent.reach(Phase.SERVING)
+        assert (world.acted().count(START), world.acted().count(STOP)) == (1, 0)
+
+    play(world, scenario)
+
+
+def test_a_start_of_ours_is_no_such_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where the end of the former one was not seen."""
+    outside = Host(tmp_path)
+
+    async def one() -> None:
+        async with life(outside) as agent:
+            await agent.serve()
+            await agent.requests.restart("8b")
+            await agent.until(lambda: len(outside.engines.ran) == 2)
+            await agent.serve()
+            await outside.engines.tell()
+            await asyncio.sleep(60)
+            assert "backoff" not in agent.kinds
+            assert agent.view.phase is Phase.SERVING
+
+    virtual.run(monkeypatch, one)
 
 
 # --- updates -------------------------------------------------------------------------------------
