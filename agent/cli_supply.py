@@ -5,11 +5,11 @@ import argparse
 import sys
 import time
 
-from agent.errors import AgentError
+from agent.errors import AgentError, Code
 from agent.language import tr
 from agent.status.client import AgentClient
 from agent.status.disks import show_pruned
-from agent.status.snapshot import InstanceView
+from agent.status.snapshot import FetchEnd, InstanceView
 from agent.status.unknown import unknown_instance
 from agent.terminal import ProgressLine, become
 from agent.wording import say_supply
@@ -44,15 +44,23 @@ def add_supply_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _pull(options: argparse.Namespace) -> int:
     """What is being fetched goes on when this is interrupted."""
     client = AgentClient(options.socket)
+    before = _latest_end(client, options.instance)
     client.pull(options.instance)
-    _follow_fetch(client, options.instance)
+    _follow_fetch(client, options.instance, before)
     print(tr("{name}: image and model are there", name=options.instance))
     return 0
 
 
-def _follow_fetch(client: AgentClient, instance: str, *, is_update: bool = False) -> InstanceView:
+def _latest_end(client: AgentClient, instance: str) -> FetchEnd | None:
+    view = client.status().instance(instance)
+    return None if view is None else view.fetch_end
+
+
+def _follow_fetch(
+    client: AgentClient, instance: str, before: FetchEnd | None, *, is_update: bool = False
+) -> InstanceView:
     """To its end. Raises AgentError when it did not come to a good one. An update may have to make
-    way for something else that is fetched first."""
+    way for something else that is fetched first. `before`: the end of the one before this."""
     line = ProgressLine(sys.stdout)
     while True:
         view = client.status().instance(instance)
@@ -65,7 +73,8 @@ def _follow_fetch(client: AgentClient, instance: str, *, is_update: bool = False
             line.show(view.fetch.progress)
         time.sleep(LOOK_EVERY_S)
     line.end()
-    failure = view.fetch_end.failure if view.fetch_end is not None else None
+    end = view.fetch_end
+    failure = None if end is None or end == before else end.failure
     if failure is not None:
         raise AgentError(failure.code, failure.message, failure.hint)
     return view
@@ -74,8 +83,9 @@ def _follow_fetch(client: AgentClient, instance: str, *, is_update: bool = False
 def _update(options: argparse.Namespace) -> int:
     """What is being fetched, and the trial, go on when this is interrupted."""
     name, client = options.instance, AgentClient(options.socket)
+    before = _latest_end(client, name)
     client.update(name, options.image, options.revision)
-    update = _follow_fetch(client, name, is_update=True).update
+    update = _follow_fetch(client, name, before, is_update=True).update
     if update is None or update.checked_at:
         print(tr("{name} is up to date", name=name))
     elif update.undone is not None:
@@ -84,6 +94,9 @@ def _update(options: argparse.Namespace) -> int:
         what = say_supply(update.trial)
         print(tr("{name}: {what} is there and goes on trial", name=name, what=what))
         print(tr("see: deepseekctl status --watch"))
+    else:
+        ended = f"cannot go on: the update of {name} was ended meanwhile"
+        raise AgentError(Code.UPDATE_REFUSED, ended)
     return 0
 
 

@@ -302,8 +302,10 @@ def test_restart(ctl: Ctl) -> None:
     assert output.startswith("8b is being restarted")
 
 
+DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: it died")
 GONE = Failure(Code.SOURCE_NOT_FOUND, "cannot fetch m: there is none", "see the repo")
 HALF = Progress(Item.MODEL, Stage.FETCHING, "hub.example", 5_000_000, 10_000_000, 1e6)
+LONG_AGO = FetchEnd(1.0, DIED)
 PULLED = [
     (None, 0, "8b: image and model are there\n", ""),
     (GONE, REFUSED, "", "deepseekctl: cannot fetch m: there is none [source-not-found]\n"),
@@ -320,6 +322,7 @@ def test_pull_follows_it_to_its_end(
     errors: str,
 ) -> None:
     process = ctl.start("pull", "8b")
+    agent_socket.accept().answer(200, encode(build_snapshot(build_view(fetch_end=LONG_AGO))))
     connection = agent_socket.accept()
     assert connection.request == "POST /v1/instances/8b/pull HTTP/1.1"
     connection.answer(202, b'{"accepted": true}')
@@ -338,12 +341,13 @@ def test_pull_follows_it_to_its_end(
 
 NEW = Supply("quay.io/a/b:1", "ab" * 32, "", "/m", "c0ffee", 0.0)
 NO_UPDATE = UpdateView(False, None, None, None, None, None, 0.0)
-DIED = Failure(Code.ENGINE_DIED, "cannot keep serving: it died")
 UPDATED = [
     ({"fetch_end": FetchEnd(2.0, GONE)}, REFUSED, "[source-not-found]"),
     ({"update": replace(NO_UPDATE, checked_at=2.0)}, 0, "8b is up to date"),
     ({"update": replace(NO_UPDATE, trial=NEW)}, 0, "image abababababab, model revision c0ffee is"),
     ({"update": replace(NO_UPDATE, undone=UndoneView(2.0, NEW, DIED))}, REFUSED, "it died"),
+    # By a rollback; that an earlier one had failed is another matter.
+    ({"update": NO_UPDATE, "fetch_end": LONG_AGO}, REFUSED, "the update of 8b was ended meanwhile"),
 ]
 
 
@@ -352,6 +356,7 @@ def test_an_update_is_followed_until_it_is_there(
     ctl: Ctl, agent_socket: FakeAgent, changes: dict[str, object], status: int, told: str
 ) -> None:
     process = ctl.start("update", "8b", "--revision", "v2")
+    agent_socket.accept().answer(200, encode(build_snapshot(build_view(fetch_end=LONG_AGO))))
     connection = agent_socket.accept()
     assert connection.request == "POST /v1/instances/8b/update HTTP/1.1"
     connection.answer(202, b'{"accepted": true}')
