@@ -51,7 +51,7 @@ class Picture:
         chip = self._chips.get(state.chip)
         if chip is None:
             return False
-        before = self._npu(chip)
+        faults = self._faults.of(chip.logic_id)
         self._chips[state.chip] = replace(chip, state=state)
         if state.code == DROPPED:
             self._faults.take_drop(chip.logic_id, clock)
@@ -60,14 +60,19 @@ class Picture:
         elif state.health is not None:
             # A driver that does not tell codes; but a chip that answers has not dropped off.
             self._faults.end_drop(chip.logic_id)
-        return self._npu(self._chips[state.chip]) != before
+        before = chip.state
+        same = before is not None and replace(before, asked_at=state.asked_at) == state
+        return not same or self._faults.of(chip.logic_id) != faults
 
     def take_details(self, details: Details) -> bool:
-        """Whether the chip is known."""
-        known = details.chip in self._chips
-        if known:
-            self._chips[details.chip] = replace(self._chips[details.chip], details=details)
-        return known
+        """Whether they are others than before; readings move with each look, and can wait for its
+        end."""
+        chip = self._chips.get(details.chip)
+        if chip is None:
+            return False
+        self._chips[details.chip] = replace(chip, details=details)
+        before = chip.details
+        return before is None or replace(before, readings=details.readings) != details
 
     def take_event(self, event: FaultTold, now: float, clock: float) -> None:
         if self.key_of(event.logic_id) is None and self._faults.is_full():

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """What is known of the chips, when their numbers move and when nonsense comes."""
 
-from agent.model import NpuHealth
+from dataclasses import replace
+
+from agent.model import NpuHealth, NpuReadings
 from agent.npud.dcmi.faults import MAX_CHIPS, RAISED
-from agent.npud.dcmi.messages import FaultTold, Listed, State
+from agent.npud.dcmi.messages import Details, FaultTold, Listed, State
 from agent.npud.dcmi.picture import Picture
 
 CODE = 0x80E01801
@@ -54,3 +56,34 @@ def test_events_of_chips_that_do_not_exist_are_kept_for_a_few_only() -> None:
     assert len(picture._faults._kept) <= MAX_CHIPS
     picture.take_event(event(0), 1.0, 100.0)
     assert [fault.code for fault in picture.npus()[0].faults] == ["80E01801"]
+
+
+def test_the_same_state_again_is_no_news() -> None:
+    """Eight chips are looked at every 5 s, and most have nothing to tell for months."""
+    picture = build_picture((0, 0, 0))
+    assert picture.take_state(State((0, 0), 0, 0, (), 10.0), 100.0)
+    assert not picture.take_state(State((0, 0), 0, 0, (), 15.0), 105.0)
+    assert picture.take_state(State((0, 0), 1, 0, (), 20.0), 110.0)
+    assert picture.take_state(State((0, 0), 1, 0, ((CODE, "a"),), 25.0), 115.0)
+
+
+def test_an_event_that_the_same_state_proves_wrong_is_news() -> None:
+    picture = build_picture((0, 0, 0))
+    picture.take_state(State((0, 0), 0, 0, (), 1.0), 100.0)
+    picture.take_event(event(0), 1.0, 100.0)
+    assert picture.take_state(State((0, 0), 0, 0, (), 10.0), 110.0)
+    assert picture.npus()[0].faults == ()
+
+
+def test_readings_alone_are_no_news() -> None:
+    def details(temperature_c: int, used_mib: int) -> Details:
+        readings = NpuReadings(temperature_c=temperature_c)
+        return Details((0, 0), "910B4", 65536, used_mib, "", None, (), readings)
+
+    picture = build_picture((0, 0, 0))
+    picture.take_state(State((0, 0), 0, 0, (), 10.0), 100.0)
+    assert picture.take_details(details(40, 1000))
+    assert not picture.take_details(details(41, 1000))
+    assert picture.npus()[0].readings.temperature_c == 41
+    assert picture.take_details(details(41, 2000))
+    assert not picture.take_details(replace(details(41, 2000), chip=(7, 0)))
