@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Code, Failure, HostError, HostUnavailable
-from agent.host.bus import CALL_DEADLINE_S
+from agent.host.bus import CALL_DEADLINE_S, Bus
 from agent.host.systemd import MANAGER_PATH, Systemd, unit_path
 from agent.model import JobResult, UnitActive
 from tests.fakes.bus import PrivateBus
@@ -475,6 +475,26 @@ def test_a_bus_that_falls_silent(bus: PrivateBus, monkeypatch: pytest.MonkeyPatc
             await until(lambda: told[-1] is None)
             assert (await units.status(ENGINE)).name == ENGINE
         await fake.close()
+
+    asyncio.run(scenario())
+
+
+def test_calls_without_an_answer_are_not_kept(bus: PrivateBus) -> None:
+    """A systemd that is frozen, for months, while its bus goes on."""
+
+    async def scenario() -> None:
+        one = Bus(bus.address)
+        await one.connect(lambda signal: None)
+        connection = one._connection
+        assert connection is not None
+        bus.process.send_signal(signal.SIGSTOP)
+        for _ in range(3):
+            with pytest.raises(HostUnavailable):
+                await one.ping(0.02)
+        assert connection._method_return_handlers == {}
+        bus.process.send_signal(signal.SIGCONT)
+        await one.ping(5.0)  # late answers disturb nothing
+        one.close()
 
     asyncio.run(scenario())
 
