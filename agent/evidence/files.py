@@ -82,7 +82,9 @@ def make_room(folder: Path, instance: str, written: str = "", kept: int = KEPT) 
     """Removes what is older than the newest `kept`, and what was never finished. `written`: just
     now; it is the newest, whatever the clock has done since it got its name."""
     pattern = _pattern(instance)
-    names = _by_age((name for name in os.listdir(folder) if pattern.fullmatch(name)), written)
+    # Empty: a power cut while it was gathered.
+    there = [one for one in os.listdir(folder) if one == written or _has_text(folder / one)]
+    names = _by_age((name for name in there if pattern.fullmatch(name)), written)
     unfinished = [
         name
         for name in os.listdir(folder)
@@ -102,6 +104,12 @@ def _limit_sum(folder: Path, written: str) -> None:
             sum_bytes += os.lstat(folder / name).st_size
             if number and sum_bytes > EVIDENCE_LIMIT_BYTES:
                 os.unlink(folder / name)
+
+
+def _has_text(file: Path) -> bool:
+    with suppress(OSError):
+        return os.lstat(file).st_size > 0
+    return False
 
 
 def _by_age(names: Iterable[str], written: str) -> list[str]:

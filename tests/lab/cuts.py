@@ -39,7 +39,12 @@ OURS = ("/etc/deepseek-agent", "/var/lib/deepseek-agent", "/run/deepseek-agent")
 # Shared with others: what is ours has our name.
 UNIT_FOLDERS = ("/etc/containers/systemd", "/run/containers/systemd", "/run/systemd/system")
 SURVIVING = ("/etc/deepseek-agent", "/var/lib/deepseek-agent")
-PARSERS: Mapping[str, Callable[[str], object]] = {".toml": tomllib.loads, ".json": json.loads}
+# Evidence is text for people; of what was being gathered at a cut some, or nothing, may be there.
+PARSERS: Mapping[str, Callable[[str], object]] = {
+    ".toml": tomllib.loads,
+    ".json": json.loads,
+    ".txt": str,
+}
 EVENTS = "/var/lib/deepseek-agent/events.db"
 HISTORY = Path(EVENTS).name  # and its log and index beside it
 PLACES_OF_RPM = "/usr /etc /var/lib/deepseek /var/lib/deepseek-agent"

@@ -90,10 +90,20 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     names = [f"8b-20261125T15{minute:02}00Z.txt" for minute in range(15)]
     others = ["7b-20251125T150000Z.txt", "8b-x-20251125T150000Z.txt", "notes.txt"]
     for name in (*names, *others, f".{names[3]}.new"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("some")
     make_room(tmp_path, "8b")
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == sorted([*names[-KEPT:], *others])
+
+
+def test_what_a_power_cut_has_emptied_goes(tmp_path: Path) -> None:
+    """It is not durable until all is gathered."""
+    names = [f"8b-20261125T15000{second}Z.txt" for second in range(3)]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / names[1]).write_text("some")
+    make_room(tmp_path, "8b", names[2])
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
 
 
 def test_all_evidence_together_has_a_limit(tmp_path: Path) -> None:
@@ -115,7 +125,7 @@ def test_files_from_the_future_do_not_push_out_what_is_written_now(tmp_path: Pat
     ahead = [f"8b-9026112{day}T150000Z.txt" for day in range(KEPT)]
     names = [*ahead, "8b-20000101T000000Z.txt", "8b-20000101T000500Z.txt"]
     for name in names:
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text("some")
         make_room(tmp_path, "8b", name)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*ahead[2:], *names[-2:]])
 
