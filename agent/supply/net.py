@@ -20,6 +20,7 @@ from agent.errors import AgentError, Code
 from agent.json_text import load_json
 from agent.supplies import ModelSource
 from agent.supply.access import secrets_of, trust
+from agent.supply.pace import Pace
 
 CONNECT_S = 15.0
 SILENCE_S = 30.0  # a source that sends nothing for so long is cut
@@ -27,6 +28,8 @@ JSON_DEADLINE_S = 120.0
 JSON_LIMIT_BYTES = 32 * 1024 * 1024
 REDIRECTS = 5
 REDIRECT_BODY_BYTES = 16 * 1024
+REDIRECT_BODY_S = 5.0  # another connection costs less
+TRICKLE_SILENCES = 4  # for so long a source that sends something may send next to nothing
 RETRY_AFTER_LIMIT_S = 120.0
 WRONG_HINT = "a proxy or a login page may answer instead of the hub; see: curl -v ADDRESS"
 
@@ -54,12 +57,17 @@ class HubClient:
         """Raises AgentError when the token or the CA file cannot be read."""
         self.host = _host(source)
         self.silence_s = silence_s
+        self._connections = connections
         self._origin = _origin(httpx.URL(source.endpoint))
         self._secrets = secrets_of(source)
         self._http = _open_client(source, connections, silence_s)
 
     def close(self) -> None:
         self._http.close()
+
+    def pace(self) -> Pace:
+        """What one body has to keep up with."""
+        return Pace(TRICKLE_SILENCES * self.silence_s, self._connections)
 
     def get_json(self, url: str) -> Answer:
         """Raises AgentError."""
@@ -161,10 +169,10 @@ def _host(source: ModelSource) -> str:
 def _drop_body(response: httpx.Response) -> None:
     """A short body is read, so that the connection can be used again."""
     with suppress(httpx.HTTPError):
-        seen = 0
+        seen, give_up_at = 0, monotonic() + REDIRECT_BODY_S
         for chunk in response.iter_raw():
             seen += len(chunk)
-            if seen > REDIRECT_BODY_BYTES:
+            if seen > REDIRECT_BODY_BYTES or monotonic() > give_up_at:
                 break
     response.close()
 

@@ -59,7 +59,7 @@ def _pieces(
     """An error of the socket is not one of the disk."""
     wanted = segment.end - segment.done
     try:
-        yield from read_body(response, wanted, buffer, client.silence_s)
+        yield from client.pace().timed(read_body(response, wanted, buffer, client.silence_s))
     except TimeoutError as error:
         raise _cut(client, "it stands still") from error
     except OSError as error:
