@@ -18,6 +18,7 @@ from agent.supplies import ImageOrder, ImageSource, Item, KeptImage, Progress, S
 from agent.supply.archives import ArchiveImage, Search, find_archive
 from agent.supply.child import Silent, converse, module
 from agent.supply.meter import Meter
+from agent.supply.pace import Pace
 
 PAUSES_S = (5.0, 20.0)  # between the tries at one source
 # Podman tells bytes each second while there are any. What it unpacks it does not tell: a layer of
@@ -211,7 +212,7 @@ class _Bringing:
 
     def _ask(self, verb: str, order: object, source: str) -> _Answer:
         """Raises AgentError."""
-        stage, meter = Stage.ASKING, Meter(self._tell, Item.IMAGE)
+        stage, meter, arrival = Stage.ASKING, Meter(self._tell, Item.IMAGE), _Arrival()
 
         def patience_s() -> float:
             placing = stage is Stage.PLACING or verb != "pull"
@@ -223,12 +224,33 @@ class _Bringing:
                     if "answer" in line or "error" in line:
                         return _answer(line)
                     stage, done, total = _progress(line)
+                    arrival.count(stage, done)
                     meter.show(stage, source, done, total)
         except Silent as silent:
             raise AgentError(
                 Code.SOURCE_UNREACHABLE, f"cannot get on with {source}: {silent}"
             ) from silent
+        except TimeoutError as trickle:
+            raise AgentError(
+                Code.SOURCE_UNREACHABLE, f"cannot get on with {source}: it stands still"
+            ) from trickle
         raise AgentError(Code.INTERNAL, f"cannot {verb} from {source}: no answer came")
+
+
+class _Arrival:
+    """Of the bytes of a pull. Podman tells of each, so one that trickles is never silent."""
+
+    def __init__(self) -> None:
+        self._pace = Pace(FETCHING_PATIENCE_S)
+        self._done = 0
+        self._at: float | None = None  # of the latest line, while it was about fetching
+
+    def count(self, stage: Stage, done: int) -> None:
+        """Raises TimeoutError. Bytes that have to come again are not taken away."""
+        now = time.monotonic()
+        if stage is Stage.FETCHING and self._at is not None:
+            self._pace.count(max(done - self._done, 0), now - self._at)
+        self._done, self._at = done, now if stage is Stage.FETCHING else None
 
 
 def registry_of(reference: str) -> str:

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.supplies import ImageOrder, ImageSource, KeptImage, Progress, Role, Stage
+from agent.supply import image
 from agent.supply.image import PAUSES_S, BroughtImage, bring_image, keep_image, refresh_image
+from agent.supply.pace import Pace
 
 from .test_image_archives import OLD, docker_files, put, tar_of
 
@@ -29,7 +31,7 @@ IMAGE_ID, DIGEST = "ab" * 32, f"sha256:{'cd' * 32}"
 ANSWER = {"answer": {"image_id": IMAGE_ID, "digest": DIGEST}}
 # Says what a file has for "VERB REFERENCE", the first of what is left, and keeps the order.
 STAND_IN = """
-import json, os, sys
+import json, os, sys, time
 folder, verb, order = sys.argv[1], sys.argv[2], json.load(sys.stdin)
 with open(os.path.join(folder, "asked"), "a") as asked:
     asked.write(json.dumps([verb, order]) + "\\n")
@@ -39,6 +41,7 @@ lines = said[key].pop(0)
 with open(os.path.join(folder, "said"), "w") as left:
     json.dump(said, left)
 for line in lines:
+    time.sleep(line.pop("after_s", 0) if isinstance(line, dict) else 0)
     print(json.dumps(line), flush=True)
 """
 
@@ -217,6 +220,41 @@ def test_progress(stand: Stand) -> None:
         (Stage.FETCHING, "quay.io", 10, 100),
         (Stage.PLACING, "quay.io", 100, 100),
     ]
+
+
+def fetching(done: Iterable[int], stage: Stage = Stage.FETCHING) -> list[object]:
+    step = {"stage": stage, "total": 10**9}
+    return [{"progress": {**step, "done": one}, "after_s": 0.1} for one in done]
+
+
+def test_a_registry_that_trickles_is_left_for_the_next(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte after the other, and never silent."""
+    monkeypatch.setattr(image, "Pace", lambda _: Pace(1.0))
+    trickle = [*fetching(range(30)), ANSWER]
+    stand.bring({MIRROR: [trickle] * 3, NAME: [[ANSWER]]}, MIRROR, NAME)
+    assert "cannot get on with mirror.example:5000: it stands still" in {
+        one.trouble for one in stand.told
+    }
+    assert stand.verbs == ["pull"] * 4
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        fetching(range(0, 50_000, 2000)),
+        fetching([7] * 25, Stage.PLACING),
+        # A layer that is fetched again.
+        fetching([*range(0, 24_000, 2000), *range(0, 24_000, 2000)]),
+    ],
+)
+def test_a_slow_line_and_a_slow_disk_are_borne(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, lines: list[object]
+) -> None:
+    monkeypatch.setattr(image, "Pace", lambda _: Pace(1.0))
+    stand.bring({NAME: [[*lines, ANSWER]]}, NAME)
+    assert stand.verbs == ["pull"]
 
 
 def test_a_strange_name_is_not_asked_for(stand: Stand) -> None:
