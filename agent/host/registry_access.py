@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.errors import AgentError, Code
-from agent.host.atomic import write_atomically
+from agent.host.atomic import remove_unfinished, write_atomically
 from agent.host.reading import read_regular
 from agent.host.references import Reference
 from agent.json_text import load_json
@@ -149,9 +149,22 @@ def _open_folder(home: Path) -> int:
 def _place(text: str, lock: int, home: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        write_atomically(home / OURS, text)
+        with _alone(home.parent):
+            write_atomically(home / OURS, text)
     except OSError as error:
         raise _not_placed(home, error) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The lock of a registry is one that pulls share, and so is the name of what is not finished:
+    who writes has a lock of its own, for a moment."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _not_placed(home: Path, error: OSError) -> AgentError:
@@ -166,6 +179,7 @@ def _remove_if_last(lock: int, home: Path) -> None:
     with suppress(OSError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (home / OURS).unlink(missing_ok=True)
+        remove_unfinished(home / OURS)
         fcntl.flock(lock, fcntl.LOCK_UN)
 
 

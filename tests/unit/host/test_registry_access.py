@@ -4,11 +4,13 @@
 import base64
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Code
+from agent.host.atomic import unfinished
 from agent.host.references import Reference, parse_reference
 from agent.host.registry_access import OURS, Credentials, read_credentials, trusted_ca
 
@@ -147,6 +149,28 @@ def test_the_last_of_several_pulls_removes_it(tmp_path: Path, ca_file: str) -> N
             pass
         assert placed(tmp_path).exists()
     assert not placed(tmp_path).exists()
+
+
+def test_pulls_that_begin_at_one_time_do_not_disturb_each_other(
+    tmp_path: Path, ca_file: str
+) -> None:
+    """A lock is of who has opened the folder, so threads stand for processes."""
+
+    def pull(_: int) -> bool:
+        with trusted_ca(HOST, ca_file, tmp_path / "certs.d"):
+            return placed(tmp_path).read_text(encoding="utf-8") == CA
+
+    with ThreadPoolExecutor(4) as pullers:
+        assert all(pullers.map(pull, range(200)))
+    assert os.listdir(placed(tmp_path).parent) == []
+
+
+def test_what_a_killed_pull_was_writing_is_removed(tmp_path: Path) -> None:
+    placed(tmp_path).parent.mkdir(parents=True)
+    unfinished(placed(tmp_path)).write_text(CA[:9], encoding="utf-8")
+    placed(tmp_path).write_text(CA, encoding="utf-8")
+    with trusted_ca(HOST, "", tmp_path / "certs.d"):
+        assert os.listdir(placed(tmp_path).parent) == []
 
 
 def test_what_a_killed_pull_has_left_is_removed_when_none_is_configured(tmp_path: Path) -> None:
