@@ -9,6 +9,7 @@ status 0 when there is a report, whatever it says: the agent reads it.
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from agent.supplies import Order, Progress, Report, letter_stem
 from agent.supply.errand import carry_out
 from agent.supply.letters import (
     read_order,
+    remove_progress,
     take_prune_order,
     write_progress,
     write_prune_report,
@@ -91,20 +93,30 @@ def _carry_out(instance: str, folder: Path, *, switches: bool) -> int:
     stem = letter_stem(instance, switches=switches)
 
     def tell(progress: Progress) -> None:
-        write_progress(folder, stem, progress)
+        with suppress(OSError):  # a full /run ends nothing that takes hours
+            write_progress(folder, stem, progress)
         notify(f"STATUS={describe_progress(progress)}")
 
     try:
         order = read_order(folder, stem)
         report = carry_out(order, tell)
         _note_brought(order, report)
-        write_report(folder, stem, report)
+        _report(folder, stem, report)
     except (AgentError, OSError, ValueError) as error:
         sys.stderr.write(f"supply: {error}\n")
         return EXIT_FAILED
     if report.failure is not None:
         sys.stderr.write(f"supply: {report.failure.message} [{report.failure.code}]\n")
     return 0
+
+
+def _report(folder: Path, stem: str, report: Report) -> None:
+    """Where /run is full it takes the room of the progress, which nobody reads any more."""
+    try:
+        write_report(folder, stem, report)
+    except OSError:
+        remove_progress(folder, stem)
+        write_report(folder, stem, report)
 
 
 def _note_brought(order: Order, report: Report) -> None:

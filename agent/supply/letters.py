@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """The files by which the agent and this process talk: an order in, progress and a report out."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,12 @@ def read_order(folder: Path, stem: str) -> Order:
 
 
 def write_progress(folder: Path, stem: str, progress: Progress) -> None:
-    _write(folder / f"{stem}.progress.json", progress)
+    _write(_progress(folder, stem), progress)
+
+
+def remove_progress(folder: Path, stem: str) -> None:
+    with suppress(OSError):
+        _progress(folder, stem).unlink()
 
 
 def write_report(folder: Path, stem: str, report: Report) -> None:
@@ -46,6 +52,10 @@ def take_prune_order(folder: Path) -> PruneOrder:
 
 def write_prune_report(folder: Path, report: PruneReport) -> None:
     _write(folder / "report.json", report)
+
+
+def _progress(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}.progress.json"
 
 
 def _write(path: Path, content: Progress | Report | PruneReport) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Agent and supply process read each other's files; what else may lie there is refused."""
 
+import errno
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 from agent.errors import Code, Failure
 from agent.facts import ImageFacts, ModelFacts
+from agent.host.atomic import write_atomically
 from agent.plan.supply import build_order
-from agent.supplies import Item, Order, Progress, Report, Stage
+from agent.supplies import ImageOrder, Item, Order, Progress, Report, Stage
+from agent.supply import letters
+from agent.supply.__main__ import main
 from agent.supply.letters import read_order, write_progress, write_report
 from tests.build import SUPPLY, build_facts, build_profile
 
@@ -68,3 +72,48 @@ def test_what_is_told_arrives_and_is_roots_alone(tmp_path: Path) -> None:
     assert msgspec.json.decode(progress.read_bytes(), type=Progress) == PROGRESS
     assert msgspec.json.decode(report.read_bytes(), type=Report) == REPORT
     assert {stat.S_IMODE(file.stat().st_mode) for file in (progress, report)} == {0o600}
+
+
+# --- a full /run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(tmp_path: Path) -> Path:
+    """An image that nobody has: it is told where it is looked for, and that it was not found."""
+    lacking = replace(
+        order(),
+        import_folder=str(tmp_path / "import"),
+        image=ImageOrder("r.example/a/b:1", ()),
+        model=None,
+    )
+    folder = tmp_path / "supply"
+    folder.mkdir()
+    (folder / "8b.order.json").write_bytes(msgspec.json.encode(lacking))
+    return folder
+
+
+def carried_out(folder: Path) -> Report:
+    assert main(["fetch", "8b", "--folder", str(folder)]) == 0
+    return msgspec.json.decode((folder / "8b.report.json").read_bytes(), type=Report)
+
+
+def assert_told(report: Report) -> None:
+    assert report.failure is not None
+    assert report.failure.code is Code.IMAGE_MISSING
+
+
+def test_progress_that_cannot_be_written_ends_nothing(ordered: Path) -> None:
+    (ordered / "8b.progress.json").mkdir()
+    assert_told(carried_out(ordered))
+
+
+def test_a_report_takes_the_room_of_the_progress(
+    ordered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_if_room(path: Path, text: str, mode: int) -> None:
+        if (ordered / "8b.progress.json").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, text, mode)
+
+    monkeypatch.setattr(letters, "write_atomically", write_if_room)
+    assert_told(carried_out(ordered))
