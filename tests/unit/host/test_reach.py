@@ -2,12 +2,17 @@
 """Whether an address answers: the real process, a server that says what a test wants."""
 
 import asyncio
+import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 from agent.doctor.looks import Reached
+from agent.host import reach as module
 from agent.host.reach import Address, reach_all
 
 NO_PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
@@ -42,6 +47,36 @@ def answering(words: bytes) -> Iterator[int]:
         thread.join(5)
 
 
+@contextmanager
+def trickling() -> Iterator[int]:
+    """A port that is never silent and never answers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def trickle(connected: socket.socket) -> None:
+        with connected, suppress(OSError):
+            connected.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+            while not over.wait(0.05):
+                connected.sendall(b"x")
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threads.append(threading.Thread(target=trickle, args=(listener.accept()[0],)))
+                threads[-1].start()
+
+    threads = [threading.Thread(target=serve)]
+    threads[0].start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for thread in threads:
+            thread.join(5)
+
+
 def ask(*addresses: str, proxies: dict[str, str] | None = None) -> tuple[Reached, ...]:
     asked = [Address(one) for one in addresses]
     return asyncio.run(reach_all(asked, {**NO_PROXIES, **(proxies or {})}))
@@ -60,6 +95,24 @@ def test_any_answer_counts_but_a_server_in_trouble() -> None:
         found = ask(*(f"http://127.0.0.1:{port}/v2/" for port in (well, asks, ill)))
     assert [one.problem for one in found] == ["", "", "it answers with status 503"]
     assert {one.host for one in found} == {"127.0.0.1"}
+
+
+def test_several_that_do_not_answer_hide_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are waited for together: who asks has one deadline for all."""
+    for name in NO_PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(module, "DEADLINE_S", 3.0)
+    with trickling() as port, answering(status(200)) as well:
+        began = time.monotonic()
+        urls = [f"http://127.0.0.1:{port}/{number}" for number in range(4)]
+        asked = [{"url": one} for one in (*urls, f"http://127.0.0.1:{well}/")]
+        assert module.main([json.dumps(asked)]) == 0
+        assert time.monotonic() - began < 6
+    found = json.loads(capsys.readouterr().out)
+    silent = "it does not answer within 3 s"
+    assert [one["problem"] for one in found] == [silent] * 4 + [""]
 
 
 def test_nobody_is_there() -> None:
