@@ -108,10 +108,18 @@ def _look(path: str, needed: float, keep_free_mib: int) -> Failure | None:
 def read_staged(temporary: str, before: frozenset[str]) -> int:
     """Bytes that Podman has fetched into folders that were not there `before`."""
     return sum(
-        file.stat().st_size
+        _size_of(file)
         for folder in list_staging(temporary) - before
         for file in _files(Path(temporary, folder))
     )
+
+
+def _size_of(file: os.DirEntry[str]) -> int:
+    """0 once Podman has removed it."""
+    try:
+        return file.stat(follow_symlinks=False).st_size
+    except OSError:
+        return 0
 
 
 def list_staging(temporary: str) -> frozenset[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Code
+from agent.host import image_space
 from agent.host.image_space import (
     MIB,
     UNPACKED,
@@ -101,6 +102,24 @@ def test_what_podman_has_fetched_into_new_folders(tmp_path: Path) -> None:
     assert before == {"storage1", "container_images_storage2"}
     assert read_staged(str(tmp_path), before) == 0
     assert read_staged(str(tmp_path), frozenset()) == 20
+
+
+def test_a_file_that_goes_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who tells how far it is goes on telling."""
+    (tmp_path / "storage1").mkdir()
+    for name in ("1", "2"):
+        (tmp_path / "storage1" / name).write_bytes(b"x" * 10)
+    listed = image_space._files
+
+    def remove_one(folder: Path) -> list[os.DirEntry[str]]:
+        found = listed(folder)
+        (folder / "1").unlink()
+        return found
+
+    monkeypatch.setattr(image_space, "_files", remove_one)
+    assert read_staged(str(tmp_path), frozenset()) == 10
 
 
 def test_places() -> None:
