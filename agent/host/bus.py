@@ -43,8 +43,10 @@ class CallRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """What a peer tells without being asked."""
+    """What a peer tells without being asked; anybody may. `sender` is the bus's own word: a unique
+    name, or BUS."""
 
+    sender: str
     member: str
     path: str
     body: tuple[object, ...]
@@ -112,7 +114,8 @@ class Bus:
         self._connection: _Connection | None = None
 
     async def connect(self, on_signal: Callable[[Signal], None]) -> None:
-        """`on_signal` is called with every signal that a rule of `match` asks for."""
+        """`on_signal` is called with every signal that a rule of `match` asks for, and with
+        whatever others address to us, for which no rule is asked."""
         self.close()
         try:
             self._connection = _Connection(bus_address=self._address, bus_type=BusType.SYSTEM)
@@ -125,7 +128,8 @@ class Bus:
         def take(message: Message) -> None:
             if message.message_type is MessageType.SIGNAL:
                 body = tuple(plain(value) for value in message.body)
-                on_signal(Signal(str(message.member), str(message.path), body))
+                sender, member = str(message.sender), str(message.member)
+                on_signal(Signal(sender, member, str(message.path), body))
 
         # As add_message_handler() does, which asks for a signature: 0.8 MiB that would stay.
         self._connection._user_message_handlers.append(take)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent.errors import AgentError, Code, Failure, HostError, HostUnavailable
-from agent.host.bus import BUS, CALL_DEADLINE_S, Bus, CallRefused, Signal
+from agent.host.bus import BUS, BUS_PATH, CALL_DEADLINE_S, Bus, CallRefused, Signal
 from agent.host.jobs import Jobs
-from agent.model import JobResult, UnitActive, UnitStatus
+from agent.host.unit_status import read_status
+from agent.model import JobResult, UnitStatus
 
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
@@ -47,8 +48,6 @@ GONE = "cannot ask systemd: the system bus is gone"
 
 # A start of ours never takes the place of a job that is queued: a person's stop, above all.
 START_MODE = "fail"
-CLD_EXITED = 1  # <signal.h>
-STOP_WAS_ASKED = 3  # what units/front-stopped ends with
 
 Kind = TypeVar("Kind")
 
@@ -59,6 +58,7 @@ class Systemd:
     def __init__(self, address: str | None = None) -> None:
         """`address` is for tests; by default the system bus."""
         self._bus = Bus(address)
+        self._owner = ""  # systemd's own name on this connection; no other peer ever gets it
         self._jobs = Jobs()
         self._on_change: Callable[[str], None] = lambda unit: None
         self.on_job: Callable[[str], None] = lambda unit: None  # told of each that ends with "done"
@@ -67,12 +67,14 @@ class Systemd:
     async def connect(self, on_change: Callable[[str], None]) -> None:
         """Connects and subscribes; `on_change` is called with the name of a watched unit when
         something about it changed (what it is has to be asked), or "" after a daemon-reload."""
-        self._on_change = on_change
+        self._on_change, self._owner = on_change, ""
         await self._bus.connect(self._on_signal)
         try:
+            # Before the question, so that nobody who comes after its answer is missed.
+            await self._match(BUS, f"member='NameOwnerChanged',arg0='{SYSTEMD}'")
+            self._owner = await self._find_owner()
             await self._match(SYSTEMD, f"interface='{MANAGER}',member='JobRemoved'")
             await self._match(SYSTEMD, f"interface='{MANAGER}',member='Reloading'")
-            await self._match(BUS, f"member='NameOwnerChanged',arg0='{SYSTEMD}'")
             for path in list(self._paths):  # more may come meanwhile
                 await self._match(SYSTEMD, f"interface='{PROPERTIES}',path='{path}'")
             await self._manager("Subscribe")
@@ -142,20 +144,7 @@ class Systemd:
         unit_properties = await self._properties(str(path), UNIT)
         is_service = unit.endswith(".service")
         service = await self._properties(str(path), SERVICE) if is_service else {}
-        return UnitStatus(
-            name=unit,
-            load_state=_text(unit_properties, "LoadState"),
-            active=UnitActive(_text(unit_properties, "ActiveState")),
-            sub_state=_text(unit_properties, "SubState"),
-            result=_text(service, "Result"),
-            exit_status=_number(service, "ExecMainStatus"),
-            fragment_path=_text(unit_properties, "FragmentPath"),
-            source_path=_text(unit_properties, "SourcePath"),
-            need_daemon_reload=_text(unit_properties, "NeedDaemonReload") == "True",
-            unit_file_state=_text(unit_properties, "UnitFileState"),
-            invocation_id=_text(unit_properties, "InvocationID"),
-            stop_asked=_stop_was_asked(service),
-        )
+        return read_status(unit, unit_properties, service)
 
     async def start(self, unit: str, deadline_s: float) -> JobResult:
         return await self._run_job("StartUnit", unit, START_MODE, deadline_s)
@@ -199,6 +188,15 @@ class Systemd:
         (properties,) = await self._call(path, PROPERTIES, "GetAll", "s", [interface])
         return _expect(properties, dict)
 
+    async def _find_owner(self) -> str:
+        try:
+            (owner,) = await self._bus.call(
+                BUS, BUS_PATH, BUS, "GetNameOwner", "s", [SYSTEMD], CALL_DEADLINE_S
+            )
+        except CallRefused as refusal:
+            raise _refused("GetNameOwner", [SYSTEMD], refusal) from refusal
+        return _expect(owner, str)
+
     async def _match(self, sender: str, rule: str) -> None:
         try:
             await self._bus.match(f"type='signal',sender='{sender}',{rule}")
@@ -231,6 +229,19 @@ class Systemd:
             raise _refused(member, body, refusal) from refusal
 
     def _on_signal(self, signal: Signal) -> None:
+        """From systemd or the bus. Rules do not hold for what is addressed to us alone, and any
+        user may send that."""
+        if signal.sender == BUS:
+            self._on_word_of_bus(signal)
+        elif signal.sender == self._owner:
+            self._on_word_of_systemd(signal)
+
+    def _on_word_of_bus(self, signal: Signal) -> None:
+        if signal.member == "NameOwnerChanged" and signal.body[0] == SYSTEMD and signal.body[2]:
+            # It has connected anew, with another name, and knows of no subscription.
+            asyncio.get_running_loop().call_soon(self._bus.close)
+
+    def _on_word_of_systemd(self, signal: Signal) -> None:
         match signal.member:
             case "JobRemoved":
                 self._jobs.on_removed(str(signal.body[1]), str(signal.body[3]))
@@ -240,9 +251,6 @@ class Systemd:
                 self._on_change(self._paths[signal.path])
             case "Reloading" if signal.body and signal.body[0] is False:
                 self._on_change("")
-            case "NameOwnerChanged" if signal.body[0] == SYSTEMD and signal.body[2]:
-                # It has connected anew, and knows of no subscription.
-                asyncio.get_running_loop().call_soon(self._bus.close)
 
 
 def unit_path(unit: str) -> str:
@@ -271,24 +279,3 @@ def _refused(member: str, body: Sequence[object], refusal: CallRefused) -> HostE
         return HostUnavailable(Code.SYSTEMD_UNAVAILABLE, why, "systemctl status dbus")
     code = Code.UNIT_NOT_LOADED if refusal.name in NO_SUCH_UNIT else Code.UNIT_REFUSED
     return HostError(code, f"cannot call {member}{subject}: {refusal}")
-
-
-def _text(properties: dict[str, object], key: str) -> str:
-    value = properties.get(key, "")
-    return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _number(properties: dict[str, object], key: str) -> int:
-    value = properties.get(key, 0)
-    return value if isinstance(value, int) else 0
-
-
-def _stop_was_asked(service: dict[str, object]) -> bool:
-    """By the exit status of ExecStopPost= (units/front-stopped): (path, argv, ignore, four times,
-    pid, si_code, status), org.freedesktop.systemd1(5). And by that of attach, which ends with 0
-    only when it is told to: what has failed then came after it."""
-    if (_number(service, "ExecMainCode"), _number(service, "ExecMainStatus")) == (CLD_EXITED, 0):
-        return True
-    commands = service.get("ExecStopPost", [])
-    ends = [tuple(one[-2:]) for one in commands] if isinstance(commands, list) else []
-    return (CLD_EXITED, STOP_WAS_ASKED) in ends

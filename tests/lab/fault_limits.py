@@ -71,14 +71,27 @@ async def main(wanted):
 
 asyncio.run(main(int(sys.argv[1])))
 """
-# Signals that say that the engine's unit has failed, sent to everybody on the bus by nobody.
+# Signals that say that the engine's unit has failed, that its job is done, and that systemd is
+# somebody else now: sent to everybody on the bus by nobody, and to each alone.
 FORGED = """
 import asyncio, json, sys, time
 from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
 NAME = "org.freedesktop.DBus"
-UNIT = "/org/freedesktop/systemd1/unit/deepseek_2dvllm_2d8b_2eservice"
+SYSTEMD = "org.freedesktop.systemd1"
+ROOT = "/org/freedesktop/systemd1"
+ENGINE = "deepseek-vllm-8b.service"
+CHANGED = {"ActiveState": Variant("s", "failed"), "SubState": Variant("s", "failed")}
+FORGED = [
+    (f"{ROOT}/unit/deepseek_2dvllm_2d8b_2eservice", f"{NAME}.Properties", "PropertiesChanged",
+     "sa{sv}as", [f"{SYSTEMD}.Unit", CHANGED, []]),
+    ("/org/freedesktop/DBus", NAME, "NameOwnerChanged", "sss", [SYSTEMD, ":1.0", ":1.1"]),
+]
+
+def job_removed(number):
+    body = [number, f"{ROOT}/job/{number}", ENGINE, "done"]
+    return ROOT, f"{SYSTEMD}.Manager", "JobRemoved", "uoss", body
 
 async def main(wanted):
     bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
@@ -86,14 +99,12 @@ async def main(wanted):
                                     interface=NAME, member="ListNames"))
     peers = [name for name in listed.body[0] if name.startswith(":") and name != bus.unique_name]
     began, sent = time.monotonic(), 0
-    changed = {"ActiveState": Variant("s", "failed"), "SubState": Variant("s", "failed")}
     while sent < wanted:
         for peer in [None, *peers]:
-            message = Message(destination=peer, path=UNIT, interface=f"{NAME}.Properties",
-                member="PropertiesChanged", message_type=MessageType.SIGNAL,
-                signature="sa{sv}as", body=["org.freedesktop.systemd1.Unit", changed, []])
-            await bus.send(message)
-            sent += 1
+            for path, interface, member, types, body in [*FORGED, job_removed(sent)]:
+                await bus.send(Message(destination=peer, path=path, interface=interface,
+                    member=member, message_type=MessageType.SIGNAL, signature=types, body=body))
+                sent += 1
     print(json.dumps({"signals": sent, "units": 0, "seconds": time.monotonic() - began}))
 
 asyncio.run(main(int(sys.argv[1])))

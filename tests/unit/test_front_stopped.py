@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import exits
-from agent.host.systemd import STOP_WAS_ASKED
+from agent.host.unit_status import STOP_WAS_ASKED
 from agent.model import UnitActive
 from agent.policy.wish import has_crashed
 from tests.build import build_front

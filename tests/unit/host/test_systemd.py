@@ -10,14 +10,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from dbus_next import Message, MessageType, Variant
+from dbus_next.aio import MessageBus
 
 from agent.errors import Code, Failure, HostError, HostUnavailable
-from agent.host.bus import CALL_DEADLINE_S, Bus
-from agent.host.systemd import MANAGER_PATH, Systemd, unit_path
+from agent.host.bus import BUS, BUS_PATH, CALL_DEADLINE_S, Bus
+from agent.host.systemd import (
+    MANAGER,
+    MANAGER_PATH,
+    PROPERTIES,
+    SYSTEMD,
+    UNIT,
+    Systemd,
+    unit_path,
+)
 from agent.model import JobResult, UnitActive
 from tests.fakes.bus import PrivateBus
 from tests.fakes.systemd import FakeSystemd, Job, escape
@@ -323,6 +333,109 @@ def test_the_end_of_a_reload_is_reported_once(bus: PrivateBus) -> None:
     asyncio.run(scenario())
 
 
+# --- signals of others ---------------------------------------------------------------------------
+
+
+async def forge(
+    bus: PrivateBus,
+    units: Systemd,
+    place: tuple[str, str, str],
+    signature: str = "",
+    body: Sequence[object] = (),
+) -> None:
+    """A signal (path, interface, member) of anybody's, to the agent alone: match rules do not hold
+    for it. It has come when this returns."""
+    connection = units._bus._connection
+    assert connection is not None
+    path, interface, member = place
+    forger = await MessageBus(bus_address=bus.address).connect()
+    await forger.send(
+        Message(
+            message_type=MessageType.SIGNAL,
+            destination=connection.unique_name,
+            path=path,
+            interface=interface,
+            member=member,
+            signature=signature,
+            body=list(body),
+        )
+    )
+    await forger.call(Message(destination=BUS, path=BUS_PATH, interface=BUS, member="GetId"))
+    forger.disconnect()
+    await forger.wait_for_disconnect()
+    forger._stream.close()
+    forger._sock.close()
+    await units._bus.ping(5.0)
+
+
+JOB_REMOVED = (MANAGER_PATH, MANAGER, "JobRemoved")
+OWNER_CHANGED = (BUS_PATH, BUS, "NameOwnerChanged")
+
+
+@pytest.mark.parametrize("result", [JobResult.DONE, JobResult.FAILED])
+def test_only_systemd_says_how_a_job_ends(bus: PrivateBus, result: JobResult) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            done: list[str] = []
+            units.on_job = done.append
+            fake.jobs[ENGINE] = Job(ends=False)
+            starting = asyncio.create_task(units.start(ENGINE, 5.0))
+            await until(lambda: bool(units._jobs.waiting))
+            forged = [1, f"{MANAGER_PATH}/job/1", ENGINE, result.value]
+            await forge(bus, units, JOB_REMOVED, "uoss", forged)
+            assert not starting.done()
+            assert done == []
+            fake.remove_job(1, ENGINE, "canceled")
+            assert await starting is JobResult.CANCELED
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("owners", [(":1.7", ":1.8"), ("", ":1.8"), (":1.7", "")])
+def test_only_the_bus_says_who_systemd_is(bus: PrivateBus, owners: tuple[str, str]) -> None:
+    async def scenario() -> None:
+        async with connected(bus) as (units, _):
+            before = units._bus._connection
+            await forge(bus, units, OWNER_CHANGED, "sss", [SYSTEMD, *owners])
+            await asyncio.sleep(0)
+            assert units._bus._connection is before
+            assert await units.start(ENGINE, 5.0) is JobResult.DONE
+
+    asyncio.run(scenario())
+
+
+def test_only_systemd_says_that_something_changed(bus: PrivateBus) -> None:
+    async def scenario() -> None:
+        seen: list[str] = []
+        async with connected(bus, seen.append) as (units, fake):
+            await units.watch(ENGINE)
+            changed = (unit_path(ENGINE), PROPERTIES, "PropertiesChanged")
+            failed = [UNIT, {"ActiveState": Variant("s", "failed")}, []]
+            await forge(bus, units, changed, "sa{sv}as", failed)
+            await forge(bus, units, (MANAGER_PATH, MANAGER, "Reloading"), "b", [False])
+            assert seen == []
+            fake.change(ENGINE, "active")
+            await units.status(ENGINE)
+            assert set(seen) == {ENGINE}
+
+    asyncio.run(scenario())
+
+
+def test_signals_that_say_nothing_disturb_nothing(
+    bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """dbus-next would log each with its traceback."""
+
+    async def scenario() -> None:
+        async with connected(bus) as (units, _):
+            for place in (JOB_REMOVED, OWNER_CHANGED):
+                await forge(bus, units, place)
+            assert await units.start(ENGINE, 5.0) is JobResult.DONE
+
+    asyncio.run(scenario())
+    assert not caplog.records
+
+
 # --- object paths --------------------------------------------------------------------------------
 
 ESCAPED = {
@@ -416,7 +529,7 @@ async def kept(
     told: list[Failure | None] = []
     keeping = asyncio.create_task(units.keep(changes.append, told.append))
     try:
-        await until(lambda: told == [None])
+        await until(lambda: told and told[-1] is None)
         yield told
     finally:
         keeping.cancel()
@@ -538,6 +651,42 @@ def test_systemd_itself_comes_back_to_the_bus(bus: PrivateBus) -> None:
             await second.connect(bus.address)
             await until(lambda: second.asked("Subscribe"))
             await until(lambda: told[-1] is None and len(told) > 1)
+        await second.close()
+
+    asyncio.run(scenario())
+
+
+def test_systemd_comes_back_as_another_while_it_is_being_asked_for(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer says who it was; its successor is listened to all the same."""
+    monkeypatch.setattr("agent.host.systemd.RECONNECT_EVERY_S", 0.05)
+
+    async def scenario() -> None:
+        first, second, changes = FakeSystemd(), FakeSystemd(), list[str]()
+        second.add(ENGINE)
+        await first.connect(bus.address)
+        units = Systemd(bus.address)
+        await units.watch(ENGINE)
+        asked: list[object] = []
+        call: Callable[..., Awaitable[list[object]]] = units._bus.call
+
+        async def and_replace(*words: object, **named: object) -> list[object]:
+            answer = await call(*words, **named)
+            if "GetNameOwner" in words:
+                asked.append(answer)
+                if len(asked) == 1:
+                    await first.close()
+                    await second.connect(bus.address)
+            return answer
+
+        monkeypatch.setattr(units._bus, "call", and_replace)
+        async with kept(bus, units, changes):
+            assert len(asked) > 1
+            changes.clear()
+            second.change(ENGINE, "failed")
+            await units.status(ENGINE)
+            assert set(changes) == {ENGINE}
         await second.close()
 
     asyncio.run(scenario())
