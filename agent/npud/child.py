@@ -33,14 +33,16 @@ class Child:
         self, argv: tuple[str, ...], environment: Mapping[str, str], answers: bytes = b""
     ) -> None:
         stdin = _holding(answers)
-        read_end, write_end = os.pipe()
         try:
-            self.pid = _spawn(argv, environment, stdin, write_end)
-        except OSError:
-            os.close(read_end)
-            raise
+            read_end, write_end = os.pipe()
+            try:
+                self.pid = _spawn(argv, environment, stdin, write_end)
+            except OSError:
+                os.close(read_end)
+                raise
+            finally:
+                os.close(write_end)
         finally:
-            os.close(write_end)
             os.close(stdin)
         os.set_blocking(read_end, False)
         self.fd = read_end  # -1 once closed

@@ -14,6 +14,7 @@ from agent.npud.child import Child, Kill, kill_group
 from agent.npud.smi_run import ENVIRONMENT, find_npu_smi
 from agent.npud.smi_source import NpuSmi
 from tests.own_children import OwnChildren
+from tests.unit.npud.descriptors import few_descriptors
 from tests.unit.npud.fake_smi import HANGING, answering, saying, write_script
 
 
@@ -200,4 +201,14 @@ def test_child_that_is_not_there_leaves_no_files() -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(FileNotFoundError):
         Child(("/nowhere",), {})
+    assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize("answers", [b"", b"y\n"])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_child_for_which_there_are_too_few_files_leaves_none(answers: bytes, left: int) -> None:
+    """It is tried every few seconds: what was left would soon be missing for all else."""
+    before = os.listdir("/proc/self/fd")
+    with few_descriptors(left), pytest.raises(OSError, match="Too many open files"):
+        Child(("/nowhere",), {}, answers)
     assert os.listdir("/proc/self/fd") == before
