@@ -126,6 +126,7 @@ class Daemon:
         return min(
             self._watch.next_at(),
             self._source.next_at(),
+            self._server.next_at(),
             self._ask_at,
             self._refresh_at,
             self._heartbeat_at,

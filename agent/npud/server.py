@@ -21,6 +21,7 @@ MAX_CLIENTS = 16
 MAX_BACKLOG_BYTES = 1024 * 1024  # the longest message is a fraction of it
 MAX_STALL_S = 20.0  # a client that takes nothing for so long would keep its place for days
 MAX_REQUESTS_AT_ONCE = 16
+ACCEPT_PAUSE_S = 1.0  # whoever cannot be let in keeps the listener readable
 
 Answer = Callable[[bytes], None]  # to the client that asked, if it is still there
 OnRequest = Callable[[Request, Answer], None]
@@ -103,13 +104,19 @@ class Server:
         self._allowed = {0, os.geteuid()}
         self._listener = listen(path)
         self._inode = os.stat(path).st_ino
-        selector.register(self._listener, EVENT_READ, lambda _mask: self._accept())
+        self._open_at = float("inf")  # when clients are let in again; inf: they are now
+        self._open()
 
     def publish(self, message: bytes) -> None:
         for client in tuple(self._clients):
             self._send(client, message)
 
+    def next_at(self) -> float:
+        return self._open_at
+
     def tick(self, now: float) -> None:
+        if now >= self._open_at:
+            self._open()
         for client in tuple(self._clients):
             if now - client.stalled_at > MAX_STALL_S:
                 self._drop(client, "it takes nothing")
@@ -117,17 +124,27 @@ class Server:
     def close(self) -> None:
         for client in tuple(self._clients):
             self._drop(client)
-        self._selector.unregister(self._listener)
+        if self._open_at == float("inf"):
+            self._selector.unregister(self._listener)
         self._listener.close()
         with contextlib.suppress(OSError):
             if os.stat(self._path).st_ino == self._inode:
                 os.unlink(self._path)
+
+    def _open(self) -> None:
+        self._open_at = float("inf")
+        self._selector.register(self._listener, EVENT_READ, lambda _mask: self._accept())
+
+    def _pause(self) -> None:
+        self._open_at = self._now() + ACCEPT_PAUSE_S
+        self._selector.unregister(self._listener)
 
     def _accept(self) -> None:
         try:
             connection, _address = self._listener.accept()
         except OSError as error:  # gone again, or no file descriptors left
             self._log.warning("cannot accept a client", error=error.strerror)
+            self._pause()
             return
         connection.setblocking(False)
         refusal = self._refusal(connection)

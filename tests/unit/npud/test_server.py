@@ -16,7 +16,16 @@ import pytest
 
 from agent.npud.log import Log
 from agent.npud.requests import Refresh, Request, Reset
-from agent.npud.server import MAX_CLIENTS, MAX_STALL_S, Answer, Server, SocketTaken, listen
+from agent.npud.server import (
+    ACCEPT_PAUSE_S,
+    MAX_CLIENTS,
+    MAX_STALL_S,
+    Answer,
+    Server,
+    SocketTaken,
+    listen,
+)
+from tests.unit.npud.descriptors import few_descriptors
 
 
 class Serving:
@@ -148,6 +157,44 @@ def test_no_more_than_so_many(serving: Serving) -> None:
     serving.clients[0].close()
     serving.turn()
     assert serving.connect().recv(100) == b"hello\n"
+
+
+def test_without_descriptors_the_loop_rests_and_the_others_are_served(serving: Serving) -> None:
+    """Whoever waits at the door keeps it readable, for as long as he is not let in."""
+    there, late = serving.connect(), socket.socket(socket.AF_UNIX)
+    serving.clients.append(late)
+    late.settimeout(2)
+    assert there.recv(100) == b"hello\n"
+    late.connect(str(serving.path))
+    with few_descriptors():
+        serving.turn()
+        assert len(serving.said) == 1
+        assert "Too many open files" in serving.said[0]
+        assert serving.selector.select(0) == []
+        serving.server.publish(b"news\n")
+        assert there.recv(100) == b"news\n"
+        assert serving.server.next_at() == serving.now + ACCEPT_PAUSE_S
+        serving.now += ACCEPT_PAUSE_S
+        serving.server.tick(serving.now)
+        serving.turn()
+        assert len(serving.said) == 1  # once, until it is over
+        assert serving.selector.select(0) == []
+    serving.server.tick(serving.now + ACCEPT_PAUSE_S / 2)
+    assert serving.selector.select(0) == []
+    serving.server.tick(serving.now + ACCEPT_PAUSE_S)
+    assert serving.server.next_at() == float("inf")
+    serving.turn()
+    assert late.recv(100) == b"hello\n"
+
+
+def test_it_can_end_while_it_rests(tmp_path: Path) -> None:
+    serving = Serving(tmp_path)
+    with socket.socket(socket.AF_UNIX) as late:
+        late.connect(str(serving.path))
+        with few_descriptors():
+            serving.turn()
+            serving.close()
+    assert not serving.path.exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
