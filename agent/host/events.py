@@ -122,17 +122,18 @@ class EventStore:
 
     async def _in_thread(self, work: Callable[[], Result], deadline_s: float | None) -> Result:
         """Raises HostUnavailable. The thread goes on with what was not waited for."""
+        limit = asyncio.timeout(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
+            async with limit:
                 await self._turn.acquire()
                 result, damage = await asyncio.shield(self._begin(work))
-        except TimeoutError:
-            raise HostUnavailable(
-                Code.DISK_SILENT,
-                f"cannot use {self._path}: its disk does not answer within {deadline_s:.0f} s",
-                f"see: df -h {self._path.parent}; dmesg",
-            ) from None
         except (sqlite3.Error, OSError) as error:
+            if limit.expired():  # a disk may say ETIMEDOUT itself, which is a TimeoutError too
+                raise HostUnavailable(
+                    Code.DISK_SILENT,
+                    f"cannot use {self._path}: its disk does not answer within {deadline_s:g} s",
+                    f"see: df -h {self._path.parent}; dmesg",
+                ) from None
             raise HostUnavailable(
                 Code.FILE_NOT_WRITTEN,
                 f"cannot use {self._path}: {error}",

@@ -80,15 +80,16 @@ class KeptFile:
             await self._write(self._wanted, CLOSE_DEADLINE_S)
 
     async def _write(self, text: str, deadline_s: float) -> Failure | None:
+        limit = asyncio.timeout(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
+            async with limit:
                 write = partial(write_atomically, self._path, text, 0o600)
                 await in_thread(write, key=self._path)  # one at a time: the newest wins
-        except TimeoutError:
-            silent = OSError(0, f"no answer within {deadline_s:g} s")
-            return self._failure(Code.FILE_NOT_WRITTEN, "write", silent)
         except OSError as error:
-            return self._failure(Code.FILE_NOT_WRITTEN, "write", error)
+            # A disk may say ETIMEDOUT itself, which is a TimeoutError too.
+            silent = OSError(0, f"no answer within {deadline_s:g} s")
+            why = silent if limit.expired() else error
+            return self._failure(Code.FILE_NOT_WRITTEN, "write", why)
         except RuntimeError as error:  # no thread can be started now
             return self._failure(Code.FILE_NOT_WRITTEN, "write", OSError(0, str(error)))
         self._written = text

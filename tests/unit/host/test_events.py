@@ -2,11 +2,12 @@
 """Events that outlive the agent, in a real SQLite file."""
 
 import asyncio
+import errno
 import multiprocessing
 import os
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,40 @@ def test_what_cannot_be_written_is_said_once_and_tried_again(
     assert str(path) in told[0].message
     assert told[1:] == [None]
     assert latest(path) == [1, 2]
+
+
+@pytest.mark.parametrize("deadline_s", [None, 5.0])
+def test_a_disk_that_itself_says_that_it_timed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deadline_s: float | None
+) -> None:
+    """A network file system that is mounted with softerr. For Python that is a TimeoutError."""
+    monkeypatch.setattr(events, "AGAIN_S", 0.05)
+    path = tmp_path / "events.db"
+    silent = [True]
+
+    async def scenario(store: EventStore, told: list[Failure | None]) -> None:
+        add = store._file.add
+
+        def adding(batch: Sequence[StoredEvent], now: float) -> None:
+            if silent[0]:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), str(path))
+            add(batch, now)
+
+        monkeypatch.setattr(store._file, "add", adding)
+        store.add(event(1))
+        await settle(lambda: len(told) == 1)
+        with pytest.raises(HostUnavailable) as raised:
+            await store._in_thread(lambda: adding([], NOW), deadline_s)
+        assert raised.value.failure.code is Code.FILE_NOT_WRITTEN
+        silent[0] = False
+        await settle(lambda: len(told) == 2)
+
+    told = run(path, scenario)
+    assert told[0] is not None
+    assert told[0].code is Code.FILE_NOT_WRITTEN
+    assert "Connection timed out" in told[0].message
+    assert told[1:] == [None]
+    assert latest(path) == [1]
 
 
 def test_a_disk_that_hangs_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
