@@ -30,20 +30,26 @@ class Endpoint:
     address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        self._server: asyncio.Server | None = None
+        self._is_open = False
+        self._entering: set[asyncio.Task[object]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._socket = self._bind(self.port)
         self.port = self._socket.getsockname()[1]
 
     async def open(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, sock=self._socket)
+        """Not by asyncio.start_server(): one of Python 3.11 that is closed while a client comes in
+        leaves that client's socket open (`Server._attach` asserts)."""
+        if not self._is_open:
+            self._is_open = True
+            self._socket.listen()
+            asyncio.get_running_loop().add_reader(self._socket, self._accept)
 
     def close(self) -> None:
         """As when the engine dies."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._is_open:
+            self._is_open = False
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
             self._socket = self._bind(self.port)
 
     def end(self) -> None:
@@ -52,6 +58,16 @@ class Endpoint:
         for client in self._clients:
             client.transport.abort()
         self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # gone again
+            client, _ = self._socket.accept()
+            client.setblocking(False)
+            loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+            protocol = asyncio.StreamReaderProtocol(reader, self._serve)
+            task = asyncio.ensure_future(loop.connect_accepted_socket(lambda: protocol, client))
+            self._entering.add(task)
+            task.add_done_callback(self._entering.discard)
 
     def _bind(self, port: int) -> socket.socket:
         bound = socket.socket()
