@@ -54,7 +54,8 @@ def _is_well(snapshot: Snapshot) -> bool:
     wished = [one for one in snapshot.instances if one.wished]
     serving = all(one.phase == "serving" and one.trouble is None for one in wished)
     return serving and not (
-        snapshot.config_problem
+        any(one.refused for one in snapshot.instances)
+        or snapshot.config_problem
         or snapshot.broken
         or snapshot.systemd_problem
         or snapshot.faults_problem

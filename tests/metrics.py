@@ -116,7 +116,8 @@ def broken_instances() -> tuple[InstanceView, ...]:
         fetch=FetchView(NOW - 60, Progress(Item.IMAGE, Stage.ASKING), None),
         model="/srv/line\nbreak",
     )
-    return hurt, fetching, held
+    refused = build_view(Phase.IDLE, name="7b", npus=(), refused=True)
+    return hurt, fetching, held, refused
 
 
 def build_blind() -> Snapshot:

@@ -15,7 +15,7 @@ from agent.errors import Failure
 from agent.facts import ContainerFacts
 from agent.model import Hold, Inventory, Phase, UnitActive, UnitStatus, engine_unit
 from agent.policy.state import EngineObserved, Event, InstanceState, WishChanged
-from agent.policy.wish import is_wished, was_stopped_when_failed
+from agent.policy.wish import is_refused, is_wished, was_stopped_when_failed
 from agent.ports import Server
 from agent.render.workload import bracketed, certificate_copy, key_file
 from agent.status.snapshot import InstanceView
@@ -192,6 +192,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
     waits = state.phase in (Phase.BACKOFF, Phase.WAITING, Phase.HELD)
     wait_s = max(0.0, state.not_before - now)
     trouble = record.ill or record.port.trouble
+    refused = record.front is not None and is_refused(record.front)
     return InstanceView(
         name=profile.name,
         phase=state.phase,
@@ -203,6 +204,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
             wait_s,
             record.start.progress,
             record.fetch.progress,
+            refused=refused,
         ),
         since=record.since,
         next_try_at=wall + wait_s if waits else None,
@@ -229,6 +231,7 @@ def build_view(record: Record, inventory: Inventory, now: float, wall: float) ->
         hold=record.hold,
         work=work,
         uncounted=record.uncounted if work is None else None,
+        refused=refused,
     )
 
 

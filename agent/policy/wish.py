@@ -38,7 +38,7 @@ def is_wished(front: UnitStatus) -> bool:
         case UnitActive.FAILED | UnitActive.DEACTIVATING:
             # On its way down the result is known already: after a crash of attach, or when it left
             # because the agent holds, ExecStopPost= runs and nobody has withdrawn the wish.
-            return _crashed(front) or _is_held(front)
+            return _crashed(front) or _has_left(front, exits.HELD)
         case UnitActive.INACTIVE | UnitActive.UNKNOWN:
             return False
 
@@ -48,13 +48,21 @@ def has_crashed(front: UnitStatus) -> bool:
     return front.active is UnitActive.FAILED and _crashed(front)
 
 
+def is_refused(front: UnitStatus) -> bool:
+    """True when it ended because only a person can mend it, and is to come up at a boot: it is not
+    started again by itself, and whoever expects it to serve has to be told."""
+    return _has_left(front, exits.PERSON) and front.active is UnitActive.FAILED
+
+
 def only_looks_wished(front: UnitStatus) -> bool:
-    """True when it is failed as a crashed or held one is, but somebody has stopped it. systemd
-    should forget that, lest it be taken for a wish when the two cannot be told apart any more."""
+    """True when it is failed as a crashed, held or refused one is, but somebody has stopped it.
+    systemd should forget that, lest it be taken for one when the two cannot be told apart any
+    more."""
+    unasked = replace(front, stop_asked=False)
     return (
         front.active is UnitActive.FAILED
         and front.stop_asked
-        and is_wished(replace(front, stop_asked=False))
+        and (is_wished(unasked) or is_refused(unasked))
     )
 
 
@@ -76,10 +84,10 @@ def _crashed(front: UnitStatus) -> bool:
     return front.result in CRASHES
 
 
-def _is_held(front: UnitStatus) -> bool:
+def _has_left(front: UnitStatus, status: int) -> bool:
     return (
         not front.stop_asked
         and front.result == "exit-code"
-        and front.exit_status == exits.HELD
+        and front.exit_status == status
         and front.unit_file_state == "enabled"
     )

@@ -15,7 +15,7 @@ from agent.status.npus import suspected, table
 from agent.status.page import PLAIN, Look, Row, Tone, lay_out
 from agent.status.snapshot import InstanceView, Snapshot
 from agent.status.text import headline, say_fetch
-from agent.status.verdict import START, serves_well, verdict
+from agent.status.verdict import START, serves_well, start_again, verdict
 from agent.wording import bar, duration, say_supply
 
 EVENTS_SHOWN = 8
@@ -46,7 +46,7 @@ def _rows(snapshot: Snapshot, now: float) -> Iterator[Row]:
     yield Row("", "")
     quiet = [view for view in snapshot.instances if _has_nothing_to_tell(view, now)]
     shown = [view for view in snapshot.instances if view not in quiet or len(quiet) == 1]
-    for view in sorted(shown, key=lambda one: not one.wished):
+    for view in sorted(shown, key=lambda one: not (one.wished or one.refused)):
         yield from _instance(view, now)
     if len(quiet) > 1:
         names = ", ".join(view.name for view in quiet)
@@ -74,12 +74,15 @@ def _about_agent(snapshot: Snapshot, now: float) -> str:
 
 def _has_nothing_to_tell(view: InstanceView, now: float) -> bool:
     idle = view.phase is Phase.IDLE and not view.wished and view.failure is None
-    return idle and not any(chain(_fetch(view), _update(view, now)))
+    return idle and not view.refused and not any(chain(_fetch(view), _update(view, now)))
 
 
 def _instance(view: InstanceView, now: float) -> Iterator[Row]:
     well = serves_well(view)
     label = f"{'●' if well else '○'} {view.name:<8} "
+    if view.refused:
+        yield from _refused(view, label)
+        return
     if not view.wished and view.phase is Phase.IDLE:
         command = f"systemctl enable --now deepseek@{view.name}"
         yield Row(label, tr("not started ({command})", command=command))
@@ -109,6 +112,17 @@ def _instance(view: InstanceView, now: float) -> Iterator[Row]:
     yield from _history(view)
     yield from _certificate(view, now)
     yield from _what_it_is(view)
+
+
+def _refused(view: InstanceView, label: str) -> Iterator[Row]:
+    text = tr("refused; when it is mended: {command}", command=start_again(view))
+    yield Row(label, text, Tone.TROUBLE)
+    if view.failure is not None:
+        yield from _failure(view.failure, _label(tr("reason")))
+    else:
+        # An agent that is new does not know; attach has told systemd.
+        command = f"systemctl status deepseek@{view.name}"
+        yield _row(tr("reason"), tr("see: {command}", command=command))
 
 
 def _headline(view: InstanceView, now: float) -> str:

@@ -195,6 +195,7 @@ class InstanceView:
     hold: Hold | None = None
     work: EngineWork | None = None  # while it serves, and says so
     uncounted: Failure | None = None  # what it says is not understood: a hang is found late
+    refused: bool = False  # enabled, not started, and not tried again: a person has to start it
 
 
 @dataclass(frozen=True, slots=True)

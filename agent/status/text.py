@@ -74,6 +74,8 @@ def describe(
     wait_s: float = 0.0,
     progress: StartProgress = NO_PROGRESS,
     fetch: Progress | None = None,
+    *,
+    refused: bool = False,
 ) -> str:
     """With its reason, in English. `age_s`: since the phase began; `wait_s`: until the next try;
     `progress`: while it loads; `fetch`: while something is being brought."""
@@ -93,6 +95,8 @@ def describe(
             return f"trying again in {duration(wait_s)}: {reason}"
         case Phase.HELD:
             return f"held: {reason}"
+        case Phase.IDLE if refused:
+            return f"refused: {reason}"
         case Phase.IDLE | Phase.STARTING | Phase.STOPPING:
             return headline(phase, age_s)
         case _:

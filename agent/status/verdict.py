@@ -18,7 +18,9 @@ def serves_well(view: InstanceView) -> bool:
 
 def verdict(snapshot: Snapshot) -> Row:
     wished = [view for view in snapshot.instances if view.wished]
-    wrong = [*_wrong(snapshot), *(_of_instance(one) for one in wished if _is_wrong(one))]
+    refused = [_refused(view) for view in snapshot.instances if view.refused]
+    failed = [_of_instance(one) for one in wished if _is_wrong(one)]
+    wrong = [*_wrong(snapshot), *refused, *failed]
     begins = [_beginning(one) for one in wished if _is_beginning(one)]
     worries = [*begins, *_worries(snapshot)]
     serving = _serving([view.name for view in wished if serves_well(view)])
@@ -82,6 +84,17 @@ def _beginning(view: InstanceView) -> str:
             return tr("{name} is being started", name=view.name)
 
 
+def start_again(view: InstanceView) -> str:
+    """What a person has to do for one that was refused, once it is mended."""
+    return f"systemctl start deepseek@{view.name}"
+
+
+def _refused(view: InstanceView) -> str:
+    return tr(
+        "{name} was refused, and waits for: {command}", name=view.name, command=start_again(view)
+    )
+
+
 def _of_instance(view: InstanceView) -> str:
     if view.trouble is not None:
         return tr("{name} serves badly", name=view.name)
@@ -103,7 +116,7 @@ def _worries(snapshot: Snapshot) -> Iterator[str]:
             yield tr("{name} has fewer NPUs than it should", name=view.name)
         if view.update is not None and view.update.trial is not None:
             yield tr("an update of {name} is on trial", name=view.name)
-        if not view.wished and view.failure is not None:
+        if not (view.wished or view.refused) and view.failure is not None:
             yield tr("{name} failed, and nobody wishes it any more", name=view.name)
     if snapshot.host_suspect:
         yield tr("the host is suspected")

@@ -423,3 +423,46 @@ def test_a_restart_under_a_broken_profile_that_is_seen_late(world: World) -> Non
         assert world.acted().count(START) == 1
 
     play(world, scenario)
+
+
+def test_what_was_refused_is_told_until_a_person_starts_it(world: World) -> None:
+    """By what systemd says: also by the next agent, and when the files are right again. It is not
+    started by itself."""
+
+    async def scenario() -> None:
+        async with host(world):
+            world.systemd.units[FRONT].file_state = "enabled"
+            async with running(world) as agent:
+                await agent.requests.take_config(world.config(profiles=(), broken=(BROKEN,)))
+                world.start()
+                await until(lambda: world.front() == "failed")
+                await until(lambda: agent.view().refused)
+                await agent.requests.take_config(world.config())
+                await asyncio.sleep(0.2)
+                assert agent.view().refused
+                assert agent.view().status == f"refused: {BROKEN.message}"
+            async with running(world) as agent:
+                await until(lambda: agent.view().refused)
+                await asyncio.sleep(0.2)
+                assert world.front() == "failed"
+                assert world.acted() == []
+                world.start()
+                await agent.reach(Phase.SERVING)
+                assert not agent.view().refused
+
+    asyncio.run(scenario())
+
+
+def test_what_was_refused_and_then_stopped_is_not_told(world: World) -> None:
+    async def scenario() -> None:
+        async with host(world):
+            front = world.systemd.units[FRONT]
+            front.file_state, front.invocation = "enabled", b"1" * 16
+            async with running(world) as agent:
+                world.systemd.crash(FRONT, "exit-code", 78)
+                await until(lambda: agent.view().refused)
+                world.systemd.remove_job(1, FRONT, "done")
+                await until(lambda: world.front() == "inactive")
+                await until(lambda: not agent.view().refused)
+
+    asyncio.run(scenario())

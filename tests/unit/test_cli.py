@@ -107,6 +107,11 @@ BAD = Failure(Code.CONFIG_INVALID, "cannot use the file")
         (build_snapshot(build_view()), 0),
         (build_snapshot(), 0),
         (build_snapshot(build_view(Phase.IDLE)), 0),
+        (build_snapshot(build_view(Phase.IDLE, refused=True)), NOT_SERVING),
+        (
+            build_snapshot(build_view(), build_view(Phase.IDLE, name="7b", refused=True)),
+            NOT_SERVING,
+        ),
         (build_snapshot(build_view(), build_view(Phase.IDLE, name="7b")), 0),
         (build_snapshot(build_view(), build_view(Phase.LOADING, name="7b")), NOT_SERVING),
         *(

@@ -139,6 +139,8 @@ BIT_BY_BIT = {
 # Read, then copied: the second time says nothing that the first one has not.
 READ_AND_COPIED = {phase("fetching"): "1x700", fetched(): "0+1000x120 0+1000x120 120000x3"}
 CHIP = '{npu="3"}'
+REFUSED, WISHED = f"instance_refused{MODEL}", f"instance_wished{MODEL}"
+SERVING, ON_HOLD = f"instance_serving{MODEL}", f"instance_on_hold{MODEL}"
 CASES = [
     Case("DeepseekAgentUnreachable", {"up": "1 0x20"}, [6], [5]),
     Case(
@@ -175,6 +177,16 @@ CASES = [
         [12],
         [9],
     ),
+    Case("DeepseekModelRefused", {REFUSED: "0 1x20"}, [3, 20], [2]),
+    Case(  # and started
+        "DeepseekModelRefused",
+        {REFUSED: "1x9 0x20", WISHED: "0x9 1x20"},
+        [9, 15],
+        [24],
+    ),
+    Case("DeepseekModelRefused", {REFUSED: "1x9 0x20", WISHED: "0x30"}, [9], [10]),  # given up
+    Case("DeepseekModelRefused", {REFUSED: "1x20", ON_HOLD: "1x20"}, [], [9]),
+    Case("DeepseekModelRefused", {REFUSED: "1x9 0x20", SERVING: "0x9 1x20"}, [9], [10]),
     Case("DeepseekModelOnHold", {f"instance_on_hold{MODEL}": "1x1500"}, [1441], [1430]),
     Case(
         "DeepseekModelNotServing",
@@ -365,6 +377,7 @@ RESTLESS = [
     ("DeepseekConfigNotInForce", "config_in_force", turns((0, 5), (1, 1)), [20, 100]),
     ("DeepseekSystemdUnseen", "systemd_seen", turns((0, 2), (1, 3)), [20, 100]),
     ("DeepseekModelHeld", phase("held"), turns((1, 2), (0, 3)), [21, 101]),
+    ("DeepseekModelRefused", REFUSED, turns((1, 2), (0, 3)), [21, 101]),
     ("DeepseekModelTrouble", f"instance_trouble{MODEL}", turns((1, 1), (0, 7)), [50, 100]),
     ("DeepseekModelDegraded", f"instance_degraded{MODEL}", turns((1, 8), (0, 2)), [30, 100]),
     ("DeepseekDriverNotReady", 'driver_state{state="ready"}', turns((0, 8), (1, 2)), [30, 100]),
@@ -480,6 +493,7 @@ def test_a_broken_host_raises_what_hurts(tmp_path: Path) -> None:
         "DeepseekProfileRefused": 1,
         "DeepseekObserving": 1,
         "DeepseekModelHeld": 1,
+        "DeepseekModelRefused": 1,
         "DeepseekModelOnHold": 1,
         "DeepseekFetchStalled": 1,
         "DeepseekModelTrouble": 1,

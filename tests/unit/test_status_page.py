@@ -2,6 +2,7 @@
 """The status at a glance: its first line, its width, its color."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from agent.errors import Code, Failure
 from agent.model import DriverState, Inventory, Phase
 from agent.status.page import Look, Row, Tone, lay_out
 from agent.status.show import show
-from agent.status.snapshot import DiskView, FetchView, Snapshot, UpdateView
+from agent.status.snapshot import DiskView, FetchView, InstanceView, Snapshot, UpdateView
 from agent.status.verdict import verdict
 from agent.supplies import Item, Progress, Stage, Supply
 from tests.build import build_inventory, build_npu, build_snapshot, build_view
@@ -45,6 +46,10 @@ IDLE = build_view(Phase.IDLE, name="7b")
         (
             build_snapshot(build_view(Phase.WAITING, failure=DIED)),
             "TROUBLE: 8b waits, and does not serve",
+        ),
+        (
+            build_snapshot(build_view(), replace(IDLE, refused=True, failure=BAD)),
+            "TROUBLE: 7b was refused, and waits for: systemctl start deepseek@7b; 8b serves",
         ),
         (build_snapshot(build_view(trouble=DIED)), "TROUBLE: 8b serves badly"),
         (build_snapshot(build_view(Phase.FETCHING)), "not yet: 8b is being fetched"),
@@ -108,6 +113,22 @@ def test_what_is_wrong_is_told_once_and_before_what_it_is() -> None:
         f"    reason    {DIED.message} [engine-died]",
         "    hint      look",
     ]
+
+
+@pytest.mark.parametrize("quiet", [(), (IDLE, build_view(Phase.IDLE, name="1b"))])
+def test_what_was_refused_and_what_to_do(quiet: tuple[InstanceView, ...]) -> None:
+    view = build_view(Phase.IDLE, refused=True, failure=replace(BAD, hint="correct it"))
+    lines = show(build_snapshot(view, *quiet), NOW).splitlines()
+    assert lines[2:5] == [
+        "○ 8b       refused; when it is mended: systemctl start deepseek@8b",
+        "    reason    cannot use the file [config-invalid]",
+        "    hint      correct it",
+    ]
+
+
+def test_an_agent_that_is_new_knows_not_why_it_was_refused() -> None:
+    lines = show(build_snapshot(build_view(Phase.IDLE, refused=True)), NOW).splitlines()
+    assert lines[3] == "    reason    see: systemctl status deepseek@8b"
 
 
 def test_what_nobody_started_comes_last() -> None:

@@ -8,7 +8,13 @@ import pytest
 
 from agent import exits
 from agent.model import UnitActive
-from agent.policy.wish import has_crashed, is_wished, only_looks_wished, was_stopped_when_failed
+from agent.policy.wish import (
+    has_crashed,
+    is_refused,
+    is_wished,
+    only_looks_wished,
+    was_stopped_when_failed,
+)
 from tests.build import build_front
 
 # systemd.exec(5), "$SERVICE_RESULT", and what systemd may add.
@@ -135,3 +141,22 @@ def test_only_a_crash_is_revived(active: UnitActive, result: str, status: int) -
     front = build_front(active, result, status)
     assert has_crashed(front) is (active is UnitActive.FAILED and crashed(result, status))
     assert is_wished(front) or not has_crashed(front)
+
+
+def test_what_is_refused() -> None:
+    """Nobody tries it again, and it is to come up at a boot: somebody has to be told. Whoever
+    starts what is not enabled is told by that start."""
+    refused = (UnitActive.FAILED, "exit-code", exits.PERSON, "enabled")
+    for combination in itertools.product(UnitActive, RESULTS, STATUSES, FILE_STATES):
+        front = build_front(*combination)
+        assert is_refused(front) is (combination == refused)
+        assert not (is_refused(front) and is_wished(front))
+
+
+def test_a_refused_one_that_was_stopped() -> None:
+    """systemd forgets it, so that the agent after this one does not take it for refused."""
+    front = build_front(UnitActive.FAILED, "exit-code", exits.PERSON)
+    stopped = replace(front, stop_asked=True)
+    assert not is_refused(stopped)
+    assert only_looks_wished(stopped)
+    assert not only_looks_wished(front)

@@ -65,6 +65,12 @@ INSTANCES: tuple[Family[InstanceView], ...] = (
         lambda view: sample(view.wished, name=view.name),
     ),
     Family(
+        "instance_refused",
+        Kind.GAUGE,
+        "It is enabled, was refused at its start, and waits for a person to start it.",
+        lambda view: sample(view.refused, name=view.name),
+    ),
+    Family(
         "instance_phase",
         Kind.GAUGE,
         "Where it stands: 1 for the phase that it is in.",
