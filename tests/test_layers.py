@@ -24,6 +24,7 @@ PACKAGE = TREE / "agent"
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),  # agent/__init__.py
     "model": (),
+    "references": (),
     "errors": (),
     "facts": ("model",),
     "exits": (),
@@ -48,6 +49,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "ports": ("model", "errors", "facts", "supplies", "disks"),
     "config": (
         "model",
+        "references",
         "errors",
         "supplies",
         "exits",
@@ -139,6 +141,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "threads",
         "lean",
         "model",
+        "references",
         "errors",
         "facts",
         "supplies",
@@ -183,7 +186,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "host.image_load",
         "host.image_space",
         "host.reading",
-        "host.references",
+        "references",
         "decoding",
         "json_text",
     ),
@@ -220,6 +223,7 @@ EVERYTHING = ("daemon", "preview", "bundling", "doctoring")
 PURE = ("config", "plan", "render", "policy", "doctor")
 STANDARD_LIBRARY_ONLY = (
     "model",
+    "references",
     "errors",
     "facts",
     "exits",

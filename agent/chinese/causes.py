@@ -96,6 +96,9 @@ CAUSES = {
     "an image is named as registry.example/name:tag, or by its id": (
         "镜像写法为 registry.example/name:tag，或镜像 id"
     ),
+    "none of them can be reached: a port is 1 to 65535, and what looks like an IP address has to be one": (
+        "全部无法连接：端口应为 1 至 65535，形如 IP 的地址应是有效的 IP 地址"
+    ),
     "{0} in the container is not free for mounts": "容器内的 {0} 不能用于挂载",
     'an empty argument and ";" are not allowed': '不能有空参数与 ";"',
     "it would show the key in ps and in the journal; use api_key_file": (

@@ -166,6 +166,12 @@ HINTS = {
     "a private or gated repository needs a token (token_file) that may read it": (
         "私有或受限的仓库需要有读取权限的令牌（token_file）"
     ),
+    "name it in the configuration as registry.example/name:tag, in small letters": (
+        "请在配置中写为 registry.example/name:tag，使用小写字母"
+    ),
+    "correct `model` in the profile: the folder's name begins with no dot": (
+        "请改正模型配置中的 `model`：目录名不能以点开头"
+    ),
     "an endpoint is written https://HOST": "地址写法为 https://主机名",
     "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or remove {0}, and put the model or a bundle into /var/lib/deepseek/import": (
         "请允许自动下载（[supply] fetch、`sources`），然后执行：deepseekctl restart；"

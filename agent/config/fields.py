@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
 
 from agent.model import MAX_LOGIC_ID
+from agent.references import is_image_name
 
 Flag = StrictBool
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
@@ -40,6 +41,7 @@ IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 ENDPOINT = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(/[A-Za-z0-9._~-]+)*")
+NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
 MIRROR = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
 CREDENTIAL = re.compile(r"credential:[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -85,6 +87,14 @@ def _seen_by_agent(value: str) -> str:
 
 def _image(value: str) -> str:
     if IMAGE.fullmatch(value) is None:
+        raise ValueError("an image is named as registry.example/name:tag, or by its id")
+    return value
+
+
+def _own_image(value: str) -> str:
+    """For one instance alone. [images] names some that a host may never need, and a fault there
+    would hold all instances: what is wrong with those is said when they are fetched."""
+    if not is_image_name(_image(value)):
         raise ValueError("an image is named as registry.example/name:tag, or by its id")
     return value
 
@@ -185,6 +195,31 @@ def _fitting(pattern: re.Pattern[str], words: str) -> Callable[[str], str]:
     return check
 
 
+def _reachable(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """One is enough: the others are passed over at a fetch, and a fault here would hold all
+    instances, of which none may have to fetch anything."""
+    if endpoints and not any(map(_may_be_there, endpoints)):
+        raise ValueError(
+            "none of them can be reached: a port is 1 to 65535, and what looks like an IP address "
+            "has to be one"
+        )
+    return endpoints
+
+
+def _may_be_there(endpoint: str) -> bool:
+    parts = ENDPOINT.fullmatch(endpoint)
+    host, port = (parts[1], parts[2] or ":443") if parts else ("", "")
+    digits = port[1:].lstrip("0")
+    try:
+        if host.startswith("["):
+            IPv6Address(host[1:-1])
+        elif NUMBERS.fullmatch(host):
+            IPv4Address(host)
+    except ValueError:
+        return False
+    return 0 < len(digits) <= len("65535") and int(digits) <= 65535
+
+
 def _secret(value: str) -> str:
     """A file, or the name of a systemd credential."""
     if value.startswith("credential:"):
@@ -218,7 +253,7 @@ OptionalPath = Annotated[
     AfterValidator(_optional(_seen_by_agent)),
 ]
 Image = Annotated[Line, AfterValidator(_image)]
-OptionalImage = Annotated[Line, AfterValidator(_optional(_image))]
+OptionalImage = Annotated[Line, AfterValidator(_optional(_own_image))]
 Repo = Annotated[Line, AfterValidator(_fitting(REPO, 'it must be a name as "owner/model"'))]
 Revision = Annotated[
     Line, AfterValidator(_fitting(REVISION, "it must be a branch, a tag or a commit"))
@@ -229,6 +264,7 @@ Endpoint = Annotated[
         _fitting(ENDPOINT, 'it must be an address as "https://hub.example", without "/" at its end')
     ),
 ]
+Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1), AfterValidator(_reachable)]
 RegistryName = Annotated[
     Line, AfterValidator(_fitting(REGISTRY, 'a registry is named as "registry.example:5000"'))
 ]

@@ -24,7 +24,7 @@ from agent.config.fields import (
     Address,
     Argument,
     Count,
-    Endpoint,
+    Endpoints,
     Flag,
     Image,
     Line,
@@ -206,9 +206,6 @@ class NpuModel(Strict):
     flap_raise_s: Annotated[StrictFloat, Field(ge=0, le=3600)] = 20
     flap_clear_s: Annotated[StrictFloat, Field(ge=0, le=3600)] = 60
     breaker_window_s: Annotated[StrictFloat, Field(ge=10, le=3600)] = 300
-
-
-Endpoints = Annotated[tuple[Endpoint, ...], Field(min_length=1)]
 
 
 class ModelscopeModel(Strict):

@@ -21,11 +21,11 @@ from agent.host.look import look
 from agent.host.machine import LocalMachine
 from agent.host.reach import DEADLINE_S as REACH_S
 from agent.host.reach import START_S, Address, reach_all
-from agent.host.references import DOCKER_HUB, parse_reference
 from agent.host.units import read_proxies
 from agent.model import Inventory, UnitStatus, front_unit, supply_unit
 from agent.plan.supply import order_image, order_model
 from agent.ports import FileKind
+from agent.references import DOCKER_HUB, parse_reference
 from agent.supply.manifest import read_manifest
 from agent.supply.verify import look_at
 from agent.threads import in_thread

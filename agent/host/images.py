@@ -39,10 +39,10 @@ from agent.host.image_space import (
 from agent.host.layers import Layers
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.host.pull_failures import explain_pull, shorten
-from agent.host.references import Reference, parse_reference
 from agent.host.registry import read_digest, read_layers
 from agent.host.registry_access import read_credentials, trusted_ca
 from agent.json_text import load_json
+from agent.references import Reference, parse_reference
 from agent.supplies import ImageSource, Stage
 
 # Podman says nothing while it unpacks the last layers of an image; who runs us has a limit for

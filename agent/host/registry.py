@@ -21,9 +21,9 @@ import httpx
 
 from agent.errors import AgentError, Code
 from agent.host.pull_failures import HINTS
-from agent.host.references import DOCKER_HUB, Reference
 from agent.host.registry_access import Credentials
 from agent.json_text import load_json
+from agent.references import DOCKER_HUB, Reference
 from agent.supplies import ImageSource
 
 DEADLINE_S = 10.0  # of connecting, and of each piece

@@ -19,8 +19,8 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host.atomic import remove_unfinished, write_atomically
 from agent.host.reading import read_regular
-from agent.host.references import Reference
 from agent.json_text import load_json
+from agent.references import Reference
 
 AUTH_LIMIT_BYTES = 1024 * 1024
 CA_LIMIT_BYTES = 1024 * 1024

@@ -16,8 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from agent.host.reading import read_regular
-from agent.host.references import parse_reference
 from agent.json_text import load_json
+from agent.references import parse_reference
 from agent.supply.settling import is_any_recent
 from agent.supply.tars import DOCUMENT_LIMIT_BYTES, SUFFIXES, NotWhole, read_tar
 

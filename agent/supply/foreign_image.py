@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 
 from agent.errors import AgentError, Code, Failure
-from agent.host.references import parse_reference
+from agent.references import parse_reference
 from agent.supplies import ImageOrder, ImageSource
 from agent.supply.child import Silent, converse
 from agent.supply.image import FETCHING_PATIENCE_S, PULLER

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.errors import AgentError, Code, Failure, Remedy
-from agent.host.references import parse_reference
+from agent.references import parse_reference
 from agent.supplies import ImageOrder, ImageSource, Item, KeptImage, Progress, Stage
 from agent.supply.archives import ArchiveImage, Search, find_archive
 from agent.supply.child import Silent, converse, module
 from agent.supply.meter import Meter
 from agent.supply.pace import Pace
 
+NAME_HINT = "name it in the configuration as registry.example/name:tag, in small letters"
 PAUSES_S = (5.0, 20.0)  # between the tries at one source
 # Podman tells bytes each second while there are any. What it unpacks it does not tell: a layer of
 # 10 GB takes minutes on a slow disk.
@@ -67,7 +68,9 @@ def bring_image(
     """Raises AgentError, which says of each source why not. `puller`, `pause`: for tests."""
     if parse_reference(order.reference) is None:
         raise AgentError(
-            Code.CONFIG_INVALID, f"cannot bring {order.reference!r}: it is no name of an image"
+            Code.CONFIG_INVALID,
+            f"cannot bring {order.reference!r}: it is no name of an image",
+            NAME_HINT,
         )
     bringing = _Bringing(order, keep_free_mib, tell, puller, pause)
     tell(Progress(Item.IMAGE, Stage.ASKING, import_folder, at=time.time()))

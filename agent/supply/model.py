@@ -35,6 +35,7 @@ OF_A_SOURCE = (
     Code.SOURCE_NOT_FOUND,
     Code.SOURCE_REFUSED,
     Code.SOURCE_UNTRUSTED,
+    Code.CONFIG_INVALID,  # its address
 )
 THREADS_LIMIT = 32
 

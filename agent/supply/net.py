@@ -157,7 +157,7 @@ def _host(source: ModelSource) -> str:
         url = httpx.URL(source.endpoint)
     except httpx.InvalidURL:
         url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or (url.port or 1) > 65535:
         raise AgentError(
             Code.CONFIG_INVALID,
             f"cannot reach {source.endpoint}: it is no address",

@@ -57,6 +57,7 @@ class Home:
             raise AgentError(
                 Code.CONFIG_INVALID,
                 f"cannot put a model at {directory}: it has to be absolute, and not hidden",
+                "correct `model` in the profile: the folder's name begins with no dot",
             )
         self.parent = self.link.parent
         self.store = self.parent / STORE / name

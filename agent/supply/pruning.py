@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES, Keep, Kind, Removal, evidence_order
-from agent.host.references import parse_reference
+from agent.references import parse_reference
 
 STAGING_LASTS_S = 86_400.0
 # A revision that was placed just now is linked in a moment, an image is started from.

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 
 from agent.errors import AgentError
-from agent.host.references import parse_reference
 from agent.host.registry import LARGEST, TROUBLE, Asking
+from agent.references import parse_reference
 from agent.supplies import Hub, ModelSource
 from agent.supply.archives import read_archive
 from agent.supply.hub.ask import list_files

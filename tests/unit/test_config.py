@@ -43,8 +43,8 @@ from agent.config.values import (
     SupplySettings,
 )
 from agent.errors import Code, ConfigError
-from agent.host.references import parse_reference
 from agent.model import ProductLine
+from agent.references import parse_reference
 from agent.supplies import Hub
 from tests.build import IMAGES, LIMITS, NPU_SETTINGS, build_profile
 
@@ -207,7 +207,7 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         """
         served_name = "模型"
         model = "/srv/m"
-        image = "localhost/i@sha256:00"
+        image = "own/i@sha256:abababababababababababababababababababababababababababababababab"
         products = ["duo"]
         listen = "::"
         port = 65535
@@ -248,7 +248,9 @@ def test_every_key_of_a_profile_reaches_the_values(paths: Paths) -> None:
         name="all",
         served_name="模型",
         model="/srv/m",
-        images=Images(*["localhost/i@sha256:00"] * 3),
+        images=Images(
+            *["own/i@sha256:abababababababababababababababababababababababababababababababab"] * 3
+        ),
         products=(ProductLine.DUO,),
         listen="::",
         port=65535,
@@ -622,6 +624,10 @@ def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
         ("model = '/srv//m'", "model: the path must name"),
         ("image = 'a b'", "image: an image is named as"),
         ("image = '-v=/:/host'", "image: an image is named as"),
+        ("image = 'https://quay.io/x'", "image: an image is named as"),
+        ("image = 'quay.io/Ascend/x'", "image: an image is named as"),
+        ("image = 'quay.io/x:'", "image: an image is named as"),
+        ("image = 'quay.io/x@sha256:12'", "image: an image is named as"),
         ("[vllm]\nextra_args = ['--port=9']", "vllm.extra_args.0: the agent sets --port itself"),
         ("[vllm]\nextra_args = ['--ssl_keyfile', 'x']", "vllm.extra_args.0: the agent sets --ssl"),
         ("[vllm]\nextra_args = ['-tp', '2']", "vllm.extra_args.0: the agent sets -tp itself"),
@@ -821,6 +827,12 @@ def test_every_key_about_supply_reaches_the_values(paths: Paths) -> None:
         ('[supply.modelscope]\nendpoints = ["https://hub.example/"]', "without"),
         ('[supply.modelscope]\nendpoints = ["https://me:pw@hub.example"]', "address"),
         ("[supply.modelscope]\nendpoints = []", "endpoints"),
+        ('[supply.modelscope]\nendpoints = ["http://[:::]"]', "endpoints: none of them"),
+        ('[supply.modelscope]\nendpoints = ["http://[1.2.3.4]"]', "endpoints: none of them"),
+        ('[supply.modelscope]\nendpoints = ["http://1.2.3.400"]', "endpoints: none of them"),
+        ('[supply.modelscope]\nendpoints = ["http://h:99999/a"]', "endpoints: none of them"),
+        ('[supply.modelscope]\nendpoints = ["http://h:0"]', "endpoints: none of them"),
+        (f'[supply.modelscope]\nendpoints = ["http://h:{"9" * 5000}"]', "endpoints: none of them"),
         ('[supply.modelscope]\ntoken_file = "token"', "absolute"),
         ('[supply.modelscope]\ntoken_file = "credential:../x"', "credential:NAME"),
         ("[supply]\nparallel = 0", "parallel"),
@@ -831,6 +843,37 @@ def test_every_key_about_supply_reaches_the_values(paths: Paths) -> None:
 def test_settings_of_supply_that_cannot_be_used(paths: Paths, text: str, words: str) -> None:
     write(paths.etc / "agent.toml", text)
     assert words in refusal(paths)
+
+
+def test_one_endpoint_that_cannot_work_takes_no_other_along(paths: Paths) -> None:
+    """An older release took it, and a server that fetches from the others goes on."""
+    both = ("http://hub.example:99999", "https://mirror.example:00443")
+    write(paths.etc / "agent.toml", f"[supply.modelscope]\nendpoints = {list(both)}")
+    assert read(paths).supply.modelscope.endpoints == both
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "0123456789ab",
+        "ab" * 32,
+        f"sha256:{'ab' * 32}",
+        "own",
+        f"registry.example:5000/own:1@sha256:{'ab' * 32}",
+        f"registry.example/own@sha512:{'ab' * 64}",
+    ],
+)
+def test_what_podman_takes_for_an_image(paths: Paths, image: str) -> None:
+    write(paths.etc / "models.d/own.toml", MINIMAL.replace("localhost/i", image))
+    profile = read(paths).profile("own")
+    assert isinstance(profile, Profile)
+    assert profile.images.a2 == image
+
+
+def test_an_image_for_npus_that_are_not_there_stops_nothing(paths: Paths) -> None:
+    """An older release took it; all instances would be held because of it."""
+    write(paths.etc / "agent.toml", '[images]\na3 = "NONE"')
+    assert read(paths)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from agent.health.asking import Asker, Engine
 from agent.health.state import Outcome, Question
 from agent.host.config import decode_last
 from agent.host.machine import LocalMachine
-from agent.host.references import parse_reference
 from agent.host.registry import TROUBLE, Asking
 from agent.ports import Answer, Ask, Server, StoredEvent
+from agent.references import parse_reference
 from agent.status.api.asgi import Request
 from agent.status.api.bounded import Message
 from agent.status.api.operation import Accepted, read_body

@@ -21,9 +21,9 @@ from agent.health.state import Outcome, Question
 from agent.host.config import decode_last
 from agent.host.image_space import read_present
 from agent.host.machine import LocalMachine
-from agent.host.references import Reference
 from agent.host.registry_access import read_credentials
 from agent.ports import Answer, Ask, NoAnswer, Server, StoredEvent
+from agent.references import Reference
 from tests.scenario.ports import RootedFiles
 
 DEEP = "[" * 100_000

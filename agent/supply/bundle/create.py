@@ -15,7 +15,7 @@ from pathlib import Path
 from agent import __version__
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
-from agent.host.references import parse_reference
+from agent.references import parse_reference
 from agent.supplies import MANIFEST_NAME, Item, Manifest, Stage
 from agent.supply.bundle import signing
 from agent.supply.bundle.cutting import Cutter, file_source

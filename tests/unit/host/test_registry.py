@@ -11,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.host.references import parse_reference
 from agent.host.registry import (
     ARCHITECTURES,
     BODY_LIMIT_BYTES,
@@ -20,6 +19,7 @@ from agent.host.registry import (
     read_layers,
 )
 from agent.host.registry_access import Credentials
+from agent.references import parse_reference
 from agent.supplies import ImageSource
 
 FIRST, SECOND, INNER = (f"sha256:{letter * 64}" for letter in "abc")

@@ -11,8 +11,8 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.host.atomic import unfinished
-from agent.host.references import Reference, parse_reference
 from agent.host.registry_access import OURS, Credentials, read_credentials, trusted_ca
+from agent.references import Reference, parse_reference
 
 SECRET = "s3cret:with-colon"
 CA = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"

@@ -261,6 +261,7 @@ def test_a_strange_name_is_not_asked_for(stand: Stand) -> None:
     with pytest.raises(AgentError) as raised:
         stand.bring({}, NAME, name="../x")
     assert raised.value.failure.code is Code.CONFIG_INVALID
+    assert "registry.example/name:tag" in raised.value.failure.hint
 
 
 # --- the import folder ---------------------------------------------------------------------------

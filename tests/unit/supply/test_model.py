@@ -333,11 +333,19 @@ def test_an_ill_named_directory(bringing: Bringing) -> None:
         with pytest.raises(AgentError) as raised:
             bring_model(ModelOrder(directory, ()), 1, 0, bringing.told.append)
         assert raised.value.failure.code is Code.CONFIG_INVALID
+        assert "`model`" in raised.value.failure.hint
 
 
-def test_no_address(bringing: Bringing) -> None:
+NO_ADDRESSES = ("modelscope.cn", "ftp://x", "http://", "", "http://[:::]", "http://h:99999")
 
-    for endpoint in ("modelscope.cn", "ftp://x", "http://", ""):
-        with pytest.raises(AgentError) as raised:
-            bringing.bring(ModelSource(Hub.MODELSCOPE, endpoint, REPO, "master"))
-        assert raised.value.failure.code is Code.CONFIG_INVALID
+
+@pytest.mark.parametrize("endpoint", NO_ADDRESSES)
+def test_no_address(bringing: Bringing, endpoint: str) -> None:
+    with pytest.raises(AgentError) as raised:
+        bringing.bring(ModelSource(Hub.MODELSCOPE, endpoint, REPO, "master"))
+    assert raised.value.failure.code is Code.CONFIG_INVALID
+
+
+def test_no_address_and_another_source(bringing: Bringing) -> None:
+    bad = ModelSource(Hub.MODELSCOPE, "http://[:::]", REPO, "master")
+    bringing.assert_whole(bringing.bring(bad, bringing.source(Hub.MODELSCOPE)))

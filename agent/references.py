@@ -12,6 +12,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9a-fA-F:]+\])(?::[0-9]{1,
 _PART = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# Podman knows more kinds than registries use. An image of such a name may be in its storage.
+_OTHER_DIGEST = re.compile(r"sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 LONGEST = 512
 # A reference by digest cannot be a tag; with one of the same name Podman finds it by its digest.
 PINNED = "deepseek-agent"
@@ -56,6 +58,13 @@ def parse_reference(text: str) -> Reference | None:
     ):
         return None
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
+
+
+def is_image_name(text: str) -> bool:
+    """Whether Podman can have an image of that name, or id: those look like names too."""
+    name, _, digest = text.partition("@")
+    known = name if _OTHER_DIGEST.fullmatch(digest) else text
+    return parse_reference(known) is not None
 
 
 def _split(name: str) -> tuple[str, str]:

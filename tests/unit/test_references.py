@@ -3,7 +3,7 @@
 
 import pytest
 
-from agent.host.references import parse_reference
+from agent.references import parse_reference
 
 DIGEST = f"sha256:{'ab' * 32}"
 
