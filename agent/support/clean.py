@@ -56,6 +56,10 @@ _ASSIGNMENT = re.compile(r"(?P<option>--env=|-e=?)?(?P<name>[A-Za-z_]\w*)=(?P<va
 _SETS = ("-e", "--env")
 _WORD = re.compile(r"(?:[^\s\"']|\"(?:[^\"\\\n]|\\.)*\"?|'[^'\n]*'?)+")
 _ENVIRONMENT_KEYS = ("env", "environment")
+# The value stands in the unit itself, and may go on in the lines that follow.
+_CREDENTIAL = re.compile(
+    r"^(\s*SetCredential(?:Encrypted)?\s*=\s*[^:\s]*:)(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE
+)
 # Names of variables whose values are settings that one wants to see.
 _HARMLESS = re.compile(
     r"(?:ASCEND|VLLM|HCCL|PYTORCH|TORCH|OMP|NPU|CANN|ACL|ATB|PYTHON|LC|DEEPSEEK_AGENT|PODMAN)_\w+|"
@@ -84,7 +88,8 @@ def clean(kind: Kind, text: str, secrets: Collection[str]) -> Cleaned:
         case Kind.TOML:
             return _clean_toml(text, secrets)
         case Kind.UNITS:
-            words = "\n".join(_clean_command_line(line) for line in text.split("\n"))
+            bare = _CREDENTIAL.sub(rf"\1{REMOVED}", text)
+            words = "\n".join(_clean_command_line(line) for line in bare.split("\n"))
             return clean_text(words, secrets)
         case Kind.KERNEL:
             chosen = [line for line in text.splitlines() if _KERNEL.search(line)]
