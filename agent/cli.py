@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -159,10 +159,20 @@ def _count(word: str) -> int:
 
 def _set_aside(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
-    for npu in options.npus:
-        client.quarantine(npu, options.reason)
-    used = {npu: one.name for one in client.status().instances for npu in one.npus}
-    for npu in options.npus:
+    done: list[int] = []
+    used: Mapping[int, str] = {}
+    try:
+        for npu in options.npus:
+            client.quarantine(npu, options.reason)
+            done.append(npu)
+        used = {npu: one.name for one in client.status().instances for npu in one.npus}
+    finally:  # also what was done before one was refused
+        _tell_set_aside(done, used)
+    return 0
+
+
+def _tell_set_aside(npus: Sequence[int], used: Mapping[int, str]) -> None:
+    for npu in npus:
         name = used.get(npu)
         command = f"deepseekctl quarantine clear {npu}"
         text = tr("NPU {npu} is set aside until: {command}", npu=npu, command=command)
@@ -170,7 +180,6 @@ def _set_aside(options: argparse.Namespace) -> int:
             command = f"deepseekctl restart {name}"
             text += tr("; {name} stays on it until: {command}", name=name, command=command)
         print(text)
-    return 0
 
 
 def _clear(options: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ def translate_help(parser: argparse.ArgumentParser) -> None:
     """All that it says of itself, and of its verbs."""
     parser.formatter_class = _Help
     parser.description = parser.description and tr(parser.description)
+    for group in parser._action_groups:  # argparse named them when the parser was made
+        group.title = group.title and tr(group.title)
     for action in parser._actions:
         if action.help and action.help != argparse.SUPPRESS:
             action.help = tr(action.help)

@@ -567,6 +567,18 @@ def test_quarantine_add_tells_who_stays(ctl: Ctl, agent_socket: FakeAgent) -> No
     assert second == "NPU 3 is set aside until: deepseekctl quarantine clear 3"
 
 
+def test_quarantine_add_tells_what_was_done_before_it_failed(
+    ctl: Ctl, agent_socket: FakeAgent
+) -> None:
+    process = ctl.start("quarantine", "add", "3", "99")
+    agent_socket.accept().answer(200, b'{"schema": 1, "accepted": true}')
+    agent_socket.accept().answer(404, refusal(Code.NPU_UNKNOWN))
+    ended, output, errors = finish(process)
+    assert ended == REFUSED
+    assert output == "NPU 3 is set aside until: deepseekctl quarantine clear 3\n"
+    assert "npu-unknown" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "request_line"),
     [
