@@ -6,7 +6,7 @@ HINTS = {
     "are all of them well, and the network between them: deepseekctl npus; hccn_tool": (
         "请检查它们及其间的网络是否正常：deepseekctl npus；hccn_tool"
     ),
-    "deepseekctl logs shows the engine's last words": "引擎最后的输出见：deepseekctl logs",
+    "deepseekctl logs INSTANCE shows the engine's last words": "引擎最后的输出见：deepseekctl logs 实例名",
     "deepseekctl logs {0}; where only the disk is slow: start_budget_s in its profile": (
         "查看 deepseekctl logs {0}；若只是磁盘慢，可调大模型配置中的 start_budget_s"
     ),
@@ -49,8 +49,8 @@ HINTS = {
     "it is started again by itself, on other NPUs or after a reset; see: deepseekctl npus": (
         "会自动在其他 NPU 上启动，或复位后再启动；查看：deepseekctl npus"
     ),
-    "it is started again by itself; the engine's last words: deepseekctl logs": (
-        "会自动再次启动；引擎最后的输出见：deepseekctl logs"
+    "it is started again by itself; the engine's last words: deepseekctl logs INSTANCE": (
+        "会自动再次启动；引擎最后的输出见：deepseekctl logs 实例名"
     ),
     "it hangs in the kernel, most likely in the NPU driver: see dmesg; a reboot ends it": (
         "它挂在内核中，很可能在 NPU 驱动里：查看 dmesg；重启主机可以恢复"
@@ -78,8 +78,8 @@ HINTS = {
         "请更正模型配置中的 vllm.reasoning_parser；留空表示不使用。"
         "修改模型配置后自动启动：systemctl reload deepseek-agent"
     ),
-    "does vllm.extra_args or environment set a port? deepseekctl logs shows the engine's last words": (
-        "vllm.extra_args 或环境变量是否设置了端口？引擎最后的输出见：deepseekctl logs"
+    "does vllm.extra_args or environment set a port? deepseekctl logs INSTANCE shows the engine's last words": (
+        "vllm.extra_args 或环境变量是否设置了端口？引擎最后的输出见：deepseekctl logs 实例名"
     ),
     "lower vllm.max_model_len in the profile. it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
         "请调低模型配置中的 vllm.max_model_len。"
@@ -117,7 +117,7 @@ HINTS = {
     "systemctl unmask {0}; systemctl start {1}": "执行：systemctl unmask {0}；systemctl start {1}",
     "when that is over: deepseekctl release {0}": "处理完毕后执行：deepseekctl release {0}",
     "to end that one: deepseekctl rollback {0}": "结束当前更新：deepseekctl rollback {0}",
-    "to restart it all the same: deepseekctl restart": "仍要重启：deepseekctl restart",
+    "to restart it all the same: deepseekctl restart {0}": "仍要重启：deepseekctl restart {0}",
     'set mode = "act" in /etc/deepseek-agent/agent.toml': (
         '在 /etc/deepseek-agent/agent.toml 中设置 mode = "act"'
     ),
@@ -173,16 +173,16 @@ HINTS = {
         "请改正模型配置中的 `model`：目录名不能以点开头"
     ),
     "an endpoint is written https://HOST": "地址写法为 https://主机名",
-    "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or remove {0}, and put the model or a bundle into /var/lib/deepseek/import": (
-        "请允许自动下载（[supply] fetch、`sources`），然后执行：deepseekctl restart；"
+    "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart INSTANCE; or remove {0}, and put the model or a bundle into /var/lib/deepseek/import": (
+        "请允许自动下载（[supply] fetch、`sources`），然后执行：deepseekctl restart 实例名；"
         "或删除 {0}，并把模型或离线包放到 /var/lib/deepseek/import"
     ),
-    "put the bundle or the folder that it came from into /var/lib/deepseek/import, or allow that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart": (
+    "put the bundle or the folder that it came from into /var/lib/deepseek/import, or allow that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart INSTANCE": (
         "请把它来自的离线包或目录放到 /var/lib/deepseek/import，"
-        "或允许自动下载（[supply] fetch、`sources`）；然后执行：deepseekctl restart"
+        "或允许自动下载（[supply] fetch、`sources`）；然后执行：deepseekctl restart 实例名"
     ),
-    "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart": (
-        "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart"
+    "an engine that cannot read it has it brought again by itself; to do so now, remove the damaged files, then: deepseekctl restart INSTANCE": (
+        "引擎无法读取时会自动重新下载；要立即处理，请删除损坏的文件，然后执行：deepseekctl restart 实例名"
     ),
     "are repository and revision spelled right? a private one needs a token": (
         "仓库与版本的拼写是否正确？私有仓库需要令牌"
@@ -254,7 +254,7 @@ HINTS = {
     "a proxy or a login page may answer instead of the hub; see: curl -v ADDRESS": (
         "应答的可能是代理或登录页面，而不是下载源；查看：curl -v 地址"
     ),
-    "is there a way to it? see: curl -v https://{0}": "网络是否可达？查看：curl -v https://{0}",
+    "is there a way to it? see: curl -v {0}://{1}": "网络是否可达？查看：curl -v {0}://{1}",
     "it goes on from there; when this repeats: is a proxy or a firewall on the way?": (
         "会从中断处继续；若反复出现：途中是否有代理或防火墙？"
     ),
@@ -307,7 +307,7 @@ HINTS = {
     ),
     "podman pull {0}": "执行：podman pull {0}",
     "see {0}; ssh-keygen says: {1}": "查看 {0}；ssh-keygen 的输出：{1}",
-    "see: deepseekctl verify": "查看：deepseekctl verify",
+    "see: deepseekctl verify INSTANCE": "查看：deepseekctl verify 实例名",
     "sign it where it is made (--sign KEY); {0} says who may": (
         "请在制作时签名（--sign 密钥）；许可的签名者见 {0}"
     ),

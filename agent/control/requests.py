@@ -103,7 +103,7 @@ class Requests:
                 raise AgentError(
                     Code.REPLAN_USELESS,
                     f"cannot replan {instance}: {why}; it goes on as it is",
-                    "to restart it all the same: deepseekctl restart",
+                    f"to restart it all the same: deepseekctl restart {instance}",
                 )
         await self._ask(instance, RestartRequested())
 

@@ -30,7 +30,7 @@ def _sign(code: Code, why: str, hint: str, *patterns: str) -> Sign:
     return Sign(code, why, hint, re.compile("|".join(patterns)))
 
 
-SEE_LOG = "deepseekctl logs shows the engine's last words"
+SEE_LOG = "deepseekctl logs INSTANCE shows the engine's last words"
 SEE_NPUS = "deepseekctl npus; npu-smi info"
 FREE_MEMORY = (
     "if it comes again: lower vllm.max_model_len or vllm.gpu_memory_utilization in the profile, "

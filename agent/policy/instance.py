@@ -135,7 +135,7 @@ def _on_engine(
             died = Failure(
                 Code.ENGINE_DIED,
                 f"cannot keep serving: the engine ended ({event.detail or event.active.value})",
-                "it is started again by itself; the engine's last words: deepseekctl logs",
+                "it is started again by itself; the engine's last words: deepseekctl logs INSTANCE",
             )
             return fail(state, died, now, limits, chance)
         case _:

@@ -37,7 +37,7 @@ def check_model(folder: Path, tell: Tell) -> str:
             Code.MODEL_INVALID,
             f"cannot trust {folder}: {named}{more}",
             "an engine that cannot read it has it brought again by itself; to do so now, "
-            "remove the damaged files, then: deepseekctl restart",
+            "remove the damaged files, then: deepseekctl restart INSTANCE",
         )
     revision = f", revision {manifest.revision}" if manifest.revision else ""
     return f"{len(manifest.files)} files, {size(manifest.size)}, all as they were{revision}"

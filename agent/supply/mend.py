@@ -147,12 +147,13 @@ def _take_carried(errand: Errand, damaged: Damaged, search: Search) -> Mended | 
 def _no_source(home: Home, damaged: Damaged) -> AgentError:
     hint = (
         "put the bundle or the folder that it came from into /var/lib/deepseek/import, or allow "
-        "that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart"
+        "that it is fetched ([supply] fetch, `sources`); then: deepseekctl restart INSTANCE"
     )
     if damaged.manifest is None:  # nothing tells whether a copy is the same
         hint = (
-            "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart; or "
-            f"remove {damaged.folder}, and put the model or a bundle into /var/lib/deepseek/import"
+            "allow that it is fetched ([supply] fetch, `sources`), then: deepseekctl restart "
+            f"INSTANCE; or remove {damaged.folder}, and put the model or a bundle into "
+            "/var/lib/deepseek/import"
         )
     return AgentError(
         Code.MODEL_INVALID,

@@ -93,12 +93,12 @@ class HubClient:
                 f"cannot reach {self.host}: {url}: {error}", WRONG_HINT
             ) from error
         except httpx.HTTPError as error:
-            raise failure_of(error, self.host) from error
+            raise failure_of(error, self._origin[0], self.host) from error
         try:
             _check_status(response, self.host)
             yield response
         except httpx.HTTPError as error:
-            raise failure_of(error, self.host) from error
+            raise failure_of(error, self._origin[0], self.host) from error
         finally:
             response.close()
 
@@ -195,7 +195,7 @@ def _read_bounded(response: httpx.Response, host: str) -> bytes:
 # --- what went wrong -----------------------------------------------------------------------------
 
 
-def failure_of(error: httpx.HTTPError, host: str) -> AgentError:
+def failure_of(error: httpx.HTTPError, scheme: str, host: str) -> AgentError:
     """What a failure of the network, or of the talk over it, means."""
     cause = _root_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -216,7 +216,7 @@ def failure_of(error: httpx.HTTPError, host: str) -> AgentError:
     else:
         why = str(cause) or type(error).__name__
     return SourceUnreachable(
-        f"cannot fetch from {host}: {why}", f"is there a way to it? see: curl -v https://{host}"
+        f"cannot fetch from {host}: {why}", f"is there a way to it? see: curl -v {scheme}://{host}"
     )
 
 

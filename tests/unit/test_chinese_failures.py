@@ -63,11 +63,11 @@ FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     ("failure", "said"),
     [
         (
-            failure_of(NO_NETWORK, "modelscope.cn").failure,
+            failure_of(NO_NETWORK, "https", "modelscope.cn").failure,
             "无法从 modelscope.cn 下载：[错误号 -3] 域名解析暂时失败",
         ),
         (
-            failure_of(httpx.ConnectTimeout("x"), "modelscope.cn").failure,
+            failure_of(httpx.ConnectTimeout("x"), "https", "modelscope.cn").failure,
             "无法从 modelscope.cn 下载：无法建立连接",
         ),
         (

@@ -240,12 +240,25 @@ def test_help_and_errors_are_chinese() -> None:
     assert shown.stdout.startswith("用法：deepseekctl [-h]")
     assert "查看并管理本机的 DeepSeek 模型。" in shown.stdout
     assert max(map(cells.width, shown.stdout.splitlines())) <= 80
+    assert {"位置参数:", "选项:"} <= set(shown.stdout.splitlines())
+    below = ctl("logs", "--help", LANG="zh_CN.UTF-8").stdout.splitlines()
+    assert {"位置参数:", "选项:"} <= set(below)
     failed = ctl("--socket", "/nowhere/x", "status", LANG="zh_CN.UTF-8")
     assert failed.returncode == 3
     assert failed.stderr.startswith("deepseekctl: 无法连接 deepseek-agent\n  无法通过 /nowhere/x")
     assert "  建议：systemctl start deepseek-agent.socket" in failed.stderr
     wrong = ctl("hold", LANG="zh_CN.UTF-8")
     assert (wrong.returncode, "缺少参数：instance" in wrong.stderr) == (2, True)
+
+
+def test_commands_in_hints_name_an_instance() -> None:
+    """Without one these verbs refuse to do anything."""
+    asks = re.compile(
+        r"deepseekctl (logs|pull|replan|restart|rollback|start|stop|update|verify)"
+        r"(?! (INSTANCE|实例名|\{\d\}))"
+    )
+    said = (text for pair in CHINESE.templates.items() for text in pair)
+    assert [text for text in said if asks.search(text)] == []
 
 
 def test_english_is_what_all_others_get() -> None:

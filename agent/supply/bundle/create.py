@@ -235,7 +235,7 @@ def _write_model(folder: Path, manifest: Manifest, cutter: Cutter, tell: Tell) -
             raise AgentError(
                 Code.CONTENT_DAMAGED,
                 f"cannot put {path} into a bundle: it is not what its manifest says",
-                "see: deepseekctl verify",
+                "see: deepseekctl verify INSTANCE",
             )
         contents.append(content)
     count.finish()

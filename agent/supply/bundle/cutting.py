@@ -60,7 +60,7 @@ def _unreadable(path: Path, error: OSError) -> AgentError:
     return AgentError(
         Code.CONTENT_DAMAGED,
         f"cannot read {path}: {error.strerror}",
-        "see: deepseekctl verify",
+        "see: deepseekctl verify INSTANCE",
     )
 
 

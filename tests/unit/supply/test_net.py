@@ -169,6 +169,7 @@ def test_nobody_listens(bringing: Bringing) -> None:
         failure = bringing.fail(bringing.source(endpoint=f"http://127.0.0.1:{port}")).failure
     assert failure.code is Code.SOURCE_UNREACHABLE
     assert "refused" in failure.message
+    assert failure.hint.endswith(f"curl -v http://127.0.0.1:{port}")
 
 
 def test_no_such_host(bringing: Bringing) -> None:
