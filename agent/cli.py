@@ -51,6 +51,7 @@ OTHERS = {
     "support-bundle": ("agent.support", "one file with what a developer needs from this host"),
 }
 IMAGE = "image"
+ETC = "/etc/deepseek-agent"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     text = "check the configuration, show it as understood, or put it in force"
     config = verbs.add_parser("config", help=text)
     config.add_argument("what", choices=("check", "show", "reload"))
+    config.add_argument("--etc", metavar="DIR", default=ETC, help="instead of %(default)s")
     config.set_defaults(run=_config)
     return parser
 
@@ -289,7 +291,13 @@ def _about(instance: str) -> Iterator[tuple[str, ...]]:
 def _config(options: argparse.Namespace) -> int:
     """The very code that the agent runs; or the agent, which then returns when it is in force."""
     if options.what != "reload":
-        become("agent.config", [f"--{options.what}"])
+        become("agent.config", [f"--{options.what}", f"--etc={options.etc}"])
+    if options.etc != ETC:
+        raise AgentError(
+            Code.CONFIG_INVALID,
+            f"cannot put {options.etc} in force: the agent reads {ETC} alone",
+            "copy the files there, then: deepseekctl config reload",
+        )
     AgentClient(options.socket).reload()
     return 0
 

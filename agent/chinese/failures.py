@@ -129,6 +129,9 @@ FAILURES = {
     "cannot use auth_file {0}: {1}": "无法使用 auth_file {0}：{1}",
     "cannot use ca_file {0}: {1}": "无法使用 ca_file {0}：{1}",
     "cannot put a CA into {0}: {1}": "无法把 CA 证书放入 {0}：{1}",
+    "cannot put {0} in force: the agent reads {1} alone": (
+        "无法使 {0} 中的配置生效：agent 只读取 {1}"
+    ),
     "cannot read the token in {0}: {1}": "无法读取令牌文件 {0}：{1}",
     "cannot read the token in {0}: it is not one word": "令牌文件 {0} 的内容不是一个单词",
     "cannot read the credential {0}: systemd has passed none of that name": (

@@ -268,6 +268,9 @@ HINTS = {
     "correct or remove the variable in the service's environment": (
         "请在服务的环境中更正或删除该变量"
     ),
+    "copy the files there, then: deepseekctl config reload": (
+        "把文件复制到该目录，然后执行：deepseekctl config reload"
+    ),
     "correct the file, then: deepseekctl config check": (
         "更正该文件，然后执行：deepseekctl config check"
     ),

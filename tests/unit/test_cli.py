@@ -424,6 +424,22 @@ def test_config_runs_the_code_of_the_agent(ctl: Ctl) -> None:
     assert "mode: it must be 'act' or 'observe'" in errors
 
 
+def test_config_of_a_folder_is_checked_before_it_is_put_in_place(ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text('mode = "dance"\n')
+    ended, _, errors = ctl.run("config", "check", "--etc", str(tmp_path))
+    assert ended == CONFIG
+    assert f"{tmp_path}/agent.toml: mode" in errors
+    (tmp_path / "agent.toml").write_text('mode = "observe"\n')
+    ended, output, _ = ctl.run("config", "show", "--etc", str(tmp_path))
+    assert (ended, json.loads(output)["mode"]) == (0, "observe")
+
+
+def test_the_agent_takes_no_other_folder_than_its_own(ctl: Ctl, tmp_path: Path) -> None:
+    ended, output, errors = ctl.run("config", "reload", "--etc", str(tmp_path))
+    assert (ended, output) == (CONFIG, "")
+    assert f"cannot put {tmp_path} in force" in errors
+
+
 @pytest.mark.parametrize("name", ["../8b", "8b.service --root=/", "8B", "", "-f8b"])
 def test_logs_of_what_is_no_name(ctl: Ctl, name: str) -> None:
     ended, output, errors = ctl.run("logs", "--", name)
