@@ -28,6 +28,12 @@ KEY = "0123456789abcdef" * 2
 KEY_FILE = "/etc/deepseek-agent/spare.key"
 BROKEN, GOOD = "localhost/broken:1", "localhost/good:1"
 NEXT = "next-host"  # nobody can reach it
+ETC = "/etc/deepseek-agent"
+STAGED = "/run/deepseek-fleet"
+CONFIG_API = (
+    *("curl", "-sS", "--max-time", "5", "--unix-socket", "/run/deepseek-agent/agent.sock"),
+    "http://agent/v1/config",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,7 +45,7 @@ def _ansible() -> None:
 
 
 def install(
-    host: LabHost, folder: Path, settings: str = SETTINGS, profile: str = PROFILE
+    host: LabHost, folder: Path, settings: str = SETTINGS, profile: str = PROFILE, key: str = KEY
 ) -> Played:
     return play(
         host,
@@ -48,7 +54,7 @@ def install(
         deepseek_models=["8b"],
         deepseek_settings=settings,
         deepseek_profiles={"8b": profile},
-        deepseek_keys={"spare": KEY},
+        deepseek_keys={"spare": key},
         deepseek_wait_s=120,
     )
 
@@ -71,6 +77,19 @@ def host(bare_host: LabHost, installed: Played, tmp_path: Path) -> Iterator[LabH
 
 def has_answered_on_trial(told: Told) -> bool:
     return bool((told.instance["update"] or {}).get("trial_until"))
+
+
+def in_force(host: LabHost, key: str) -> object:
+    """Of the settings that the agent goes by, whatever is in the files."""
+    told = json.loads(host.run(CONFIG_API).stdout)
+    return next(one["value"] for one in told["settings"] if one["key"] == key)
+
+
+def files_of(host: LabHost) -> str:
+    """All of the configuration, and that nothing of a run is left."""
+    assert host.run(["test", "-e", STAGED], check=False).returncode != 0
+    listed = f"find {ETC} -printf '%p %M %u %y\\n' | sort; grep -rs '' {ETC} | sort"
+    return host.run(["sh", "-c", listed]).stdout
 
 
 def test_one_run_installs_and_serves(host: LabHost, installed: Played) -> None:
@@ -99,16 +118,29 @@ def test_new_settings_are_in_force_and_nothing_is_restarted(host: LabHost, tmp_p
     changed = install(host, tmp_path, f"{SETTINGS}[limits]\nrecheck_held_s = 77\n")
     assert changed.done.returncode == 0, changed.output
     assert changed.recaps[host.name].changed == 2  # the file, the reload
-    shown = json.loads(host.run(["deepseekctl", "config", "show"]).stdout)
-    assert shown["limits"]["recheck_held_s"] == 77
+    assert in_force(host, "limits.recheck_held_s") == 77
     assert product.container_started_at(host) == container
 
 
-def test_wrong_settings_end_the_run_and_are_not_in_force(host: LabHost, tmp_path: Path) -> None:
-    container = product.container_started_at(host)
-    refused = install(host, tmp_path, f'{SETTINGS}[metrics]\nlisten = "9834"\n')
-    assert refused.done.returncode != 0
-    assert "metrics.listen" in refused.output
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"settings": f'{SETTINGS}[metrics]\nlisten = "9834"\n'}, "metrics.listen"),
+        ({"profile": "port = 0\n"}, "port"),
+        ({"settings": f"{SETTINGS}[limits]\nrecheck_held_s = 55\n", "key": "{{ gone }}"}, "keys"),
+    ],
+    ids=["settings", "profile", "key"],
+)
+def test_wrong_ones_end_the_run_and_the_files_stay(
+    host: LabHost, tmp_path: Path, wrong: dict[str, str], words: str
+) -> None:
+    """Also after the agent's next start, which a power cut may bring."""
+    container, files = product.container_started_at(host), files_of(host)
+    refused = install(host, tmp_path, **wrong)
+    assert refused.recaps[host.name].failed == 1, refused.output
+    assert words in refused.output
+    assert files_of(host) == files
+    host.run(["systemctl", "restart", "deepseek-agent"])
     assert ask_status(host).returncode == 0
     assert product.container_started_at(host) == container
 
