@@ -29,11 +29,13 @@ KEY_FILE = "/etc/deepseek-agent/spare.key"
 BROKEN, GOOD = "localhost/broken:1", "localhost/good:1"
 NEXT = "next-host"  # nobody can reach it
 ETC = "/etc/deepseek-agent"
+FLEET_FILE = f"{ETC}/agent.toml.d/50-fleet.toml"
 STAGED = "/run/deepseek-fleet"
 CONFIG_API = (
     *("curl", "-sS", "--max-time", "5", "--unix-socket", "/run/deepseek-agent/agent.sock"),
     "http://agent/v1/config",
 )
+AS_TEXT = '["8b"]'  # what -e deepseek_update='["8b"]' gives
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,8 +143,21 @@ def test_wrong_ones_end_the_run_and_the_files_stay(
     assert words in refused.output
     assert files_of(host) == files
     host.run(["systemctl", "restart", "deepseek-agent"])
-    assert ask_status(host).returncode == 0
+    wait_told(host, "all is well", lambda told: told.returncode == 0)
     assert product.container_started_at(host) == container
+
+
+def test_what_a_run_that_was_cut_has_written_is_put_in_force(host: LabHost, tmp_path: Path) -> None:
+    """It was cut before the agent was told: the files are right, and nothing is left to write."""
+    settings = f"{SETTINGS}[limits]\nrecheck_held_s = 66\n"
+    host.write(FLEET_FILE, settings)
+    host.run(["mkdir", STAGED])
+    assert in_force(host, "limits.recheck_held_s") != 66
+    again = install(host, tmp_path, settings)
+    assert again.done.returncode == 0, again.output
+    assert in_force(host, "limits.recheck_held_s") == 66
+    assert again.recaps[host.name].changed == 2, again.output  # what was left, the reload
+    assert install(host, tmp_path, settings).recaps[host.name].changed == 0
 
 
 def test_a_changed_profile_waits_for_restart_yml(host: LabHost, tmp_path: Path) -> None:
@@ -183,7 +198,7 @@ def test_a_good_update_is_waited_for_over_a_restart_of_the_agent(
     host: LabHost, tmp_path: Path
 ) -> None:
     add_changed_image(host, GOOD, "LABEL lab=good")
-    wanted = {"deepseek_update": ["8b"], "deepseek_image": GOOD}
+    wanted = {"deepseek_update": AS_TEXT, "deepseek_image": GOOD}
     with ThreadPoolExecutor(1) as pool:
         rolled = pool.submit(lambda: play(host, "update.yml", tmp_path, **wanted))
         told = wait_told(host, "on trial, and has answered", has_answered_on_trial, 120)
@@ -193,6 +208,25 @@ def test_a_good_update_is_waited_for_over_a_restart_of_the_agent(
     assert done.recaps[host.name].changed == 1
     running = ask_status(host).instance["update"]["current"]["image_id"]
     assert running == on_trial(told.instance)
+
+
+def test_a_model_that_is_not_to_serve_is_not_updated(host: LabHost, tmp_path: Path) -> None:
+    """Its trial would wait for its next start, and the roll for its trial."""
+    add_changed_image(host, GOOD, "LABEL lab=good")
+    host.run(["deepseekctl", "stop", "8b"])
+    wait_told(host, "it is idle", lambda told: told.phase == "idle")
+    rolled = play(
+        host,
+        "update.yml",
+        tmp_path,
+        deepseek_update=AS_TEXT,
+        deepseek_image=GOOD,
+        deepseek_trial_s=20,
+    )
+    assert rolled.done.returncode == 0, rolled.output
+    assert rolled.recaps[host.name].changed == 0
+    assert "systemctl start deepseek@8b" in rolled.output  # what to do is told
+    assert not on_trial(ask_status(host).instance)
 
 
 def test_a_host_that_is_not_well_is_not_updated(host: LabHost, tmp_path: Path) -> None:
