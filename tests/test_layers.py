@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from agent.lean import _Inspect
-from tests.fakes.bus import private_bus
 
 TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "agent"
@@ -413,14 +412,9 @@ NOT_IN = {
 # What some of them load only when they work.
 AT_WORK = {
     "agentd": """
-import asyncio, os, signal
-from agent.host.bus import Bus
+import asyncio, signal
 from agent.status.api.peer import SocketServer
 async def begin():
-    bus = Bus(os.environ["BUS"])
-    await bus.connect(print)
-    await bus.ping(5.0)
-    bus.close()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asyncio.Event().set)
 asyncio.run(begin())
 SocketServer(None)
@@ -452,15 +446,14 @@ def test_a_process_loads_nothing_big(launcher: str) -> None:
     """In a real interpreter: libraries may bring what no source of ours names."""
     noted = "\nmodules = dict(sys.modules)\n"
     script = load(launcher) + AT_WORK.get(launcher, "") + noted + WHAT_IS_LOADED
-    with private_bus() as bus:
-        done = subprocess.run(
-            [sys.executable, "-ISB", "-c", script],
-            cwd=TREE,
-            env={"MAINPID": "1", "BUS": bus.address},  # without the first drain has nothing to do
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    done = subprocess.run(
+        [sys.executable, "-ISB", "-c", script],
+        cwd=TREE,
+        env={"MAINPID": "1"},  # without it drain has nothing to do
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     loaded = done.stdout.split()
     assert "agent" in loaded
     assert [name for name in loaded if name in NOT_IN[launcher]] == []

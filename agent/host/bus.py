@@ -53,7 +53,9 @@ class Signal:
 
 
 class _Connection(MessageBus):  # type: ignore[misc] # dbus-next has no types
-    """dbus-next's, mended in three places, each covered by tests against a real socket."""
+    """dbus-next's, mended in three places, each covered by tests against a real socket. Each call
+    of it brings `inspect` (1 MiB); that is well: asyncio wants it to tell of an error, and when it
+    has no descriptors left it is too late to load anything."""
 
     def _setup_socket(self) -> None:
         """Without blocking: with a bus that is stopped and a full queue, connect(2) would wait."""
@@ -78,20 +80,6 @@ class _Connection(MessageBus):  # type: ignore[misc] # dbus-next has no types
                 raise ConnectionError("the bus hung up during the greeting")
             line += piece
         return line[:-2].decode()
-
-    def _call(self, message: Message, answer: Callable[[Message | None, object], None]) -> None:
-        """As dbus-next 0.2.3 does, which asks for the signature of `answer` with each call: that
-        brings `inspect`, 1 MiB that would stay."""
-        if not message.serial:
-            message.serial = self.next_serial()
-
-        def take(reply: Message | None, error: object) -> None:
-            if reply is not None:
-                self._name_owners[message.destination] = reply.sender
-            answer(reply, error)
-
-        self.send(message)
-        self._method_return_handlers[message.serial] = take
 
     def forget(self, message: Message) -> None:
         """Nobody waits for its answer any more. Without that a systemd that is frozen while its bus

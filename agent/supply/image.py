@@ -21,6 +21,7 @@ from agent.supply.meter import Meter
 from agent.supply.pace import Pace
 
 NAME_HINT = "name it in the configuration as registry.example/name:tag, in small letters"
+STILL = "it stands still"
 PAUSES_S = (5.0, 20.0)  # between the tries at one source
 # Podman tells bytes each second while there are any. What it unpacks it does not tell: a layer of
 # 10 GB takes minutes on a slow disk.
@@ -235,7 +236,7 @@ class _Bringing:
             ) from silent
         except TimeoutError as trickle:
             raise AgentError(
-                Code.SOURCE_UNREACHABLE, f"cannot get on with {source}: it stands still"
+                Code.SOURCE_UNREACHABLE, f"cannot get on with {source}: {STILL}"
             ) from trickle
         raise AgentError(Code.INTERNAL, f"cannot {verb} from {source}: no answer came")
 
