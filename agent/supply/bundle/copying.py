@@ -34,8 +34,7 @@ def copy_content(
         handle = open_for_writing(target)
         try:
             os.fchmod(handle, 0o644)  # whatever our umask is
-            joiner = _Joiner(folder, content, target, handle, records, count)
-            joiner.join(_known(content, target, records))
+            _Joiner(folder, content, handle, records, count).join(_known(content, target, records))
             forget_cached(handle)
         finally:
             os.close(handle)
@@ -60,16 +59,9 @@ class _Joiner:
     """One file, while it grows."""
 
     def __init__(
-        self,
-        folder: Path,
-        content: Content,
-        target: Path,
-        handle: int,
-        records: Records,
-        count: Count,
+        self, folder: Path, content: Content, handle: int, records: Records, count: Count
     ) -> None:
-        self._folder, self._content = folder, content
-        self._target, self._handle = target, handle
+        self._folder, self._content, self._handle = folder, content, handle
         self._records, self._count = records, count
         self._whole = hashlib.sha256()
 
@@ -104,9 +96,6 @@ class _Joiner:
         return len(known)
 
     def _take(self, chunk: memoryview) -> None:
-        with writing(
-            f"write {self._target}"
-        ):  # here, as whoever reads takes an OSError for its own
-            write_all(self._handle, chunk)
+        write_all(self._handle, chunk)
         self._whole.update(chunk)
         self._count.add(len(chunk))

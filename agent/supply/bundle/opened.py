@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,15 +168,17 @@ def read_part(handle: int, part: Part, take: Take) -> None:
 
 
 def read_named_part(folder: Path, part: Part, take: Take) -> None:
-    try:
-        with open_below(folder, part.name) as handle:
-            forget_cached(handle)
-            read_part(handle, part, take)
-            forget_cached(handle)
-    except OSError as error:
-        raise unreadable(part.name, error) from error
-    except ValueError as error:
-        raise damaged(part.name, str(error)) from error
+    """As `read_part`. What `take` raises is the caller's: it is not the bundle that is wrong."""
+    with ExitStack() as opened:
+        try:
+            handle = opened.enter_context(open_below(folder, part.name))
+        except OSError as error:
+            raise unreadable(part.name, error) from error
+        except ValueError as error:
+            raise damaged(part.name, str(error)) from error
+        forget_cached(handle)
+        read_part(handle, part, take)
+        forget_cached(handle)
 
 
 def verify(opened: OpenedBundle, tell: Tell, copying_s: float = COPYING_S) -> None:
