@@ -7,13 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
 import pytest
 
 from agent.doctor.looks import Reached
 from agent.host import reach as module
 from agent.host.reach import Address, reach_all
+from tests.trickling import answered, trickle
 
 NO_PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
 
@@ -47,34 +49,9 @@ def answering(words: bytes) -> Iterator[int]:
         thread.join(5)
 
 
-@contextmanager
-def trickling() -> Iterator[int]:
+def trickling() -> AbstractContextManager[int]:
     """A port that is never silent and never answers."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def trickle(connected: socket.socket) -> None:
-        with connected, suppress(OSError):
-            connected.sendall(b"HTTP/1.1 200 OK\r\nx: ")
-            while not over.wait(0.05):
-                connected.sendall(b"x")
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                threads.append(threading.Thread(target=trickle, args=(listener.accept()[0],)))
-                threads[-1].start()
-
-    threads = [threading.Thread(target=serve)]
-    threads[0].start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in threads:
-            thread.join(5)
+    return answered(partial(trickle, head=b"HTTP/1.1 200 OK\r\nx: "))
 
 
 def ask(*addresses: str, proxies: dict[str, str] | None = None) -> tuple[Reached, ...]:

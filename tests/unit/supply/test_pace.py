@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +16,7 @@ from agent.supply.net import HubClient
 from agent.supply.pace import Pace
 from agent.supply.patience import Patience
 from tests.fakes.hub import Kind
+from tests.trickling import answered, trickle
 from tests.unit.supply.hubs import REPO, Bringing
 
 pytestmark = pytest.mark.timeout(60)
@@ -69,36 +70,17 @@ def test_a_source_that_trickles_is_left_for_the_next(bringing: Bringing) -> None
 @contextmanager
 def leading() -> Iterator[str]:
     """Leads to another page, and trickles the text that tells so."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
     head = b"HTTP/1.1 302 Found\r\nlocation: /there\r\ncontent-length: 9999\r\n\r\n"
     page = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]"
 
-    def answer(connected: socket.socket) -> None:
-        with connected, suppress(OSError):
-            if b"/there" in connected.recv(65536):
-                connected.sendall(page)
-                return
-            connected.sendall(head)
-            while not over.wait(0.05):
-                connected.sendall(b"x")
+    def answer(client: socket.socket, over: threading.Event) -> None:
+        if b"/there" in client.recv(65536):
+            client.sendall(page)
+        else:
+            trickle(client, over, head)
 
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                threads.append(threading.Thread(target=answer, args=(listener.accept()[0],)))
-                threads[-1].start()
-
-    threads = [threading.Thread(target=serve)]
-    threads[0].start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        over.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        for thread in threads:
-            thread.join(5)
+    with answered(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_the_text_of_a_redirect_that_trickles_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
