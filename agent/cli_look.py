@@ -55,6 +55,7 @@ def _is_well(snapshot: Snapshot) -> bool:
     serving = all(one.phase == "serving" and one.trouble is None for one in wished)
     return serving and not (
         any(one.refused for one in snapshot.instances)
+        or snapshot.without_profile
         or snapshot.config_problem
         or snapshot.broken
         or snapshot.systemd_problem

@@ -336,6 +336,14 @@ def front_unit(instance: str) -> str:
     return f"deepseek@{instance}.service"
 
 
+ALL_FRONTS = front_unit("*")
+
+
+def fronts_instance(unit: str) -> str:
+    """Whose front unit it is."""
+    return unit.removeprefix("deepseek@").removesuffix(".service")
+
+
 def engine_unit(instance: str) -> str:
     """The rendered unit that runs the container."""
     return f"deepseek-vllm-{instance}.service"

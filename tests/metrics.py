@@ -82,6 +82,7 @@ def build_broken() -> Snapshot:
         npus=views,
         mode="observe",
         broken=("7b: port: too big",),
+        without_profile=("8bb",),
         faults_problem=("faults.d/a.toml: not TOML",),
         host_suspect="3 of 4 NPUs failed within 300 s",
         disks=(DiskView("/var/lib/deepseek", 12 * GIB, 900 * GIB, True, 20 * GIB),),

@@ -218,6 +218,18 @@ DOCTOR = {
     "{0} is not active yet: deepseek-agent starts it": "{0} 尚未启动：deepseek-agent 会启动它",
     "to see more: systemctl start {0}": "查看更多：systemctl start {0}",
     # the agent
+    "cannot serve {0}: refused at the start, and waits for somebody": (
+        "无法提供 {0}：启动被拒绝，等待人工处理"
+    ),
+    "what deepseekctl status says; then: systemctl start {0}": (
+        "按 deepseekctl status 的提示处理，然后：systemctl start {0}"
+    ),
+    "cannot serve {0}: it is to serve, and there is no profile of that name": (
+        "无法提供 {0}：它应提供服务，但没有该名称的模型配置文件"
+    ),
+    "write /etc/deepseek-agent/models.d/{0}.toml, or: systemctl disable --now deepseek@{1}": (
+        "请编写 /etc/deepseek-agent/models.d/{0}.toml，或执行：systemctl disable --now deepseek@{1}"
+    ),
     'cannot start or mend anything: mode = "observe", the agent only watches': (
         '不会启动或修复任何内容：mode = "observe"，agent 仅观察'
     ),

@@ -59,6 +59,7 @@ from agent.control.record import processes, say_inventory, usable
 from agent.control.renewals import Renewals
 from agent.control.roster import Roster
 from agent.control.showing import Shown, build_snapshot
+from agent.control.strangers import Strangers
 from agent.control.tasks import Tasks
 from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
@@ -108,6 +109,7 @@ class Controller:
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self.roster = Roster(self.actions.files, self.memory, self.boot_id)
         self.events = EventLog(self.history, self.told_before)
+        self.strangers = Strangers(self.roster, self.events)
         self._tasks = Tasks(self._note_error)
         self._worker = Worker(self.actions, self.npud, self.fronts, self.observers, self.put)
         self._upkeep = Upkeep(self._worker, self._tasks, self.events)
@@ -147,7 +149,9 @@ class Controller:
         )
         self._disk_care = DiskCare(
             lambda: self.config,
-            lambda: build_keep(self.config, self.config_problem, self.roster),
+            lambda: build_keep(
+                self.config, self.config_problem, self.roster, self._without_profile
+            ),
             self.disks,
             self.put,
             self._tasks,
@@ -156,6 +160,7 @@ class Controller:
         # Until systemd has been asked nothing is known, and nothing is done.
         self.systemd_problem: Failure | None = NOT_ASKED_YET
         self._take_config(self.config)
+        self._without_profile: tuple[str, ...] = ()
         self.board = Board(self._snapshot())
 
     def put(self, message: Message) -> None:
@@ -180,6 +185,9 @@ class Controller:
         if message is not None:
             self._handle(message)
         self._look_at_npus()
+        # Files that cannot be read say of nobody that it has no profile.
+        known = self.config_problem is None
+        self._without_profile = self.strangers.look(self.config) if known else ()
         for record in self.roster:
             self.pilot.feed(record.profile.name, Tick())
             self.pilot.check_start(record)
@@ -318,6 +326,7 @@ class Controller:
     def _take_units(self, seen: UnitsSeen) -> None:
         record = self.roster.get(seen.instance)
         if record is None:
+            self.strangers.take(seen)
             return
         first = record.engine is None
         missed = record.missed(seen)
@@ -374,6 +383,7 @@ class Controller:
             self.events.latest,
             self._disk_care.views(),
             self._disk_care.prunable_bytes,
+            self._without_profile,
         )
         return build_snapshot(shown, self.roster, self.desk)
 

@@ -2,7 +2,7 @@
 """What must not be pruned: in come the configuration and what is known of instances, out comes a
 `Keep`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from agent.config.values import Config, Profile
 from agent.control.record import Record
@@ -14,15 +14,21 @@ from agent.supplies import Supply
 UNPLANNED = (Phase.IDLE, Phase.WAITING, Phase.STARTING)
 
 
-def build_keep(config: Config, config_problem: Failure | None, records: Iterable[Record]) -> Keep:
-    """A profile that cannot be read may need anything: then models and images stay."""
+def build_keep(
+    config: Config,
+    config_problem: Failure | None,
+    records: Iterable[Record],
+    without_profile: Sequence[str],
+) -> Keep:
+    """A profile that cannot be read, or is missing, may need anything: then models and images
+    stay."""
     known = tuple(records)
     profiles = [*config.profiles, *_in_force(known)]
     images = (image for one in profiles for image in _images(one))
     supplies = [one for record in known for one in _supplies(record)]
     directories = _once([*(one.model for one in profiles), *(s.model_directory for s in supplies)])
     return Keep(
-        is_complete=config_problem is None and not config.broken,
+        is_complete=config_problem is None and not config.broken and not without_profile,
         instances=_once([one.name for one in profiles] + [one.name for one in config.broken]),
         image_ids=_once(one.image_id for one in supplies),
         image_references=_once(images),

@@ -37,7 +37,8 @@ from agent.status.history import EventPage
 
 class Requests:
     """Puts requests in the writer's queue and returns when they have been taken. `look` has the
-    writer told what systemd says of an instance now; `reload` reads the configuration again."""
+    writer told what systemd says of an instance now, `meet` of one that may have no profile;
+    `reload` reads the configuration again."""
 
     def __init__(
         self,
@@ -45,8 +46,10 @@ class Requests:
         look: Callable[[str], Awaitable[None]],
         reload: Callable[[], Awaitable[Failure | None]],
         fronts: Fronts,
+        meet: Callable[[str], Awaitable[None]],
     ) -> None:
         self._controller = controller
+        self._meet = meet
         self._look = look
         self._reload = reload
         self._fronts = fronts
@@ -54,6 +57,9 @@ class Requests:
     async def attach(self, instance: str, resumed: bool) -> None:
         """The front unit's main process is here, so the instance is wished. `resumed`: it was here
         before, and only the agent is new: that is no reason to hurry."""
+        controller = self._controller
+        if controller.roster.get(instance) is None and instance not in controller.strangers:
+            await self._meet(instance)
         if not resumed:
             self._known(instance)
             # A front unit that starts while the instance serves, as far as is known: it was stopped

@@ -25,6 +25,7 @@ class Shown:
     events: tuple[EventView, ...]
     disks: tuple[DiskView, ...]
     prunable_bytes: int | None
+    without_profile: tuple[str, ...]
 
 
 def build_snapshot(shown: Shown, roster: Roster, desk: NpuDesk) -> Snapshot:
@@ -50,4 +51,5 @@ def build_snapshot(shown: Shown, roster: Roster, desk: NpuDesk) -> Snapshot:
         faults_problem=tuple(one.message for one in config.faults.broken),
         disks=shown.disks,
         prunable_bytes=shown.prunable_bytes,
+        without_profile=shown.without_profile,
     )

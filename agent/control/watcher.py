@@ -15,7 +15,7 @@ import structlog
 
 from agent.control.messages import Message, SystemdSeen, UnitsSeen
 from agent.errors import AgentError, Failure
-from agent.model import UnitStatus, engine_unit, front_unit
+from agent.model import ALL_FRONTS, UnitStatus, engine_unit, front_unit, fronts_instance
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,8 @@ class Watchable(Protocol):
     async def watch(self, unit: str) -> None: ...
 
     async def status(self, unit: str) -> UnitStatus: ...
+
+    async def loaded(self, pattern: str) -> tuple[str, ...]: ...
 
 
 class UnitWatcher:
@@ -93,11 +95,11 @@ class UnitWatcher:
 
     async def _look_at(self, anew: bool, changed: set[str]) -> None:
         if anew:
-            changed = set(self._all())
+            # systemd may know of more than there are profiles.
+            known = [fronts_instance(unit) for unit in await self._units.loaded(ALL_FRONTS)]
+            changed = {*self._all(), *known}
             for instance in changed:
-                for unit in (front_unit(instance), engine_unit(instance)):
-                    self._instances[unit] = instance
-                    await self._units.watch(unit)
+                await self._follow(instance)
         for instance in sorted(changed):
             before = self._seen.get(instance)
             await self.look(instance)
@@ -106,6 +108,17 @@ class UnitWatcher:
         if anew:
             self._put(SystemdSeen(None))
             self.began.set()
+
+    async def _follow(self, instance: str) -> None:
+        for unit in (front_unit(instance), engine_unit(instance)):
+            self._instances[unit] = instance
+            await self._units.watch(unit)
+
+    async def meet(self, instance: str) -> None:
+        """One that may have no profile; from now on it is looked after as any. Raises
+        HostUnavailable, HostError."""
+        await self._follow(instance)
+        await self.look(instance)
 
     def _calm(self, instance: str) -> None:
         """To look loads a unit that systemd has let go of since, and when that is part of a front

@@ -93,6 +93,18 @@ def answers(checkup: Checkup) -> Verdict:
         )
     if snapshot.broken:
         return error(f"cannot use a profile: {snapshot.broken[0]}", "deepseekctl config check")
+    if name := next(iter(snapshot.without_profile), ""):
+        return error(
+            f"cannot serve {name}: it is to serve, and there is no profile of that name",
+            f"write /etc/deepseek-agent/models.d/{name}.toml, or: "
+            f"systemctl disable --now deepseek@{name}",
+        )
+    if refused := [view.name for view in snapshot.instances if view.refused]:
+        return error(
+            f"cannot serve {some(refused)}: refused at the start, and waits for somebody",
+            "what deepseekctl status says; then: "
+            f"systemctl start {' '.join(front_unit(name) for name in refused)}",
+        )
     uncounted = (one.uncounted for one in snapshot.instances)
     if (failure := next((one for one in uncounted if one is not None), None)) is not None:
         return warning(failure.message, failure.hint)

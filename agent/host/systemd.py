@@ -146,6 +146,11 @@ class Systemd:
         service = await self._properties(str(path), SERVICE) if is_service else {}
         return read_status(unit, unit_properties, service)
 
+    async def loaded(self, pattern: str) -> tuple[str, ...]:
+        """Names of the units that it has in memory: what is up, has a job, or has failed."""
+        (units,) = await self._manager("ListUnitsByPatterns", "asas", [[], [pattern]])
+        return tuple(str(unit[0]) for unit in _expect(units, list))
+
     async def start(self, unit: str, deadline_s: float) -> JobResult:
         return await self._run_job("StartUnit", unit, START_MODE, deadline_s)
 

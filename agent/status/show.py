@@ -46,6 +46,8 @@ def _rows(snapshot: Snapshot, now: float) -> Iterator[Row]:
     yield Row("", "")
     quiet = [view for view in snapshot.instances if _has_nothing_to_tell(view, now)]
     shown = [view for view in snapshot.instances if view not in quiet or len(quiet) == 1]
+    for name in snapshot.without_profile:
+        yield from _without_profile(name)
     for view in sorted(shown, key=lambda one: not (one.wished or one.refused)):
         yield from _instance(view, now)
     if len(quiet) > 1:
@@ -112,6 +114,14 @@ def _instance(view: InstanceView, now: float) -> Iterator[Row]:
     yield from _history(view)
     yield from _certificate(view, now)
     yield from _what_it_is(view)
+
+
+def _without_profile(name: str) -> Iterator[Row]:
+    yield Row(f"○ {name:<8} ", tr("is to serve, and has no profile"), Tone.TROUBLE)
+    profile = f"/etc/deepseek-agent/models.d/{name}.toml"
+    start, end = f"systemctl start deepseek@{name}", f"systemctl disable --now deepseek@{name}"
+    yield _row(tr("hint"), tr("write {file}, then: {command}", file=profile, command=start))
+    yield _row("", tr("or, if it is not to serve: {command}", command=end))
 
 
 def _refused(view: InstanceView, label: str) -> Iterator[Row]:

@@ -229,6 +229,7 @@ class Snapshot:
     faults_problem: tuple[str, ...] = ()  # files about faults that cannot be used, and why
     disks: tuple[DiskView, ...] = ()
     prunable_bytes: int | None = None  # by the latest look; None: there was none
+    without_profile: tuple[str, ...] = ()  # instances that are to serve, by systemd
 
     def instance(self, name: str) -> InstanceView | None:
         return next((one for one in self.instances if one.name == name), None)

@@ -58,6 +58,8 @@ def _wrong(snapshot: Snapshot) -> Iterator[str]:
         yield tr("1 profile cannot be used")
     elif snapshot.broken:
         yield tr("{count} profiles cannot be used", count=len(snapshot.broken))
+    for name in snapshot.without_profile:
+        yield tr("{name} is to serve, and has no profile", name=name)
     if snapshot.faults_problem:
         yield tr("files about fault codes cannot be used")
     if snapshot.systemd_problem is not None:

@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 from dbus_next import Message, MessageType, Variant
 from dbus_next.aio import MessageBus
@@ -195,6 +196,9 @@ class FakeSystemd:
             case "LoadUnit":
                 self._known(argument)
                 return "o", [f"{ROOT}/unit/{escape(argument)}"]
+            case "ListUnitsByPatterns":
+                fitting = [one for one in self.units.values() if _is_listed(one, message.body)]
+                return "a(ssssssouso)", [[_line(unit) for unit in fitting]]
             case "StartUnit" | "StopUnit":
                 if method == "StartUnit" and self._known(argument).load != "loaded":
                     return f"{NAME}.NoSuchUnit", None
@@ -256,6 +260,18 @@ class FakeSystemd:
         if job.ends:
             self.on_stopped(name)
             self.change(name, "inactive")
+
+
+def _is_listed(unit: FakeUnit, body: list[list[str]]) -> bool:
+    """What is in systemd's memory."""
+    states, patterns = body
+    fits = any(fnmatch(unit.name, pattern) for pattern in patterns)
+    return fits and unit.active != "inactive" and (not states or unit.active in states)
+
+
+def _line(unit: FakeUnit) -> list[object]:
+    path = f"{ROOT}/unit/{escape(unit.name)}"
+    return [unit.name, "", unit.load, unit.active, unit.sub, "", path, 0, "", "/"]
 
 
 def _unit(unit: FakeUnit) -> dict[str, Variant]:

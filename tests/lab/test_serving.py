@@ -193,6 +193,18 @@ def test_an_unknown_instance_is_refused_with_the_reason(host: LabHost) -> None:
     host.run(["systemctl", "reset-failed", "deepseek@70b.service"])
 
 
+def test_one_that_is_enabled_and_has_no_profile_is_told_by_each_agent(host: LabHost) -> None:
+    unit, told = "deepseek@70b.service", "70b is to serve, and has no profile"
+    host.run(["systemctl", "enable", "--now", unit], check=False)
+    for _ in range(2):
+        done = host.run(["deepseekctl", "status"], check=False)
+        assert (done.returncode, told in done.stdout) == (1, True), done.stdout
+        host.run(["systemctl", "restart", "deepseek-agent"])
+    host.run(["systemctl", "disable", unit])
+    host.run(["systemctl", "reset-failed", unit])
+    product.wait_told(host, told, told=False)
+
+
 def test_a_missing_model_is_held_and_told(host: LabHost) -> None:
     product.start(host, "stop")
     hide_model(host)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent import exits
 from agent.config.values import BrokenProfile, Mode
 from agent.control.memory import decode_memory, encode_memory
-from agent.errors import AgentError, Code, Failure, HostUnavailable
+from agent.errors import AgentError, Code, ConfigError, Failure, HostUnavailable
 from agent.model import Phase, engine_unit, front_unit
 from tests.build import build_inventory
 from tests.fakes.systemd import Job
@@ -466,3 +467,52 @@ def test_what_was_refused_and_then_stopped_is_not_told(world: World) -> None:
                 await until(lambda: not agent.view().refused)
 
     asyncio.run(scenario())
+
+
+def test_who_is_to_serve_and_has_no_profile_is_told(world: World) -> None:
+    """A name that was mistyped, or a profile that somebody removed before a boot: attach is refused
+    and goes, and nothing is left but a unit that has failed."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        front = front_unit("8bb")
+        world.systemd.add(front, file_state="enabled")
+        world.systemd.change(front, "activating")
+        with pytest.raises(ConfigError, match="there is no profile of that name"):
+            await agent.requests.attach("8bb", resumed=False)
+        await until(lambda: agent.controller.board.snapshot.without_profile == ("8bb",))
+        world.systemd.crash(front, "exit-code", exits.PERSON)
+        await asyncio.sleep(0.2)
+        assert agent.controller.board.snapshot.without_profile == ("8bb",)
+        assert agent.kinds("8bb").count(Code.INSTANCE_UNKNOWN) == 1
+        world.systemd.change(front, "inactive", file_state="disabled", exit_status=0)
+        await until(lambda: agent.controller.board.snapshot.without_profile == ())
+
+    play(world, scenario)
+
+
+def test_the_next_agent_tells_who_has_no_profile(world: World) -> None:
+    async def scenario(world: World, agent: Agent) -> None:
+        await until(lambda: agent.controller.board.snapshot.without_profile == ("8bb",))
+        assert [one.name for one in agent.controller.board.snapshot.instances] == ["8b"]
+        # Files that cannot be read say of nobody that it has none.
+        await agent.requests.take_config(Failure(Code.CONFIG_INVALID, "cannot read it"))
+        await until(lambda: agent.controller.board.snapshot.without_profile == ())
+
+    front = world.systemd.add(front_unit("8bb"), file_state="enabled", active="failed")
+    front.result, front.exit_code, front.exit_status = "exit-code", 1, exits.PERSON
+    play(world, scenario)
+
+
+def test_an_engine_whose_profile_is_gone_is_told_of(world: World) -> None:
+    """It runs on, and nobody looks after it when the agent is a new one."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.SERVING)
+        await agent.requests.take_config(world.config(profiles=()))
+        await until(lambda: agent.controller.board.snapshot.without_profile == ("8b",))
+        await agent.requests.take_config(world.config())
+        await until(lambda: agent.controller.board.snapshot.without_profile == ())
+        assert world.engine() == "active"
+
+    play(world, scenario)

@@ -112,6 +112,7 @@ BAD = Failure(Code.CONFIG_INVALID, "cannot use the file")
             build_snapshot(build_view(), build_view(Phase.IDLE, name="7b", refused=True)),
             NOT_SERVING,
         ),
+        (build_snapshot(build_view(), without_profile=("7b",)), NOT_SERVING),
         (build_snapshot(build_view(), build_view(Phase.IDLE, name="7b")), 0),
         (build_snapshot(build_view(), build_view(Phase.LOADING, name="7b")), NOT_SERVING),
         *(

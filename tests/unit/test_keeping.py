@@ -26,9 +26,14 @@ def record(update: UpdateState) -> Record:
     return Record(PROFILE, InstanceState(), 0.0, update=UpdateSeen(update))
 
 
+def test_who_has_no_profile_may_need_anything() -> None:
+    assert build_keep(build_config(PROFILE), None, [], ()).is_complete
+    assert not build_keep(build_config(PROFILE), None, [], ("8bb",)).is_complete
+
+
 def test_all_that_an_update_may_go_to_stays() -> None:
     update = UpdateState(supply("a"), supply("b"), supply("c"))
-    keep = build_keep(build_config(PROFILE), None, [record(update)])
+    keep = build_keep(build_config(PROFILE), None, [record(update)], ())
     assert keep.is_complete
     assert keep.image_ids == ("a" * 64, "b" * 64, "c" * 64)
     revisions = ("revision-a", "revision-b", "revision-c")
@@ -40,13 +45,15 @@ def test_all_that_an_update_may_go_to_stays() -> None:
 
 def test_a_model_of_an_earlier_profile_stays_too() -> None:
     update = UpdateState(supply("a"), supply("b", "/srv/former"))
-    keep = build_keep(build_config(PROFILE), None, [record(update)])
+    keep = build_keep(build_config(PROFILE), None, [record(update)], ())
     assert KeptModel("/srv/former", ("revision-b",)) in keep.models
 
 
 def test_what_is_fetched_for_an_update_is_under_way() -> None:
     order = Order("8b", None, ModelOrder("/srv/new", ()))
-    keep = build_keep(build_config(PROFILE), None, [record(UpdateState(supply("a"), order=order))])
+    keep = build_keep(
+        build_config(PROFILE), None, [record(UpdateState(supply("a"), order=order))], ()
+    )
     assert keep.fetching == ("/srv/new",)
 
 
@@ -55,12 +62,12 @@ def test_what_is_fetched_for_an_update_is_under_way() -> None:
 def test_what_a_wished_one_lacks_is_not_known_before_its_plan(phase: Phase, wished: bool) -> None:
     """After a boot it may wait for its NPUs for long, and half of its model lies there."""
     known = replace(record(UpdateState()), state=InstanceState(phase=phase, wished=wished))
-    keep = build_keep(build_config(PROFILE), None, [known])
+    keep = build_keep(build_config(PROFILE), None, [known], ())
     is_open = wished and phase in (Phase.IDLE, Phase.STARTING, Phase.WAITING)
     assert keep.fetching == ((PROFILE.model,) if is_open else ())
 
 
 def test_an_operators_own_model_has_no_revision() -> None:
     own = Supply(PROFILE.images.a2, "a" * 64, "", PROFILE.model, "", 1.0)
-    keep = build_keep(build_config(PROFILE), None, [record(UpdateState(own))])
+    keep = build_keep(build_config(PROFILE), None, [record(UpdateState(own))], ())
     assert keep.models == (KeptModel(PROFILE.model),)

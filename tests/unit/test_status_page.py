@@ -51,6 +51,10 @@ IDLE = build_view(Phase.IDLE, name="7b")
             build_snapshot(build_view(), replace(IDLE, refused=True, failure=BAD)),
             "TROUBLE: 7b was refused, and waits for: systemctl start deepseek@7b; 8b serves",
         ),
+        (
+            build_snapshot(build_view(), without_profile=("7b",)),
+            "TROUBLE: 7b is to serve, and has no profile; 8b serves",
+        ),
         (build_snapshot(build_view(trouble=DIED)), "TROUBLE: 8b serves badly"),
         (build_snapshot(build_view(Phase.FETCHING)), "not yet: 8b is being fetched"),
         (build_snapshot(build_view(Phase.LOADING)), "not yet: 8b is being started"),
@@ -123,6 +127,16 @@ def test_what_was_refused_and_what_to_do(quiet: tuple[InstanceView, ...]) -> Non
         "○ 8b       refused; when it is mended: systemctl start deepseek@8b",
         "    reason    cannot use the file [config-invalid]",
         "    hint      correct it",
+    ]
+
+
+def test_who_has_no_profile_and_what_to_do() -> None:
+    lines = show(build_snapshot(build_view(), without_profile=("8bb",)), NOW).splitlines()
+    assert lines[2:5] == [
+        "○ 8bb      is to serve, and has no profile",
+        "    hint      write /etc/deepseek-agent/models.d/8bb.toml, then: systemctl start "
+        "deepseek@8bb",
+        "              or, if it is not to serve: systemctl disable --now deepseek@8bb",
     ]
 
 

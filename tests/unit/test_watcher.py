@@ -33,6 +33,9 @@ class Systemd:
         self.watcher.on_change(FRONT)
         return replace(build_front(self.active), name=ENGINE)
 
+    async def loaded(self, pattern: str) -> tuple[str, ...]:
+        return ()
+
     def latest(self) -> UnitActive:
         seen = [one for one in self.seen if isinstance(one, UnitsSeen)]
         return seen[-1].engine.active

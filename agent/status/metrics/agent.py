@@ -23,6 +23,11 @@ def _npus(seen: Snapshot) -> Iterator[Sample]:
         yield from sample(sum(npu.device_present for npu in seen.inventory.npus))
 
 
+def _without_profile(seen: Snapshot) -> Iterator[Sample]:
+    for name in seen.without_profile:
+        yield from sample(1, name=name)
+
+
 def _disk_free(seen: Snapshot) -> Iterator[Sample]:
     for disk in seen.disks:
         yield from sample(disk.free_bytes, path=disk.path)
@@ -74,6 +79,12 @@ AGENT: tuple[Family[Snapshot], ...] = (
         Kind.GAUGE,
         "Profiles that cannot be used.",
         lambda seen: sample(len(seen.broken)),
+    ),
+    Family(
+        "instance_without_profile",
+        Kind.GAUGE,
+        "It is to serve, by systemd, and there is no profile of its name.",
+        _without_profile,
     ),
     Family(
         "fault_files_refused",

@@ -312,6 +312,13 @@ CASES: tuple[tuple[str, Mapping[str, Any], Status, str], ...] = (
         "is --disable-log-stats in vllm.extra_args?",
     ),
     ("agent-answers", {"snapshot": build_snapshot(broken=("7b: no",))}, ERROR, "config check"),
+    (
+        "agent-answers",
+        {"snapshot": build_snapshot(build_view(Phase.IDLE, refused=True))},
+        ERROR,
+        "deepseek@8b",
+    ),
+    ("agent-answers", {"snapshot": build_snapshot(without_profile=("7b",))}, ERROR, "7b.toml"),
     ("agent-version", {"version": "0.2.0"}, WARNING, "that runs is 0.1.0, installed is 0.2.0"),
     ("agent-version", {"snapshot": SILENT}, SKIPPED, "see agent-answers"),
     ("npud", {"units": NO_UNITS}, SKIPPED, "does not run"),
