@@ -250,6 +250,19 @@ def test_a_code_that_nobody_knows(severity: FaultSeverity, acts: bool) -> None:
     assert not host.is_aside(0)
 
 
+def test_a_severity_that_only_an_event_told_outlives_npud() -> None:
+    """npud that began anew has it from a query, which tells none."""
+    host = Host.of(4)
+    host.set(0, faults=(build_fault("DEADBEEF", FaultSeverity.MAJOR),))
+    host.set(0, faults=(build_fault("DEADBEEF", FaultSeverity.UNKNOWN),))
+    host.later(DAY_S)
+    assert (host.told, host.is_aside(0)) == ([], True)
+    assert level_of(host.npu(0), host.rules) is FaultLevel.SEPARATE
+    host.set(0, faults=(build_fault("DEADBEEF", FaultSeverity.MINOR),))  # that is told
+    host.later(60)
+    assert not host.is_aside(0)
+
+
 def test_one_instance_with_two_broken_npus_is_stopped_once() -> None:
     host = Host.of(8)
     host.hold("8b", 0, 1)

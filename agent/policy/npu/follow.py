@@ -119,7 +119,7 @@ def _again(
         listed = None  # it has happened again, and does not last any more
     if listed is not None:
         raised = fault.raised or at - fault.since >= rules.settings.flap_raise_s
-        fault = replace(fault, text=listed.text, severity=listed.severity)
+        fault = replace(fault, text=listed.text, severity=_severity(fault, listed))
         return replace(fault, listed=True, gone_since=None, raised=raised)
     if not known:
         return replace(fault, listed=False)
@@ -129,6 +129,11 @@ def _again(
     if at - gone_since >= rules.settings.flap_clear_s:
         return None
     return replace(fault, listed=False, gone_since=gone_since)
+
+
+def _severity(fault: Followed, listed: NpuFault) -> FaultSeverity:
+    """Only events tell it, and npud forgets them when it ends; the fault is the same."""
+    return fault.severity if listed.severity is FaultSeverity.UNKNOWN else listed.severity
 
 
 def _has_come(before: Followed | None, after: Followed, rules: Rules) -> bool:
