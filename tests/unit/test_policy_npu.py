@@ -645,6 +645,40 @@ def test_a_busy_chip_is_asked_for_soon_and_then_less_and_less() -> None:
     assert resets(host) == []
 
 
+def test_a_busy_chip_keeps_no_other_from_its_reset() -> None:
+    """A monitor may have the node of NPU 0 open for months; NPU 1 is idle."""
+    host = Host.of(4)
+    host.break_(0, NPU)
+    host.break_(1, NPU)
+    asked = []
+    for _ in range(12):
+        assert host.fleet.reset is not None
+        asked.append(host.fleet.reset.npus)
+        host.reset_ends(ResetOutcome.BUSY if asked[-1] == (0,) else ResetOutcome.FAILED)
+        host.later(BUSY_AGAIN_MAX_S)
+    assert asked.count((1,)) == TRIES
+    assert host.is_aside(1)
+    host.reset_ends(ResetOutcome.BUSY)
+    host.later(BUSY_AGAIN_MAX_S - 1)
+    assert resets(host) == []  # its own pause goes on as before
+    host.mend(0)
+    host.later(0)
+    host.break_(0, NPU)
+    assert host.npu(0).busy == 0
+
+
+def test_after_a_reset_that_was_none_the_next_chip_has_its_turn_at_once() -> None:
+    host = Host.of(4)
+    host.break_(0, NPU)
+    host.break_(1, NPU)
+    host.reset_ends(ResetOutcome.BUSY)
+    assert resets(host) == [(1,)]
+    host.reset_ends(ResetOutcome.BUSY)
+    assert resets(host) == []
+    host.later(2.0)
+    assert resets(host) == [(0,)]
+
+
 def test_what_is_refused_is_not_asked_again() -> None:
     host = Host.of(4)
     host.break_(0, NPU)

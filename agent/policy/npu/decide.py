@@ -20,6 +20,7 @@ from agent.policy.npu.reset import (
     give_up_lost,
     reset_faulty,
     under_reset,
+    well,
 )
 from agent.policy.npu.state import (
     AGENT,
@@ -135,8 +136,8 @@ def _take_clear(fleet: Fleet, event: ClearAsked, at: float) -> tuple[Fleet, Iter
         if state.quarantine is not None:
             told.append(Release(state.logic_id, f"{event.by} says so"))
         pardoned = tuple(replace(fault, pardoned=True) for fault in state.faults)
-        state = replace(state, faults=pardoned, acts=(), quarantine=None, tries=0, hit_at=None)
-        fleet = fleet.with_npu(state)
+        state = replace(state, faults=pardoned, acts=(), quarantine=None, hit_at=None)
+        fleet = fleet.with_npu(well(state))
     return fleet, told
 
 

@@ -8,7 +8,7 @@ listed, and a driver that is not READY says nothing at all. What is known then s
 from dataclasses import replace
 
 from agent.model import MEMORY_LEFT, FaultSeverity, Npu, NpuFault, NpuHealth
-from agent.policy.npu.reset import SETTLE_S
+from agent.policy.npu.reset import SETTLE_S, well
 from agent.policy.npu.state import CARD_DROP, Fleet, Followed, Note, NpuState, Rules
 
 
@@ -54,7 +54,7 @@ def _look(state: NpuState, npu: Npu | None, at: float, rules: Rules) -> NpuState
         npu = replace(state.npu, device_present=False, faults=(), processes=())
     assert npu is not None  # noqa: S101 - for mypy: one of the two is there
     listed = _faults_of(npu)
-    if npu is state.npu and not (state.faults or listed or state.tries):
+    if npu is state.npu and not (state.faults or listed or state.tries or state.busy):
         return state  # as of most NPUs in most turns, and npud told nothing new
     known = is_known(npu)
     faults: list[Followed] = []
@@ -70,8 +70,8 @@ def _look(state: NpuState, npu: Npu | None, at: float, rules: Rules) -> NpuState
             fault = _begin(came, at, rules, first=first)
             faults.append(fault)
             hit_at = at if _has_come(None, fault, rules) else hit_at
-    tries = 0 if known and not rules.in_force(replace(state, faults=tuple(faults))) else state.tries
-    return replace(state, npu=npu, faults=tuple(faults), hit_at=hit_at, tries=tries)
+    after_look = replace(state, npu=npu, faults=tuple(faults), hit_at=hit_at)
+    return well(after_look) if known and not rules.in_force(after_look) else after_look
 
 
 def _look_again(state: NpuState, npu: Npu, at: float, rules: Rules) -> NpuState:

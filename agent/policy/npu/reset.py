@@ -70,25 +70,23 @@ def _same_card(fleet: Fleet, logic_id: int, npu: Npu) -> bool:
 
 
 def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpus | None]:
-    """One reset at a time, of what nothing uses."""
+    """One reset at a time, of what nothing uses. One that could not be done keeps no other NPU
+    from its own: there was none, so only that one waits."""
     ended_at = fleet.reset_ended_at
-    if fleet.reset is not None or (ended_at is not None and at < ended_at + _pause_s(fleet)):
+    if fleet.reset is not None or (ended_at is not None and at < ended_at + COOL_DOWN_S):
         return fleet, None
     for state in fleet.npus:
-        due = wants_reset(state, rules) and all(
-            rules.is_gathered(fault, at) for fault in rules.in_force(state)
-        )
-        if due and state.tries < TRIES and state.npu is not None:
+        if state.npu is not None and _is_due(state, at, rules):
             ring = ring_of(fleet, state.npu)
             if is_idle(fleet, ring):
                 return _begin(fleet, state, ring, at, rules)
     return fleet, None
 
 
-def _pause_s(fleet: Fleet) -> float:
-    if not fleet.busy:
-        return COOL_DOWN_S
-    return min(BUSY_AGAIN_MAX_S, BUSY_AGAIN_S * 2.0 ** min(fleet.busy - 1, 10))
+def _is_due(state: NpuState, at: float, rules: Rules) -> bool:
+    if not wants_reset(state, rules) or state.tries >= TRIES or at < state.reset_not_before:
+        return False
+    return all(rules.is_gathered(fault, at) for fault in rules.in_force(state))
 
 
 def wants_reset(state: NpuState, rules: Rules) -> bool:
@@ -134,15 +132,24 @@ def end_reset(fleet: Fleet, event: ResetEnded, at: float) -> Fleet:
     reset = fleet.reset
     if reset is None or set(reset.npus) != set(event.npus):
         return fleet  # of the agent before this one, or given up already
-    busy = fleet.busy + 1 if event.outcome is ResetOutcome.BUSY else 0
-    fleet = replace(fleet, reset=None, reset_ended_at=at, busy=busy)
-    if event.outcome not in (ResetOutcome.BUSY, ResetOutcome.REFUSED):
-        return fleet
+    fleet = replace(fleet, reset=None)
     for logic_id in reset.npus:
-        state = fleet.of(logic_id)
-        if state.tries:
-            fleet = fleet.with_npu(replace(state, tries=state.tries - 1))
-    return replace(fleet, settling=())
+        fleet = fleet.with_npu(_after_reset(fleet.of(logic_id), event.outcome, at))
+    if event.outcome is not ResetOutcome.BUSY:
+        fleet = replace(fleet, reset_ended_at=at)
+    if event.outcome in (ResetOutcome.BUSY, ResetOutcome.REFUSED):
+        fleet = replace(fleet, settling=())
+    return fleet
+
+
+def _after_reset(state: NpuState, outcome: ResetOutcome, at: float) -> NpuState:
+    tries = state.tries
+    if outcome in (ResetOutcome.BUSY, ResetOutcome.REFUSED):
+        tries = max(0, tries - 1)
+    if outcome is not ResetOutcome.BUSY:
+        return replace(state, tries=tries, busy=0, reset_not_before=0.0)
+    pause_s = min(BUSY_AGAIN_MAX_S, BUSY_AGAIN_S * 2.0 ** min(state.busy, 10))
+    return replace(state, tries=tries, busy=state.busy + 1, reset_not_before=at + pause_s)
 
 
 def give_up_lost(fleet: Fleet, at: float) -> Fleet:
@@ -154,3 +161,8 @@ def give_up_lost(fleet: Fleet, at: float) -> Fleet:
 
 def under_reset(fleet: Fleet) -> Iterator[int]:
     return iter(fleet.reset.npus if fleet.reset is not None else ())
+
+
+def well(state: NpuState) -> NpuState:
+    """Nothing is left of the resets before: what comes now begins anew."""
+    return replace(state, tries=0, busy=0, reset_not_before=0.0)

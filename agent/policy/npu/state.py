@@ -73,6 +73,8 @@ class NpuState:
     quarantine: Quarantine | None = None
     tries: int = 0  # resets since it was last well
     hit_at: float | None = None  # when a fault that has to be acted upon last came
+    busy: int = 0  # resets in a row that could not be done, because something used the chip
+    reset_not_before: float = 0.0  # after those
 
     @property
     def is_present(self) -> bool:
@@ -108,7 +110,6 @@ class Fleet:
     reset: Reset | None = None
     settling: tuple[int, ...] = ()  # those that were reset last
     reset_ended_at: float | None = None
-    busy: int = 0  # resets in a row that could not be done, because something used the chip
     suspect: str = ""  # why it is the host, and not its NPUs, that is not trusted
     base: float = 0.0  # counted seconds at 0 of the monotonic clock
 
