@@ -70,6 +70,9 @@ MAX_LOGIC_ID = 4096  # far above any machine
 # npud's own fault. A code of the driver's has 10 (by the chip) or 01 (by the host) in its first two
 # bits (its dms_sensor.c).
 MEMORY_LEFT = "0D5E0001"  # memory is used for long, and by no process
+# Why the health of a chip is UNKNOWN, where it is the driver itself that has no such chip.
+ABSENT = "the driver says that it is absent or not started"
+NOT_LISTED = "the driver does not list it any more"
 # An idle 910B uses 3.4 of 64 GiB (facts: ascend, 1.2), a 310P shares its DDR with the system.
 LEFT_SHARE = 0.3
 

@@ -98,8 +98,9 @@ MESSAGES = {
     "cannot start yet: it takes an NPU that is being mended ({0})": (
         "暂时无法启动：需要的 NPU 正在恢复（{0}）"
     ),
-    "wait: it is started when the NPU is well, or set aside; see: deepseekctl npus": (
-        "请等待：NPU 恢复或隔离后自动启动；查看：deepseekctl npus"
+    "wait: it is started when the NPU is well, or without it if that is not to be; "
+    "see: deepseekctl npus": (
+        "请等待：NPU 恢复后自动启动；若不能恢复，则不用它启动；查看：deepseekctl npus"
     ),
     "cannot use {0} NPUs: the model has {1}, which {2} does not divide": (
         "无法使用 {0} 个 NPU：模型有 {1}，不能被 {2} 整除"

@@ -250,7 +250,8 @@ def _wait_for(unfit: Iterable[Unfit]) -> Failure:
     return Failure(
         Code.NPU_RESETTING,
         f"cannot start yet: it takes an NPU that is being mended ({told})",
-        "wait: it is started when the NPU is well, or set aside; see: deepseekctl npus",
+        "wait: it is started when the NPU is well, or without it if that is not to be; "
+        "see: deepseekctl npus",
     )
 
 

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, replace
 
-from agent.model import Npu, NpuFault, NpuHealth, NpuReadings
+from agent.model import ABSENT, NOT_LISTED, Npu, NpuFault, NpuHealth, NpuReadings
 from agent.npud.dcmi.abi import DROPPED, name_of_code
 from agent.npud.dcmi.messages import (
     ChipKey,
@@ -57,7 +57,7 @@ def npu_of(chip: Chip, faults: tuple[NpuFault, ...], left_out: str) -> Npu:
 def _health(chip: Chip) -> tuple[NpuHealth, str]:
     state = chip.state
     if not chip.listed:
-        return NpuHealth.UNKNOWN, "the driver does not list it any more"
+        return NpuHealth.UNKNOWN, NOT_LISTED
     if state is None:
         return NpuHealth.UNKNOWN, "not read yet"
     if state.code == DROPPED:
@@ -67,5 +67,5 @@ def _health(chip: Chip) -> tuple[NpuHealth, str]:
     if 0 <= state.health < len(_HEALTHS):
         return _HEALTHS[state.health], ""
     if state.health == _ABSENT:
-        return NpuHealth.UNKNOWN, "the driver says that it is absent or not started"
+        return NpuHealth.UNKNOWN, ABSENT
     return NpuHealth.UNKNOWN, f"the driver says health {state.health}"

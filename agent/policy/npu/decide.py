@@ -14,6 +14,7 @@ from agent.model import DriverState, ResetOutcome, Unfit
 from agent.policy.npu.act import act, count_reset
 from agent.policy.npu.breaker import trust_again, watch_host
 from agent.policy.npu.follow import follow, is_known, is_settling
+from agent.policy.npu.lost import watch_lost
 from agent.policy.npu.reset import (
     RESETS,
     end_reset,
@@ -52,9 +53,10 @@ def decide_npus(
     fleet, host = watch_host(fleet, at, rules)
     decisions: list[NpuDecision] = [*first, *notes, *host]
     if not fleet.ready or fleet.suspect:
-        return fleet, tuple(decisions)
+        return watch_lost(fleet, at, rules), tuple(decisions)
     fleet, acted = act(fleet, at, rules)
     fleet, released = _release(fleet, at, rules)
+    fleet = watch_lost(fleet, at, rules)
     fleet, reset = reset_faulty(fleet, at, rules)
     decisions += [*acted, *released]
     if reset is not None:
@@ -195,6 +197,8 @@ def unfit(fleet: Fleet, rules: Rules) -> tuple[Unfit, ...]:
 def _unfit(state: NpuState, resetting: bool, fleet: Fleet, rules: Rules) -> Unfit | None:
     if state.quarantine is not None:
         return Unfit(state.logic_id, f"set aside: {state.quarantine.reason}", passing=False)
+    if state.lost and not fleet.suspect:
+        return Unfit(state.logic_id, state.lost, passing=False)
     if resetting:
         return Unfit(state.logic_id, "it is being reset", passing=True)
     faults = rules.in_force(state)

@@ -147,7 +147,7 @@ def _after_reset(state: NpuState, outcome: ResetOutcome, at: float) -> NpuState:
     if outcome in (ResetOutcome.BUSY, ResetOutcome.REFUSED):
         tries = max(0, tries - 1)
     if outcome is not ResetOutcome.BUSY:
-        return replace(state, tries=tries, busy=0, reset_not_before=0.0)
+        return replace(state, tries=tries, busy=0, reset_not_before=0.0, missed_since=None, lost="")
     pause_s = min(BUSY_AGAIN_MAX_S, BUSY_AGAIN_S * 2.0 ** min(state.busy, 10))
     return replace(state, tries=tries, busy=state.busy + 1, reset_not_before=at + pause_s)
 

@@ -75,6 +75,8 @@ class NpuState:
     hit_at: float | None = None  # when a fault that has to be acted upon last came
     busy: int = 0  # resets in a row that could not be done, because something used the chip
     reset_not_before: float = 0.0  # after those
+    missed_since: float | None = None  # its reset cannot be done, or it is not there
+    lost: str = ""  # why, when that is so for long: no plan waits for it
 
     @property
     def is_present(self) -> bool:
