@@ -15,6 +15,7 @@ from agent.model import (
     ProductLine,
     ResetOutcome,
 )
+from agent.npud.inventory import unknown_npu
 from agent.plan.npus import Choice, Demand, choose_npus
 from agent.policy.npu.kept import recall_fleet, remember_fleet
 from agent.policy.npu.lost import PATIENCE_S
@@ -180,6 +181,16 @@ def test_a_node_that_never_came() -> None:
     assert plan(host, (0, 8)) is Code.NPU_UNKNOWN  # a mistake stays one
     host.mend(3)
     assert plan(host) == tuple(range(8))
+
+
+def test_a_node_whose_chip_the_driver_has_never_listed() -> None:
+    host = Host({one: build_npu(one) for one in range(8)})
+    host.npus[3] = unknown_npu(3, "/dev/davinci3")
+    host.see()
+    host.later(PATIENCE_S - 1)
+    assert plan(host) is Code.NPU_TOO_FEW
+    host.later(1)
+    assert plan(host) == (0, 1, 2, 4)
 
 
 def test_a_chip_of_which_nothing_is_known_is_not_absent() -> None:

@@ -71,5 +71,8 @@ def _why_absent(npu: Npu, fleet: Fleet) -> str:
         return ""
     if not npu.device_present:
         return f"{npu.device} does not exist" if fleet.of(npu.logic_id).npu is None else ""
-    told = npu.health is NpuHealth.UNKNOWN and npu.reason in (ABSENT, NOT_LISTED)
-    return npu.reason if told else ""
+    if npu.health is not NpuHealth.UNKNOWN:
+        return ""
+    if npu.card_id < 0:  # a node, and the driver has never told of its chip
+        return "the driver does not list it"
+    return npu.reason if npu.reason in (ABSENT, NOT_LISTED) else ""
