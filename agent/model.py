@@ -62,7 +62,6 @@ class DriverState(StrEnum):
     UNKNOWN = "unknown"  # no answer yet, the probe hangs, or an answer nobody understands
 
 
-# /dev/davinciN is the chip of logic id N.
 DEVICE_PREFIX = "/dev/davinci"
 MAX_LOGIC_ID = 4096  # far above any machine
 
@@ -140,7 +139,7 @@ class NpuReadings:
 class Npu:
     """One chip as software addresses it: `logic_id` is the N of /dev/davinciN."""
 
-    logic_id: int
+    logic_id: int  # not the driver's, which is another one behind a chip that did not come up
     card_id: int
     chip_id: int
     device: str
@@ -155,6 +154,7 @@ class Npu:
     readings: NpuReadings = NpuReadings()
     reason: str = ""  # why `health` is UNKNOWN or the chip is gone: "card dropped (-8012)"
     processes_told: bool = False  # `processes` is what the driver lists; else nobody knows
+    node_told: bool = True  # the driver says which node it has; else only its own logic id is known
 
     def has_memory_left(self) -> bool:
         """Memory is used, and the driver says that no process uses any."""

@@ -4,6 +4,7 @@ a status line or a message goes out. Pure: touches nothing.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from agent.model import (
@@ -26,6 +27,8 @@ UNKNOWN_CARD = -1  # a node that the driver has not (yet) told anything about
 # seen by whoever connects, and ride along with the next real change.
 MEMORY_STEP_MIB = 512
 
+NODE_NOT_TOLD = "the driver does not say which device node it has"
+
 NO_ANSWER_YET = Inventory(DriverState.UNKNOWN, "the driver has not answered yet")
 
 
@@ -43,8 +46,9 @@ def build_account(mapping: tuple[ChipName, ...], table: Table) -> Inventory:
 
 def _npu(name: ChipName, state: ChipState | None, table: Table) -> Npu:
     key: ChipKey = (name.card_id, name.chip_id)
-    npu = replace(unknown_npu(name.logic_id, ""), card_id=name.card_id, chip_id=name.chip_id)
+    npu = replace(unknown_npu(name.number, ""), card_id=name.card_id, chip_id=name.chip_id)
     npu = replace(npu, product=name.product, processes=table.processes.get(key, ()))
+    npu = replace(npu, node_told=name.node is not None)
     if state is None:
         return npu
     return replace(
@@ -89,12 +93,14 @@ def forget(account: Inventory, logic_ids: frozenset[int]) -> Inventory:
 
 def with_devices(account: Inventory, devices: Devices) -> Inventory:
     """The driver's account, and what /dev says about it."""
-    told = {npu.logic_id: npu for npu in account.npus}
+    sure = {npu.logic_id: npu for npu in _whose_node_is_sure(account.npus, devices.chips)}
+    numbers = {npu.logic_id for npu in account.npus}
+    reason = "" if sure.keys() == numbers else NODE_NOT_TOLD
     npus = []
-    for logic_id in sorted(told.keys() | devices.chips):
-        path = devices.path(f"{CHIP}{logic_id}")
-        npu = told.get(logic_id) or unknown_npu(logic_id, path)
-        npus.append(replace(npu, device=path, device_present=logic_id in devices.chips))
+    for number in sorted(numbers | devices.chips):
+        path = devices.path(f"{CHIP}{number}")
+        npu = sure.get(number) or replace(unknown_npu(number, path), reason=reason)
+        npus.append(replace(npu, device=path, device_present=number in devices.chips))
     driver, detail = _driver(account, devices)
     return replace(
         account,
@@ -103,6 +109,17 @@ def with_devices(account: Inventory, devices: Devices) -> Inventory:
         npus=tuple(npus),
         manager_devices=tuple(devices.path(name) for name in devices.managers),
     )
+
+
+def _whose_node_is_sure(npus: tuple[Npu, ...], nodes: frozenset[int]) -> Iterator[Npu]:
+    """Where the driver does not tell nodes, its logic ids are theirs only without a gap: a chip
+    that was not there at boot has no logic id, and those behind it moved up. So they are up to the
+    first node that is missing, and all of them when the highest is the same."""
+    guessed = [npu.logic_id for npu in npus if not npu.node_told]
+    has_no_gap = len(guessed) == len(npus) and max(guessed, default=-1) == max(nodes, default=-1)
+    for npu in npus:
+        if npu.node_told or has_no_gap or nodes.issuperset(range(npu.logic_id + 1)):
+            yield npu
 
 
 def _driver(account: Inventory, devices: Devices) -> tuple[DriverState, str]:

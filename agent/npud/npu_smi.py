@@ -9,6 +9,7 @@ The Ascend 950 numbers its chips otherwise (no `Chip Logic ID`); it is not under
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from agent.model import NpuHealth, NpuProcess
@@ -48,6 +49,11 @@ class ChipName:
     chip_id: int
     logic_id: int
     product: str
+    node: int | None = None  # N of its /dev/davinciN; an A2 has no column for it
+
+    @property
+    def number(self) -> int:
+        return self.logic_id if self.node is None else self.node
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,9 @@ def parse_mapping(text: str) -> tuple[ChipName, ...]:
             chip = _chip_name(dict(zip(header, cells, strict=True)))
             if chip is not None:
                 chips.setdefault(chip.logic_id, chip)
-    return tuple(chips[logic_id] for logic_id in sorted(chips))
+    owners = Counter(chip.number for chip in chips.values())
+    clear = (chip for chip in chips.values() if owners[chip.number] == 1)
+    return tuple(sorted(clear, key=lambda chip: chip.number))
 
 
 def _spaced(line: str, columns: int) -> list[str]:
@@ -113,7 +121,7 @@ def _chip_name(row: dict[str, str]) -> ChipName | None:
     # An MCU has a row but no logic id; -1 marks a card that cannot be used (facts: ascend 1.3).
     if card is None or chip is None or logic is None or product.lower() == "mcu":
         return None
-    return ChipName(card, chip, logic, _product(product))
+    return ChipName(card, chip, logic, _product(product), _number(row.get("Chip Phy-ID", "")))
 
 
 def _product(name: str) -> str:

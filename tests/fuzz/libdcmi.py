@@ -19,6 +19,7 @@ from agent.npud.dcmi.calls import CallNote
 from agent.npud.dcmi.library import Library
 from agent.npud.dcmi.link import MAX_LINE, decode, encode
 from agent.npud.dcmi.messages import Details, FaultTold, Listed, State, Told
+from agent.npud.dcmi.numbers import UNTOLD
 from agent.npud.dcmi.picture import Picture
 from agent.npud.dcmi.reader import DriverRefused, Reader
 from agent.npud.dcmi.worker import Worker
@@ -84,7 +85,7 @@ def check_dcmi_list(data: bytes) -> None:
 def check_dcmi_chip(data: bytes) -> None:
     """What a worker says of a chip, and what comes of it."""
     reader, picture = _reader(data), Picture(lambda _: "")
-    picture.take_list(Listed(((*KEY, LOGIC_ID),), ""))
+    picture.take_list(Listed(((*KEY, LOGIC_ID, UNTOLD),), ""))
     picture.take_state(_carried(reader.read_state(KEY), State), CLOCK)
     picture.take_details(_carried(reader.read_details(KEY), Details))
     (npu,) = picture.npus()
@@ -98,7 +99,7 @@ def check_dcmi_event(data: bytes) -> None:
     Noise(data)._fill(event)
     event.type = abi.DMS_FAULT_EVENT
     picture = Picture(lambda _: "")
-    picture.take_list(Listed(((*KEY, LOGIC_ID),), ""))
+    picture.take_list(Listed(((*KEY, LOGIC_ID, UNTOLD),), ""))
     for number in (event.dms_event.deviceid, LOGIC_ID):
         event.dms_event.deviceid = number
         with _worker() as (worker, link):

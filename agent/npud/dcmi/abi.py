@@ -213,6 +213,7 @@ SIGNATURES: dict[str, tuple[object, ...]] = {
     "get_device_logic_id": (_INT, c_int, c_int),  # 2155: the answer comes first
     "subscribe_fault_event": (c_int, c_int, EventFilter, Callback),  # 2213
     "get_device_resource_info": (c_int, c_int, POINTER(ProcessMemory), _INT),  # 2216
+    "get_device_phyid_from_logicid": (c_uint, _UINT),  # 2225
 }
 
 

@@ -10,6 +10,7 @@ from agent.npud.dcmi.messages import (
     Details,
     State,
 )
+from agent.npud.dcmi.numbers import UNTOLD, number_of
 from agent.npud.inventory import unknown_npu
 
 _HEALTHS = (NpuHealth.OK, NpuHealth.WARNING, NpuHealth.ALARM, NpuHealth.CRITICAL)
@@ -22,22 +23,32 @@ class Chip:
     """What is known about one; None: nothing yet."""
 
     key: ChipKey
-    logic_id: int
+    logic_id: int  # libdcmi's own: an event names it
+    node: int  # N of its /dev/davinciN, or UNTOLD
     listed: bool = True  # by the newest list
     state: State | None = None
     details: Details | None = None
+
+    @property
+    def number(self) -> int:
+        return number_of(self.logic_id, self.node)
+
+    def is_same(self, listed: "Chip") -> bool:
+        """A node that was told once, and is not told this time, is still its own."""
+        return self.logic_id == listed.logic_id and listed.node in (self.node, UNTOLD)
 
 
 def npu_of(chip: Chip, faults: tuple[NpuFault, ...], left_out: str) -> Npu:
     """`left_out` says why it is not asked at present, "" when it is."""
     health, reason = (NpuHealth.UNKNOWN, left_out) if left_out else _health(chip)
     npu = replace(
-        unknown_npu(chip.logic_id, ""),
+        unknown_npu(chip.number, ""),
         card_id=chip.key[0],
         chip_id=chip.key[1],
         health=health,
         reason=reason,
         faults=faults,
+        node_told=chip.node != UNTOLD,
     )
     if chip.details is None:
         return npu

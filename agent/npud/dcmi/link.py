@@ -25,6 +25,7 @@ from agent.npud.dcmi.messages import (
     Told,
     Unusable,
 )
+from agent.npud.dcmi.numbers import UNTOLD, Numbered
 
 MAX_LINE = 128 * 1024  # 128 codes with 255 bytes of text each are less, however it is escaped
 MAX_LIST = 256
@@ -60,7 +61,7 @@ def decode_request(data: bytes) -> Request | ResetOrder:
     line = json.loads(data)
     if line.pop("type") == ResetOrder.__name__:
         line["ring"] = tuple(_chip(key) for key in line["ring"])
-        line["logic_ids"] = tuple(line["logic_ids"])
+        line["numbers"] = tuple(line["numbers"])
         line["through"], line["codes"] = _chip(line["through"]), tuple(line["codes"])
         return ResetOrder(**{**line, "chip": _chip(line["chip"])})
     leave_out = tuple(_chip(key) for key in line["leave_out"])
@@ -119,11 +120,11 @@ def _chip(value: object) -> ChipKey:
     return card, chip
 
 
-def _listed(value: object) -> tuple[int, int, int]:
-    card, chip, logic_id = _integers(value, 3)
-    if not 0 <= logic_id <= MAX_LOGIC_ID:
-        raise ValueError(f"logic id {logic_id}")
-    return card, chip, logic_id
+def _listed(value: object) -> Numbered:
+    card, chip, logic_id, node = _integers(value, 4)
+    if not 0 <= logic_id <= MAX_LOGIC_ID or not UNTOLD <= node <= MAX_LOGIC_ID:
+        raise ValueError(f"logic id {logic_id}, node {node}")
+    return card, chip, logic_id, node
 
 
 def _fault(value: object) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.model import NpuProcess, NpuReadings, ResetOutcome
+from agent.npud.dcmi.numbers import Numbered
 
 ChipKey = tuple[int, int]  # card, chip; chip -1: the card as a whole
 
@@ -31,7 +32,7 @@ class ResetOrder:
     chip: ChipKey  # whose faults `codes` are
     through: ChipKey  # the chip that libdcmi wants to be named
     ring: tuple[ChipKey, ...]  # all that go with it, `chip` and `through` among them
-    logic_ids: tuple[int, ...]  # of `ring`
+    numbers: tuple[int, ...]  # of the nodes of `ring`
     folder: str  # of the device nodes
     codes: tuple[str, ...]  # one of them has to be there; none: not looked at
     boot_s: float  # how long to wait for the boot
@@ -66,9 +67,9 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Card, chip, logic id of every NPU."""
+    """Every NPU."""
 
-    chips: tuple[tuple[int, int, int], ...]
+    chips: tuple[Numbered, ...]
     driver_version: str
 
 
@@ -102,7 +103,7 @@ class FaultTold:
     """A fault event."""
 
     code: int
-    logic_id: int
+    logic_id: int  # libdcmi's own
     severity: int
     assertion: int
     raised_ms: int

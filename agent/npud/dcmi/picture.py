@@ -32,19 +32,21 @@ class Picture:
 
     def take_list(self, told: Listed) -> None:
         self.version = told.driver_version
-        listed = {(card, chip): logic_id for card, chip, logic_id in told.chips}
-        owners = {logic_id: key for key, logic_id in listed.items()}
+        listed = {one[:2]: Chip(one[:2], *one[2:]) for one in told.chips}
+        owners = {chip.logic_id: key for key, chip in listed.items()}
+        numbers = {chip.number: key for key, chip in listed.items()}
         for key, chip in list(self._chips.items()):
-            if owners.get(chip.logic_id, key) != key:  # another one has its number now
+            # Another one has its number now.
+            if {owners.get(chip.logic_id, key), numbers.get(chip.number, key)} != {key}:
                 del self._chips[key]
                 self._faults.forget(chip.logic_id)
                 continue
             there = key in listed or bool(self._why_left_out(key))  # it was not asked for that one
             self._chips[key] = replace(chip, listed=there)
-        for key, logic_id in listed.items():
+        for key, chip in listed.items():
             before = self._chips.get(key)
-            if before is None or before.logic_id != logic_id:
-                self._chips[key] = Chip(key, logic_id)
+            if before is None or not before.is_same(chip):
+                self._chips[key] = chip
 
     def take_state(self, state: State, clock: float) -> bool:
         """Whether it is another one than before."""
@@ -87,10 +89,15 @@ class Picture:
         return self._faults.next_at()
 
     def key_of(self, logic_id: int) -> ChipKey | None:
+        """By libdcmi's number."""
         return next((key for key, one in self._chips.items() if one.logic_id == logic_id), None)
 
-    def logic_id_of(self, key: ChipKey) -> int:
-        return self._chips[key].logic_id
+    def find_number(self, number: int) -> ChipKey | None:
+        """By npud's: that of the node."""
+        return next((key for key, one in self._chips.items() if one.number == number), None)
+
+    def number_of(self, key: ChipKey) -> int:
+        return self._chips[key].number
 
     def on_card(self, card: int) -> tuple[ChipKey, ...]:
         return tuple(key for key in self._chips if key[0] == card)
@@ -111,7 +118,7 @@ class Picture:
         return bool(states) and len(failed) == len(states)
 
     def npus(self) -> tuple[Npu, ...]:
-        chips = sorted(self._chips.values(), key=lambda chip: chip.logic_id)
+        chips = sorted(self._chips.values(), key=lambda chip: chip.number)
         return tuple(self._npu(chip) for chip in chips)
 
     def _npu(self, chip: Chip) -> Npu:

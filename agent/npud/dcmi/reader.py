@@ -8,7 +8,6 @@ cannot be is not told: npud would take it, or, where link.py does not carry it, 
 
 import ctypes
 import time
-from collections import Counter
 from ctypes import byref
 
 from agent.model import MAX_LOGIC_ID, NpuProcess, NpuReadings
@@ -21,6 +20,7 @@ from agent.npud.dcmi.messages import (
     Listed,
     State,
 )
+from agent.npud.dcmi.numbers import UNTOLD, without_doubles
 
 MAX_CHIPS_IN_CARD = 16
 MAX_CHIPS = 256  # what one message carries
@@ -53,17 +53,14 @@ class Reader:
     def list_chips(self, leave_out: tuple[ChipKey, ...]) -> Listed:
         """Raises DriverRefused."""
         chips = [
-            (card, chip, logic_id)
+            (card, chip, logic_id, self._node_of(card, chip, logic_id))
             for card in self._cards()
             if (card, -1) not in leave_out
             for chip in self._chips(card)
             if (card, chip) not in leave_out
             for logic_id in self._logic_ids(card, chip)
         ]
-        # A number that two chips claim is of neither: health of the one is not that of the other.
-        owners = Counter(logic_id for _card, _chip, logic_id in chips)
-        clear = tuple(chip for chip in chips if owners[chip[2]] == 1)
-        return Listed(clear[:MAX_CHIPS], self._driver_version())
+        return Listed(without_doubles(chips)[:MAX_CHIPS], self._driver_version())
 
     def _cards(self) -> list[int]:
         count = ctypes.c_int(0)
@@ -99,6 +96,12 @@ class Reader:
         )
         told = code == abi.OK and 0 <= logic_id.value <= MAX_LOGIC_ID
         return [logic_id.value] if told else []
+
+    def _node_of(self, card: int, chip: int, logic_id: int) -> int:
+        node = ctypes.c_uint(ALL_ONES)
+        name = "get_device_phyid_from_logicid"
+        code = self._library.call(name, logic_id, byref(node), card=card, chip=chip)
+        return node.value if code == abi.OK and node.value <= MAX_LOGIC_ID else UNTOLD
 
     def _driver_version(self) -> str:
         buffer = ctypes.create_string_buffer(abi.TEXT_BYTES)

@@ -13,10 +13,10 @@ def plan_reset(
 ) -> ResetOrder | str:
     """The order, or why it cannot be given now. The chips' nodes are in `folder`."""
     asked: list[ChipKey] = []
-    for logic_id in request.ring:
-        key = picture.key_of(logic_id)
+    for number in request.ring:
+        key = picture.find_number(number)
         if key is None:
-            return f"libdcmi knows no NPU {logic_id} now"
+            return f"libdcmi knows no NPU {number} now"
         asked.append(key)
     # What is on the same card goes with it, whatever was asked for.
     ring = tuple(sorted({mate for key in asked for mate in picture.on_card(key[0])}))
@@ -28,7 +28,7 @@ def plan_reset(
         chip=chip,
         through=_through(chip, ring, picture),
         ring=ring,
-        logic_ids=tuple(picture.logic_id_of(key) for key in ring),
+        numbers=tuple(picture.number_of(key) for key in ring),
         folder=folder,
         codes=request.codes,
         boot_s=limits.boot_s,

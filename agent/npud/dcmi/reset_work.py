@@ -51,7 +51,7 @@ def _who_uses_them(reader: Reader, states: dict[ChipKey, State]) -> str:
 
 def _who_has_them_open(order: ResetOrder, states: dict[ChipKey, State]) -> str:
     """ "" when nobody has, as far as the driver can be asked about them. npud is the parent."""
-    chips = zip(order.ring, order.logic_ids, strict=True)
+    chips = zip(order.ring, order.numbers, strict=True)
     asked = frozenset(one for key, one in chips if states[key].code != abi.DROPPED)
     return who_has_open(order.folder, asked, os.getppid())
 

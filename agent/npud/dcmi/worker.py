@@ -133,7 +133,7 @@ class Worker:
         except DriverRefused as error:
             self._say(Refused(error.call, error.code))
             return False
-        self._chips = tuple((card, chip) for card, chip, _logic_id in listed.chips)
+        self._chips = tuple((card, chip) for card, chip, *_numbers in listed.chips)
         self._say(listed)
         return True
 

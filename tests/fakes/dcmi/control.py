@@ -61,9 +61,9 @@ class DcmiDouble:
         """hccs on, events off, boot-time 0.5, board 0x60, driver 24.1.0, log calls, ..."""
         self._set(key, value)
 
-    def remove_card(self, card: int) -> None:
-        """It is no longer in the list, as after a boot without it."""
-        self._set(f"absent {card}", "")
+    def remove_card(self, card: int, *, at_boot: bool = False) -> None:
+        """It is not in the list. Without it at boot the logic ids of those behind it are others."""
+        self._set(f"absent {card}", "boot" if at_boot else "")
 
     def return_card(self, card: int) -> None:
         self._drop(f"absent {card}")

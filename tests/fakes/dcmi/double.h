@@ -40,6 +40,7 @@ struct chip {
     int card;
     int device;
     int logic_id;
+    int phy_id;               /* N of its /dev/davinciN */
 };
 
 struct fault {

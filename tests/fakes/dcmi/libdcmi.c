@@ -152,7 +152,7 @@ int dcmi_get_device_pcie_info_v2(int card, int device, struct dcmi_pcie_info_all
     int result = enter_chip("get_device_pcie_info_v2", card, device, STARTED, &chip);
     result = invalid_unless(result, info != NULL);
     if (result == DCMI_OK) {
-        int bus = product_now()->hbm_mb != 0 ? chip.logic_id : card;
+        int bus = product_now()->hbm_mb != 0 ? chip.phy_id : card;
         memset(info, 0, sizeof(*info));
         info->venderid = info->subvenderid = 0x19E5;
         info->deviceid = product_now()->pci_device;
@@ -172,7 +172,8 @@ int dcmi_get_device_logic_id(int *logic_id, int card, int device)
     return leave(result);
 }
 
-static int same_number(const char *function, unsigned int given, unsigned int *found)
+static int other_number(const char *function, bool by_place, unsigned int given,
+                        unsigned int *found)
 {
     struct chip chips[MAX_CHIPS];
     int result = invalid_unless(enter(function), found != NULL);
@@ -180,8 +181,8 @@ static int same_number(const char *function, unsigned int given, unsigned int *f
         int count = list_chips(chips, MAX_CHIPS);
         result = DCMI_ERR_CODE_DEVICE_NOT_EXIST;
         for (int n = 0; n < count; n++)
-            if ((unsigned int)chips[n].logic_id == given) {
-                *found = given;
+            if ((unsigned int)(by_place ? chips[n].phy_id : chips[n].logic_id) == given) {
+                *found = (unsigned int)(by_place ? chips[n].logic_id : chips[n].phy_id);
                 result = DCMI_OK;
             }
     }
@@ -190,12 +191,12 @@ static int same_number(const char *function, unsigned int given, unsigned int *f
 
 int dcmi_get_device_phyid_from_logicid(unsigned int logic_id, unsigned int *phy_id)
 {
-    return same_number("get_device_phyid_from_logicid", logic_id, phy_id);
+    return other_number("get_device_phyid_from_logicid", false, logic_id, phy_id);
 }
 
 int dcmi_get_device_logicid_from_phyid(unsigned int phy_id, unsigned int *logic_id)
 {
-    return same_number("get_device_logicid_from_phyid", phy_id, logic_id);
+    return other_number("get_device_logicid_from_phyid", true, phy_id, logic_id);
 }
 
 int dcmi_get_product_type(int card, int device, char *product, int size)

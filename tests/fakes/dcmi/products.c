@@ -38,14 +38,13 @@ static int card_id(int index)
     return strcmp(product_now()->name, "310P3") == 0 ? duo[index % 4] + 32 * (index / 4) : index;
 }
 
-static bool is_absent(int card)
+/* NULL: it is there. */
+static const char *absence_of(int card)
 {
     for (int n = 0;; n++) {
         const char *value = state_find("absent", n);
-        if (value == NULL)
-            return false;
-        if (strtol(value, NULL, 0) == card)
-            return true;
+        if (value == NULL || strtol(value, NULL, 0) == card)
+            return value;
     }
 }
 
@@ -53,11 +52,16 @@ int list_chips(struct chip *chips, int room)
 {
     const struct product *product = product_now();
     int cards = (int)state_number("cards", product->cards), count = 0;
-    for (int index = 0; index < cards; index++)
-        for (int device = 0; device < product->chips_per_card && count < room; device++)
-            if (!is_absent(card_id(index)))
-                chips[count++] = (struct chip){card_id(index), device,
-                                               index * product->chips_per_card + device};
+    int logic_id = 0, place = 0;
+    for (int index = 0; index < cards; index++) {
+        const char *absence = absence_of(card_id(index));
+        for (int device = 0; device < product->chips_per_card && count < room; device++, place++) {
+            if (absence == NULL)
+                chips[count++] = (struct chip){card_id(index), device, logic_id, place};
+            if (!state_has_word(absence, "boot"))
+                logic_id++;
+        }
+    }
     return count;
 }
 

@@ -86,6 +86,10 @@ def test_the_number_of_cards_and_one_that_is_absent(host: Host) -> None:
     assert (result, cards[:count]) == (OK, [0, 2])
     assert health(client, 1)[0] == NOT_EXIST
     assert logic_ids(client, [(2, 0)]) == [2]
+    host.double.remove_card(1, at_boot=True)
+    assert logic_ids(client, [(0, 0), (2, 0)]) == [0, 1]
+    assert client.call("get_device_phyid_from_logicid", 1, "uint") == (OK, 2)
+    assert client.call("get_device_logicid_from_phyid", 2, "uint") == (OK, 1)
     host.double.return_card(1)
     assert health(client, 1) == (OK, 0)
 

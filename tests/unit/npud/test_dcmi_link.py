@@ -24,6 +24,7 @@ from agent.npud.dcmi.messages import (
     Told,
     Unusable,
 )
+from agent.npud.dcmi.numbers import UNTOLD
 
 STATE = State((3, 0), 2, 0, ((0x80E01801, "multi bit"), (1, "漏电")), 12.5)
 DETAILS = Details(
@@ -41,7 +42,7 @@ MESSAGES: tuple[Told, ...] = (
     Started(False, "why"),
     Refused("dcmi_init", -8005),
     Unusable("there is none"),
-    Listed(((3, 0, 3), (4, 1, 9)), "25.5.1"),
+    Listed(((3, 0, 3, 3), (4, 1, 9, UNTOLD)), "25.5.1"),
     STATE,
     replace(STATE, health=None, code=-8012, faults=None),
     DETAILS,

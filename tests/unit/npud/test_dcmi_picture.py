@@ -6,14 +6,20 @@ from dataclasses import replace
 from agent.model import NpuHealth, NpuReadings
 from agent.npud.dcmi.faults import MAX_CHIPS, RAISED
 from agent.npud.dcmi.messages import Details, FaultTold, Listed, State
+from agent.npud.dcmi.numbers import UNTOLD
 from agent.npud.dcmi.picture import Picture
 
 CODE = 0x80E01801
 
 
+def listed(*chips: tuple[int, int, int]) -> Listed:
+    """Card, chip, logic id of chips whose nodes are not told."""
+    return Listed(tuple((*chip, UNTOLD) for chip in chips), "25.5.1")
+
+
 def build_picture(*chips: tuple[int, int, int]) -> Picture:
     picture = Picture(lambda _key: "")
-    picture.take_list(Listed(chips, "25.5.1"))
+    picture.take_list(listed(*chips))
     return picture
 
 
@@ -26,7 +32,7 @@ def test_a_number_belongs_to_the_chip_that_has_it_now() -> None:
     picture = build_picture((0, 0, 0), (3, 0, 1), (4, 0, 2))
     picture.take_state(State((3, 0), 3, 0, ((CODE, "a"),), 10.0), 100.0)
     picture.take_state(State((4, 0), 0, 0, (), 10.0), 100.0)
-    picture.take_list(Listed(((0, 0, 0), (4, 0, 1)), "25.5.1"))
+    picture.take_list(listed((0, 0, 0), (4, 0, 1)))
     assert picture.key_of(1) == (4, 0)
     assert [(npu.logic_id, npu.card_id) for npu in picture.npus()] == [(0, 0), (1, 4)]
     assert picture.npus()[1].faults == ()
@@ -36,13 +42,30 @@ def test_a_number_belongs_to_the_chip_that_has_it_now() -> None:
 
 def test_numbers_that_change_places() -> None:
     picture = build_picture((1, 0, 0), (2, 0, 1))
-    picture.take_list(Listed(((1, 0, 1), (2, 0, 0)), ""))
+    picture.take_list(listed((1, 0, 1), (2, 0, 0)))
     assert [(npu.logic_id, npu.card_id) for npu in picture.npus()] == [(0, 2), (1, 1)]
+
+
+def test_a_node_that_is_not_told_once_more_is_still_its_own() -> None:
+    picture = build_picture()
+    picture.take_list(Listed(((0, 0, 0, 0), (2, 0, 1, 2)), ""))
+    picture.take_list(Listed(((0, 0, 0, 0), (2, 0, 1, UNTOLD)), ""))
+    assert [(npu.logic_id, npu.node_told) for npu in picture.npus()] == [(0, True), (2, True)]
+    picture.take_list(Listed(((0, 0, 0, 0), (2, 0, 1, 3)), ""))
+    assert (picture.find_number(2), picture.find_number(3)) == (None, (2, 0))
+    assert picture.key_of(1) == (2, 0)
+
+
+def test_a_node_belongs_to_the_chip_that_has_it_now() -> None:
+    picture = build_picture()
+    picture.take_list(Listed(((1, 0, 0, 1), (2, 0, 1, 2)), ""))
+    picture.take_list(Listed(((2, 0, 0, 2), (3, 0, 1, 1)), ""))
+    assert [(npu.logic_id, npu.card_id) for npu in picture.npus()] == [(1, 3), (2, 2)]
 
 
 def test_a_chip_that_is_gone_is_kept_while_nobody_has_its_number() -> None:
     picture = build_picture((0, 0, 0), (1, 0, 1))
-    picture.take_list(Listed(((0, 0, 0),), ""))
+    picture.take_list(listed((0, 0, 0)))
     assert [npu.reason for npu in picture.npus()] == [
         "not read yet",
         "the driver does not list it any more",

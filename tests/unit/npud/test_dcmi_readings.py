@@ -21,6 +21,7 @@ from agent.model import (
     product_line,
 )
 from agent.npud.dcmi import abi
+from agent.npud.dcmi.numbers import UNTOLD, without_doubles
 from agent.npud.dcmi.reader import bus_id_of
 from tests.unit.npud.dcmi_driver import Reading
 
@@ -42,6 +43,7 @@ OPTIONAL = {
     "dcmi_get_device_utilization_rate": "utilization_percent",
     "dcmi_get_device_errorcode_string": "text",
     "dcmi_get_device_errorcode_v2": "faults text",
+    "dcmi_get_device_phyid_from_logicid": "node_told",
 }
 
 
@@ -88,6 +90,32 @@ def test_duo_has_cards_with_gaps_and_no_hbm(reading: Reading) -> None:
     assert seen.npus[0].readings.hbm_temperature_c is None
     found = seen.npus[5].readings
     assert (found.ecc_single, found.ecc_double, found.isolated_pages) == (3, 1, 9)
+
+
+def test_a_chip_is_named_by_its_node(reading: Reading) -> None:
+    """Card 2 did not come up at boot: the driver's logic ids go on without it, the nodes do not."""
+    reading.double.start()
+    reading.double.remove_card(2, at_boot=True)
+    reading.double.raise_fault(5, 0, "80E01801")
+    reading.double.set_processes(6, 0, {os.getpid(): 5})
+    seen = reading.read()
+    present = [0, 1, 3, 4, 5, 6, 7]
+    assert [(npu.logic_id, npu.card_id) for npu in seen.npus] == [(n, n) for n in present]
+    assert all(npu.node_told for npu in seen.npus)
+    assert [npu.logic_id for npu in seen.npus if npu.health is not NpuHealth.OK] == [5]
+    assert [npu.logic_id for npu in seen.npus if npu.processes] == [6]
+    reading.double.raise_fault(7, 0, "80E18005")  # by an event, which names the logic id
+    reading.run(lambda: bool(reading.npu(7).faults))
+    assert [npu.logic_id for npu in reading.last.npus if npu.faults] == [5, 7]
+
+
+def test_a_number_that_two_chips_claim_is_of_neither() -> None:
+    """But a node that is told comes before one that is not."""
+    a, b, c = (0, 0, 0, 0), (1, 0, 1, 2), (2, 0, 2, UNTOLD)
+    assert without_doubles([a, b, c]) == (a, b)
+    assert without_doubles([a, b, (2, 0, 2, 2)]) == (a,)
+    assert without_doubles([a, b, (2, 0, 1, 3)]) == (a,)
+    assert without_doubles([a, b, (3, 0, 3, UNTOLD)]) == (a, b, (3, 0, 3, UNTOLD))
 
 
 @pytest.mark.parametrize("layout", [7, 9])

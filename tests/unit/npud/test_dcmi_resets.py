@@ -375,6 +375,18 @@ def test_a_node_of_the_other_chip_of_the_card(reading: Reading) -> None:
         assert reading.reset(6) == (BUSY, f"NPU 7 is open in process {pid} (sleep)")
 
 
+def test_a_node_behind_a_chip_that_did_not_come_up(reading: Reading) -> None:
+    reading.double.start(cards=3)
+    reading.double.remove_card(0, at_boot=True)
+    reading.read()
+    with opener(make_node(reading.dev, 2, OPENABLE)) as pid:
+        assert reading.reset(2) == (BUSY, f"NPU 2 is open in process {pid} (sleep)")
+        assert reading.reset(1)[0] is OK
+    assert reading.reset(2)[0] is OK
+    assert reset_calls(reading) == ["1.0", "2.0"]
+    assert reading.begin_reset(0) == [(BUSY, "libdcmi knows no NPU 0 now")]
+
+
 def test_a_node_that_npud_itself_has_open(reading: Reading) -> None:
     """By the driver's library, in the worker that goes on reading, for one."""
     reading.start(cards=1)

@@ -82,6 +82,54 @@ def test_a_node_that_the_driver_does_not_know_is_listed_and_unknown() -> None:
     assert seen.npus[-1] == Npu(9, -1, -1, "/dev/davinci9", True, "", NpuHealth.UNKNOWN, 0, 0)
 
 
+def guessed(*logic_ids: int) -> Inventory:
+    """By a driver that does not tell nodes."""
+    npus = (
+        replace(unknown_npu(one, ""), card_id=one, health=NpuHealth.OK, node_told=False)
+        for one in logic_ids
+    )
+    return Inventory(DriverState.READY, npus=tuple(npus))
+
+
+@pytest.mark.parametrize(
+    ("listed", "nodes", "sure"),
+    [
+        ({0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3}),
+        ({0, 1, 2}, {0, 2, 3}, {0}),  # 1 did not come up: logic id 1 has node 2
+        ({0, 1, 2}, {1, 2, 3}, set()),
+        ({0, 1, 2, 3}, {0, 2, 3}, {0, 2, 3}),  # 1 went later, and is listed still
+        ({0, 2, 3}, {0, 2, 3}, {0, 2, 3}),  # or not
+        ({0, 2, 3}, {0, 1, 2, 3}, {0, 2, 3}),
+        ({0, 1, 2, 3}, {0, 1, 2}, {0, 1, 2}),
+        ({0, 1, 2}, {0, 1, 2, 3}, {0, 1, 2}),
+        ({0, 1}, set(), set()),
+    ],
+)
+def test_whose_a_node_is_is_not_guessed(listed: set[int], nodes: set[int], sure: set[int]) -> None:
+    seen = with_devices(guessed(*listed), replace(ALL, chips=frozenset(nodes)))
+    assert {npu.logic_id for npu in seen.npus} == listed | nodes
+    well = {npu.logic_id for npu in seen.npus if npu.health is NpuHealth.OK}
+    assert well & nodes == sure
+    others = [npu for npu in seen.npus if npu.logic_id not in well]
+    reason = "the driver does not say which device node it has"
+    assert {npu.card_id for npu in others} <= {-1}
+    assert {npu.reason for npu in others} <= ({""} if listed <= well else {reason})
+
+
+def test_one_chip_whose_node_is_not_told_among_others() -> None:
+    told = replace(unknown_npu(3, ""), health=NpuHealth.OK)
+    account = guessed(1)
+    account = replace(account, npus=(*account.npus, told))
+    seen = with_devices(account, replace(ALL, chips=frozenset({2, 3})))
+    assert healths(seen) == ["unknown", "unknown", "ok"]
+    assert "/dev/davinci2 unknown (the driver does not say which" in status_line(seen)
+
+
+def test_npu_smi_tells_the_node_of_an_a3() -> None:
+    assert [npu.node_told for npu in account("a3").npus] == [True] * 4
+    assert [npu.node_told for npu in account("duo").npus] == [False] * 4
+
+
 def test_absent() -> None:
     seen = with_devices(ABSENT, NONE)
     assert seen.driver is DriverState.ABSENT

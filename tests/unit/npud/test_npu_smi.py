@@ -65,6 +65,24 @@ def test_mapping_without_logic_ids_is_not_guessed() -> None:
     assert parse_mapping("NPU ID  Slot ID  Chip ID  Chip Phy-ID  Chip Name\n0  0  0  0  X\n") == ()
 
 
+def test_mapping_with_physical_ids() -> None:
+    """Card 0 did not come up."""
+    lines = text_of("a3_map").splitlines()
+    rows = [line.split() for line in lines[4:]]
+    moved = [
+        f"1  {chip}  {int(logic) - 2}  {phy}  {name}" for _, chip, logic, phy, name in rows[:2]
+    ]
+    mapping = parse_mapping("\n".join([lines[0], *moved]))
+    assert [(one.logic_id, one.node, one.number) for one in mapping] == [(0, 2, 2), (1, 3, 3)]
+    assert [one.node for one in parse_mapping(text_of("910b_map"))] == [None] * 4
+
+
+def test_a_physical_id_that_two_chips_claim_is_of_neither() -> None:
+    lines = text_of("a3_map").splitlines()[:1]
+    rows = ["0  0  0  2  Ascend910", "0  1  1  2  Ascend910", "1  0  2  3  Ascend910"]
+    assert [one.number for one in parse_mapping("\n".join([*lines, *rows]))] == [3]
+
+
 def test_mapping_with_single_spaces() -> None:
     text = text_of("910b_map").splitlines()[0] + "\n5 0 7 Ascend 910B3\n"
     assert [(c.card_id, c.logic_id, c.product) for c in parse_mapping(text)] == [(5, 7, "910B3")]
