@@ -78,6 +78,7 @@ class PayloadFacts:
     pid: int
     started: int  # in clock ticks since the boot: tells it from a later one of the same number
     container_id: str
+    unit: str = ""  # that runs the container, as far as the host tells without Podman
 
 
 @dataclass(frozen=True, slots=True)

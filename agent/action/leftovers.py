@@ -1,18 +1,32 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Clears what an engine has left behind: ends its processes, then Podman removes the container."""
+"""Finds what an engine has left behind, and clears it: ends its processes, then Podman removes the
+container."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 
 from agent.errors import AgentError, Code, HostError
-from agent.facts import PayloadFacts
-from agent.plan.leftovers import Leftovers
-from agent.ports import ContainerEngine, Payloads
+from agent.facts import PayloadFacts, PodmanSurvey
+from agent.model import engine_unit
+from agent.plan.leftovers import Leftovers, find_leftovers, find_lost
+from agent.ports import ContainerEngine, Payloads, UnitManager
 
 # SIGKILL takes effect at once, except in D state, and while NPU memory is given back.
 END_DEADLINE_S = 10.0
 LOOK_EVERY_S = 0.05
+
+
+async def look_for_leftovers(
+    instance: str,
+    alive: Sequence[PayloadFacts],
+    survey: PodmanSurvey,
+    units: UnitManager,
+) -> Leftovers:
+    """Of an instance whose own unit is down. Raises what the ports raise."""
+    others = {one.unit for one in find_lost(alive, survey)} - {"", engine_unit(instance)}
+    in_use = [unit for unit in others if not (await units.status(unit)).active.is_down()]
+    return find_leftovers(instance, alive, survey, in_use)
 
 
 async def clear_leftovers(found: Leftovers, podman: ContainerEngine, payloads: Payloads) -> None:

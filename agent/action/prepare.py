@@ -10,13 +10,14 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from agent.action.facts import images_of, read_facts
+from agent.action.leftovers import look_for_leftovers
 from agent.action.tried import build_mark
 from agent.config.values import NO_SUPPLY, Profile, RendererChoice, SupplySettings
 from agent.errors import Code, Failure
 from agent.facts import ContainerFacts, Facts, Neighbor, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.holders import npus_of
-from agent.plan.leftovers import Leftovers, find_leftovers
+from agent.plan.leftovers import Leftovers
 from agent.plan.needs import check_driver
 from agent.plan.plan import Plan, build_plan
 from agent.plan.supply import (
@@ -28,7 +29,7 @@ from agent.plan.supply import (
     build_recheck,
     build_update,
 )
-from agent.ports import ContainerEngine, Machine, Payloads
+from agent.ports import ContainerEngine, Machine, Payloads, UnitManager
 from agent.render.render import RenderedFile, render
 from agent.supplies import Order, Supply
 
@@ -66,7 +67,11 @@ class Prepared:
 
 
 async def prepare(
-    request: Request, podman: ContainerEngine, machine: Machine, payloads: Payloads
+    request: Request,
+    podman: ContainerEngine,
+    machine: Machine,
+    payloads: Payloads,
+    units: UnitManager,
 ) -> Prepared | Leftovers | Lacking | Failure:
     """Plan and unit file, or what has to be cleared or brought first, or why there can be none."""
     waiting = check_driver(request.inventory)
@@ -75,7 +80,7 @@ async def prepare(
     profile = request.profile
     alive = await asyncio.to_thread(payloads.find)
     survey = await podman.survey(request.images)
-    leftovers = find_leftovers(profile.name, alive, survey)
+    leftovers = await look_for_leftovers(profile.name, alive, survey, units)
     if leftovers:
         return leftovers
     facts = await _facts(request, survey, machine)

@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 
 from agent.action.apply import apply
 from agent.action.force import stop_by_force
-from agent.action.leftovers import clear_leftovers
+from agent.action.leftovers import clear_leftovers, look_for_leftovers
 from agent.action.prepare import Prepared, Request, order_missing, plan_anew, plan_update, prepare
 from agent.action.running import Running, forget_running, no_drain_mark, save_running
 from agent.action.tried import Tried
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
 from agent.model import JobResult, UnitActive, UnitStatus, engine_unit, network_unit
-from agent.plan.leftovers import Leftovers, find_leftovers
+from agent.plan.leftovers import Leftovers
 from agent.plan.supply import Lacking, Update, UpdatePlan
 from agent.ports import ContainerEngine, Evidence, Machine, Payloads, UnitFiles, UnitManager
 from agent.render.workload import (
@@ -95,7 +95,7 @@ class Actions:
             unit = engine_unit(instance)
             active = (await self.units.status(unit)).active
             if active.is_down():
-                found = find_leftovers(instance, alive, survey)
+                found = await look_for_leftovers(instance, alive, survey, self.units)
                 await clear_leftovers(found, self.podman, self.payloads)
                 forget_running(self.files, instance)
             if active is UnitActive.FAILED:
@@ -229,7 +229,7 @@ class Actions:
         for _ in range(CLEARINGS + 1):
             async with turn.planning:
                 request = turn.request()
-                found = await prepare(request, self.podman, self.machine, self.payloads)
+                found = await prepare(request, self.podman, self.machine, self.payloads, self.units)
                 if isinstance(found, Prepared):
                     turn.claim(found.plan.logic_ids)
                 if not isinstance(found, Leftovers):

@@ -7,7 +7,7 @@ A process is told from a later one with the same number by its start time (proc(
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,37 +19,29 @@ from agent.model import container_name, engine_unit
 # "container" group in it), or "libpod-payload-ID" below the unit (--cgroups=split). conmon's own
 # groups have other names.
 PAYLOAD_GROUP = re.compile(r"/deepseek\.slice/(?:\S*/)?libpod-(?:payload-)?([0-9a-f]{64})\b")
+UNIT_GROUP = re.compile(rf"/({re.escape(container_name(''))}[^/\s]+\.service)/libpod-payload-")
 DEAD = ("Z", "X")
 PROC, RUN = Path("/proc"), Path("/run")
 
 
 def find_processes(instance: str, proc: Path = PROC, run: Path = RUN) -> list[int]:
-    """Those of the container that the instance's unit runs, found without Podman and the agent:
-    below the unit's own group (quadlet), else by the unit's cid file (plain units; quadlets of
-    Podman 6 have none)."""
-    below = re.compile(rf"/{re.escape(engine_unit(instance))}/libpod-payload-")
-    try:
-        identity = (run / f"{container_name(instance)}.cid").read_text(errors="replace").strip()
-    except OSError:
-        identity = ""
-    payloads = ProcPayloads(proc)
-    return [
-        payload.pid
-        for payload in payloads.find()
-        if payload.container_id == identity or below.search(payloads.group(payload.pid))
-    ]
+    """Those of the container that the instance's unit runs, found without Podman and the agent."""
+    unit = engine_unit(instance)
+    return [payload.pid for payload in ProcPayloads(proc, run).find() if payload.unit == unit]
 
 
 class ProcPayloads:
     """This host's."""
 
-    def __init__(self, proc: Path = PROC) -> None:
+    def __init__(self, proc: Path = PROC, run: Path = RUN) -> None:
         self._proc = proc
+        self._run = run
 
     def find(self) -> Sequence[PayloadFacts]:
         """All of them, of all instances."""
+        units = self._read_units()
         pids = sorted(int(name) for name in os.listdir(self._proc) if name.isdecimal())
-        return [found for pid in pids if (found := self._read(pid)) is not None]
+        return [found for pid in pids if (found := self._read(pid, units)) is not None]
 
     def is_alive(self, payload: PayloadFacts) -> bool:
         """A zombie is not: it holds nothing any more."""
@@ -71,17 +63,31 @@ class ProcPayloads:
                 Code.PAYLOAD_LEFT, f"cannot end process {payload.pid}: {error.strerror}"
             ) from error
 
-    def group(self, pid: int) -> str:
+    def _group(self, pid: int) -> str:
         """Its control groups, as the kernel tells them; empty when it has ended."""
         try:
             return (self._proc / str(pid) / "cgroup").read_text(errors="replace")
         except OSError:
             return ""
 
-    def _read(self, pid: int) -> PayloadFacts | None:
-        match = PAYLOAD_GROUP.search(self.group(pid))
+    def _read_units(self) -> Mapping[str, str]:
+        """By the container that it has written into its cid file, as plain units and quadlets do;
+        those of Podman 6 have none, and their payload is below the unit's own group."""
+        found = {}
+        for path in self._run.glob(f"{container_name('*')}.cid"):
+            with suppress(OSError):
+                found[path.read_text(errors="replace").strip()] = f"{path.stem}.service"
+        return found
+
+    def _read(self, pid: int, units: Mapping[str, str]) -> PayloadFacts | None:
+        group = self._group(pid)
+        match = PAYLOAD_GROUP.search(group)
         started = self._started(pid) if match else None
-        return PayloadFacts(pid, started, match[1]) if match and started is not None else None
+        if match is None or started is None:
+            return None
+        below = UNIT_GROUP.search(group)
+        unit = below[1] if below else units.get(match[1], "")
+        return PayloadFacts(pid, started, match[1], unit)
 
     def _started(self, pid: int) -> int | None:
         """In clock ticks since the boot; None when it does not live. A leader that has exited

@@ -5,7 +5,7 @@ Unit state is not container state: where the payload has a scope of its own, kil
 unit, leaves the engine running, and it keeps its NPUs (design, section 3; tried on cgroup v1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from agent.facts import ContainerFacts, PayloadFacts, PodmanSurvey
@@ -24,17 +24,27 @@ class Leftovers:
 
 
 def find_leftovers(
-    instance: str, payloads: Sequence[PayloadFacts], survey: PodmanSurvey
+    instance: str,
+    payloads: Sequence[PayloadFacts],
+    survey: PodmanSurvey,
+    in_use: Collection[str] = (),
 ) -> Leftovers:
     """`payloads` have to be looked for before `survey`: then one whose container Podman does not
-    list has lost it, and is not one that has just been started."""
+    list has lost it, and is not one that has just been started. `in_use`: units of others that are
+    not down. What runs in them serves, and Podman alone has lost it."""
     containers = tuple(one for one in survey.containers if is_of(instance, one))
     own = {one.container_id for one in containers}
-    known = {one.container_id for one in survey.containers}
+    lost = [one for one in find_lost(payloads, survey) if one.unit not in in_use]
     return Leftovers(
-        containers,
-        tuple(one for one in payloads if one.container_id in own or one.container_id not in known),
+        containers, tuple(one for one in payloads if one.container_id in own or one in lost)
     )
+
+
+def find_lost(payloads: Sequence[PayloadFacts], survey: PodmanSurvey) -> Sequence[PayloadFacts]:
+    """Those whose container Podman does not list. It forgets one that it takes for stopped, and
+    all of them when its database is moved, reset or given up for another (podman#28216)."""
+    known = {one.container_id for one in survey.containers}
+    return [one for one in payloads if one.container_id not in known]
 
 
 def is_of(instance: str, container: ContainerFacts) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import Code
+from agent.facts import PayloadFacts
 from agent.model import NpuProcess, Phase, engine_unit
 from tests.build import build_container, build_inventory, build_npu
 from tests.fakes.bus import PrivateBus
@@ -40,6 +41,30 @@ def test_instances_started_at_once_share_no_npu(tmp_path: Path, bus: PrivateBus)
     world = World(tmp_path, bus, profiles=("8b", "14b", "32b"))
     world.podman.survey_takes_s = 0.05  # the worker process takes longer than that
     play(world, scenario)
+
+
+def test_one_that_podman_has_lost_outlives_the_stop_and_the_start_of_another(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    """Podman's database was given up for another while engines served (podman#28216)."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        for name in world.profiles:
+            world.start(name)
+            await agent.reach(Phase.SERVING, name)
+        lost = world.podman.containers.pop("deepseek-vllm-8b")
+        alive = PayloadFacts(4711, 7, lost.container_id, engine_unit("8b"))
+        world.payloads.running.append(alive)
+        world.stop("7b")
+        await agent.reach(Phase.IDLE, "7b")
+        world.start("7b")
+        await agent.reach(Phase.SERVING, "7b")
+        assert world.payloads.killed == []
+        assert agent.view("8b").phase is Phase.SERVING
+        world.stop("8b")
+        await until(lambda: world.payloads.killed == [4711])
+
+    play(World(tmp_path, bus, profiles=("8b", "7b")), scenario)
 
 
 def test_the_last_npu_is_for_one(tmp_path: Path, bus: PrivateBus) -> None:

@@ -68,9 +68,15 @@ class FakeUnits:
     fragment: str = ""  # of another file than ours
     calls: list[str] = field(default_factory=list)
     broken: dict[str, HostError] = field(default_factory=dict)
+    others: dict[str, UnitActive] = field(default_factory=dict)
+    silent_about: str = ""
 
     async def status(self, unit: str) -> UnitStatus:
         self._take("status")
+        if unit == self.silent_about:
+            raise UNAVAILABLE
+        if unit in self.others:
+            return replace(build_front(self.others[unit]), name=unit)
         load = self.stays or ("loaded" if self.loaded else "not-found")
         return replace(
             build_front(self.active, result="exit-code", exit_status=125),
@@ -302,6 +308,41 @@ def test_processes_that_have_lost_their_unit_are_ended(world: World) -> None:
     world.running()
     assert world.payloads.killed == [100, 102]
     assert world.podman.removed == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("active", "is_killed"),
+    [
+        (UnitActive.ACTIVE, False),
+        (UnitActive.DEACTIVATING, False),  # it may have requests to answer
+        (UnitActive.UNKNOWN, False),
+        (UnitActive.FAILED, True),
+    ],
+)
+def test_another_engine_that_podman_alone_has_lost(
+    world: World, active: UnitActive, is_killed: bool
+) -> None:
+    lost = PayloadFacts(100, 7, "f" * 64, engine_unit("7b"))
+    world.payloads.running.append(lost)
+    world.units.others[engine_unit("7b")] = active
+    world.running()
+    assert world.payloads.killed == ([100] if is_killed else [])
+    world.units.active = UnitActive.INACTIVE
+    assert asyncio.run(world.actions().sweep("8b")) is None
+    assert (lost in world.payloads.running) is not is_killed
+
+
+def test_its_own_engine_that_podman_has_lost_is_ended(world: World) -> None:
+    world.payloads.running.append(PayloadFacts(100, 7, "f" * 64, UNIT))
+    world.running()
+    assert world.payloads.killed == [100]
+
+
+def test_while_systemd_cannot_tell_nobody_is_killed(world: World) -> None:
+    world.payloads.running.append(PayloadFacts(100, 7, "f" * 64, engine_unit("7b")))
+    world.units.silent_about = engine_unit("7b")
+    assert world.failure() == UNAVAILABLE.failure
+    assert world.payloads.killed == []
 
 
 def test_a_process_that_outlives_sigkill(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,8 @@ def survey(*containers: object) -> PodmanSurvey:
     return PodmanSurvey((5, 4, 2), (), containers)  # type: ignore[arg-type]
 
 
-def process(pid: int, container_id: str) -> PayloadFacts:
-    return PayloadFacts(pid, pid * 100, container_id)
+def process(pid: int, container_id: str, unit: str = "") -> PayloadFacts:
+    return PayloadFacts(pid, pid * 100, container_id, unit)
 
 
 def test_nothing_is_left() -> None:
@@ -38,3 +38,17 @@ def test_a_process_whose_container_podman_has_forgotten() -> None:
     found = find_leftovers("8b", [process(1, "f" * 64)], survey(OTHER))
     assert found.containers == ()
     assert [one.pid for one in found.payloads] == [1]
+
+
+def test_an_engine_whose_unit_is_up_is_nobodys_leftover() -> None:
+    """Podman has lost all containers (its database was given up for another), and they serve on."""
+    up = "deepseek-vllm-7b.service"
+    payloads = [process(1, "a" * 64, up), process(2, "b" * 64, "deepseek-vllm-14b.service")]
+    found = find_leftovers("8b", payloads, survey(), [up])
+    assert [one.pid for one in found.payloads] == [2]
+
+
+def test_its_own_lost_container_is_left_over_whoever_else_is_up() -> None:
+    own = process(1, "a" * 64, "deepseek-vllm-8b.service")
+    found = find_leftovers("8b", [own], survey(), ["deepseek-vllm-7b.service"])
+    assert found.payloads == (own,)

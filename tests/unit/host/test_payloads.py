@@ -34,11 +34,16 @@ def add(proc: Path, pid: int, cgroup: str, state: str = "S", threads: int = 1) -
     (folder / "stat").write_text(f"{pid} (a) b) {state} " + "0 " * 18 + f"{pid * 10} 0 0\n")
 
 
-@pytest.mark.parametrize("cgroup", [V1, V2, NESTED])
-def test_payloads_are_known_by_their_group(tmp_path: Path, cgroup: str) -> None:
+@pytest.mark.parametrize(
+    ("cgroup", "unit"), [(V1, ""), (V2, "deepseek-vllm-8b.service"), (NESTED, "")]
+)
+def test_payloads_are_known_by_their_group(tmp_path: Path, cgroup: str, unit: str) -> None:
     add(tmp_path, 7, cgroup)
     (tmp_path / "self").mkdir()
-    assert ProcPayloads(tmp_path).find() == [PayloadFacts(7, 70, ID)]
+    assert ProcPayloads(tmp_path, tmp_path).find() == [PayloadFacts(7, 70, ID, unit)]
+    (tmp_path / "deepseek-vllm-8b.cid").write_text(f"{ID}\n")
+    found = [PayloadFacts(7, 70, ID, "deepseek-vllm-8b.service")]
+    assert ProcPayloads(tmp_path, tmp_path).find() == found
 
 
 @pytest.mark.parametrize("cgroup", OTHERS)
