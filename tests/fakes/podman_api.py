@@ -55,6 +55,7 @@ class FakePodmanApi:
     architecture: str = "arm64"
     digests: list[str] = field(default_factory=list)  # of every image
     containers: list[FakeContainer] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)  # ids of images without their links
     remove_takes_s: float = 0.0
     pull_lines: list[dict[str, object]] = field(default_factory=list)
     pull_status: int = 200
@@ -129,6 +130,8 @@ class FakePodmanApi:
                 identity = self.images.get("/".join(name))
                 if identity is None:
                     return 404, json.loads(_error("no such image", 404))
+                if identity in self.unreadable:
+                    return 500, json.loads(_error("readlink /x/overlay: invalid argument", 500))
                 named = {"RepoDigests": self.digests, "RepoTags": []}
                 return 200, {"Id": identity, "Architecture": self.architecture, **named}
             case ["images", _, "tag"] if method == "POST":

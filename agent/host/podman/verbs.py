@@ -71,10 +71,17 @@ def _version(answer: Response) -> tuple[int, int, int]:
 
 
 def _image_id(client: PodmanClient, reference: str) -> str:
+    """Empty when it is not there, or Podman answers 500 for it: the list of containers it has told,
+    so this is about an image that it cannot read (after a power cut, podman#12337), and it has to
+    be brought again. Else one damaged image would keep all models from being started."""
     try:
         return str(client.images.get(reference).id).removeprefix("sha256:")
     except ImageNotFound:
         return ""
+    except APIError as error:
+        if error.is_server_error():
+            return ""
+        raise
 
 
 def _list_containers(client: PodmanClient) -> Response:

@@ -113,6 +113,15 @@ def test_an_image_that_is_not_there(api: FakePodmanApi) -> None:
     assert asked(api, podman(api).survey([IMAGE])).images[0].image_id == ""
 
 
+def test_an_image_that_podman_cannot_read_is_not_there(api: FakePodmanApi) -> None:
+    """And no trouble of Podman's: other models have images that it can read."""
+    broken = "cd" * 32
+    api.images["localhost/broken:1"] = broken
+    api.unreadable.add(broken)
+    seen = asked(api, podman(api).survey(["localhost/broken:1", IMAGE]))
+    assert [one.image_id for one in seen.images] == ["", IMAGE_ID]
+
+
 def test_a_container_that_goes_away_meanwhile(api: FakePodmanApi) -> None:
     api.containers = [FakeContainer("gone", vanishes=True), FakeContainer(NAME)]
     seen = asked(api, podman(api).survey([IMAGE]))
