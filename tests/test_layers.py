@@ -184,6 +184,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "host.atomic",
         "host.image_load",
         "host.image_space",
+        "host.image_sync",
         "host.reading",
         "references",
         "decoding",
@@ -261,7 +262,7 @@ READS_FILES = (
 )
 ONLY_IN = {
     "dbus_next": ("host.bus",),
-    "podman": ("host.podman.verbs", "host.images"),
+    "podman": ("host.podman.verbs", "host.images", "host.image_whole"),
     "pydantic": (
         "config.schema",
         "config.fields",

@@ -52,6 +52,9 @@ SUPPLY = {
     "cannot find {0} for {1}: {2}": "找不到 {1} 架构的 {0}：{2}",
     "cannot find {0} on {1}: HTTP {2}": "{1} 上找不到 {0}：HTTP {2}",
     "cannot find {0}: Podman does not have it": "找不到 {0}：Podman 中没有它",
+    "cannot use {0}: Podman could not read what it had of it, and has removed it": (
+        "无法使用 {0}：Podman 读不出已有的内容，已将其删除"
+    ),
     "cannot get on with {0}: {1}": "{0} 无法继续：{1}",
     "cannot go on fetching: {0}": "无法继续下载：{0}",
     "cannot look up {0} at {1}: that is no name of a repository": (

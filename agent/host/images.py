@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from podman import PodmanClient
-from podman.errors import APIError, ImageNotFound, PodmanError
+from podman.errors import APIError, PodmanError
 from requests.exceptions import RequestException
 
 from agent.errors import AgentError, Code, Failure
@@ -36,6 +36,8 @@ from agent.host.image_space import (
     why_no_room_to_load,
     why_too_full,
 )
+from agent.host.image_sync import sync_storage
+from agent.host.image_whole import find, find_brought, is_there, missing
 from agent.host.layers import Layers
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.host.pull_failures import explain_pull, shorten
@@ -62,7 +64,7 @@ def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]
     """Brings it from one source. Raises AgentError."""
     source = ImageSource(**order["source"])
     reference = _parse(source.reference)
-    is_new_name = not _is_there(client, str(reference))
+    is_new_name = not is_there(client, str(reference))
     credentials = read_credentials(source.auth_file, reference)
     known = read_layers(source, reference, credentials)
     places = find_places(client.info())
@@ -84,15 +86,9 @@ def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]
     ):
         for line in response.iter_lines():
             _take(line, layers, reference.registry)
-    return {**find(client, str(reference)), "is_new_name": is_new_name}
-
-
-def _is_there(client: PodmanClient, name: str) -> bool:
-    try:
-        client.images.get(name)
-    except ImageNotFound:
-        return False
-    return True
+    say(progress={"stage": Stage.PLACING, "done": layers.total, "total": layers.total})
+    sync_storage(places.storage)
+    return {**find_brought(client, str(reference)), "is_new_name": is_new_name}
 
 
 def _ask_for(
@@ -152,24 +148,9 @@ def tag(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
         timeout=CALL_TIMEOUT_S,
     )
     if response.status_code == NOT_FOUND:
-        raise _missing(image_id)
+        raise missing(image_id)
     response.raise_for_status()
     return find(client, image_id)
-
-
-def find(client: PodmanClient, name: str) -> Mapping[str, str]:
-    """Id and digest of an image that must be there."""
-    try:
-        attributes = client.images.get(name).attrs
-    except ImageNotFound as error:
-        raise _missing(name) from error
-    wanted = parse_reference(name)
-    digests = [str(one) for one in attributes.get("RepoDigests") or ()]
-    ours = [one for one in digests if wanted and one.startswith(f"{wanted.name}@")]
-    return {
-        "image_id": str(attributes["Id"]).removeprefix("sha256:"),
-        "digest": (ours or digests or ["@"])[0].partition("@")[2],
-    }
 
 
 def find_one(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
@@ -203,8 +184,10 @@ def load_archive(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str,
         places.temporary,
         lambda done, total: say(progress={"stage": Stage.PLACING, "done": done, "total": total}),
     )
+    sync_storage(places.storage)
+    found = find_brought(client, image_id)
     _drop_name_of_file(client, image_id)
-    return {**find(client, image_id), "digest": ""}
+    return {**found, "digest": ""}
 
 
 def _drop_name_of_file(client: PodmanClient, image_id: str) -> None:
@@ -272,10 +255,6 @@ def _parse(text: str) -> Reference:
     if reference is None:
         raise AgentError(Code.CONFIG_INVALID, f"cannot use {text!r}: it is no name of an image")
     return reference
-
-
-def _missing(name: str) -> AgentError:
-    return AgentError(Code.IMAGE_MISSING, f"cannot find {name}: Podman does not have it")
 
 
 def _error(failure: Failure) -> AgentError:

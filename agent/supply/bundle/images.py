@@ -28,6 +28,7 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host import image_load
 from agent.host.image_space import Places, find_places
+from agent.host.image_sync import sync_storage
 from agent.json_text import load_json
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
@@ -106,6 +107,7 @@ class PodmanImages:
     def load(self, archive: Path, tell: image_load.Tell) -> None:
         """Beside it would be unpacked what is packed, which is no archive of a bundle."""
         image_load.load(str(archive), ARCHIVE_FORMAT, "", str(archive.parent), tell, self._podman)
+        sync_storage(self.places().storage)
 
     def tag(self, image_id: str, reference: str) -> None:
         """A name with a digest cannot be given; the id is enough for the agent."""

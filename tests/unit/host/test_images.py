@@ -3,16 +3,20 @@
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from podman import PodmanClient
 
-from agent.errors import Code
+from agent.errors import AgentError, Code
+from agent.host import image_sync, images
 from tests.fakes.podman_api import FakeContainer, FakePodmanApi, Mode
 from tests.scenario.clock import run
 
@@ -69,6 +73,7 @@ def test_pull(api: FakePodmanApi) -> None:
         ("fetching", 0),
         ("fetching", 10),
         ("placing", 99),
+        ("placing", 0),  # it is written to the disk
     ]
     (head,) = (one for one in api.heads if "/images/pull" in one)
     assert "tlsVerify=true" in head
@@ -81,6 +86,54 @@ def test_a_pull_says_that_it_has_made_the_name(api: FakePodmanApi) -> None:
     api.pulled = {NAME: api.images.pop(NAME)}
     assert pull(api)[-1]["answer"]["is_new_name"] is True
     assert pull(api)[-1]["answer"]["is_new_name"] is False
+
+
+def test_an_image_is_on_the_disk_before_it_is_told(
+    api: FakePodmanApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut it is whole, or not there."""
+    steps: list[str] = []
+
+    def sync(storage: str) -> None:
+        steps.extend([*api.requests, f"sync {storage}"])
+        api.requests.clear()
+
+    monkeypatch.setattr(images, "sync_storage", sync)
+    order = {"source": {"reference": NAME, "tls_verify": True}, "keep_free_mib": 0}
+
+    def whole() -> Mapping[str, object]:
+        with PodmanClient(base_url=f"unix://{api.path}", timeout=10) as client:
+            return images.pull(client, order)
+
+    async def scenario() -> Mapping[str, object]:
+        await api.start()
+        try:
+            return await asyncio.to_thread(whole)
+        finally:
+            await api.close()
+
+    assert run(scenario())["image_id"] == IMAGE_ID
+    assert steps[-2:] == ["POST /images/pull", f"sync {api.storage}"]
+    assert api.requests == [f"GET /images/{NAME}/json"]
+
+
+def test_one_that_podman_cannot_read_goes_with_all_its_names(api: FakePodmanApi) -> None:
+    """Its layers would count as there, however often it is pulled (podman#12337)."""
+    api.images = {NAME: IMAGE_ID, "localhost/deepseek-agent/8b:current": IMAGE_ID}
+    api.unreadable.add(IMAGE_ID)
+    assert pull(api)[-1]["error"]["code"] == Code.CONTENT_DAMAGED
+    assert api.images == {}
+    api.unreadable.clear()
+    api.pulled = {NAME: IMAGE_ID}
+    assert pull(api)[-1]["answer"]["image_id"] == IMAGE_ID
+
+
+def test_but_not_one_that_a_container_uses(api: FakePodmanApi) -> None:
+    api.images = {NAME: IMAGE_ID}
+    api.unreadable.add(IMAGE_ID)
+    api.containers = [FakeContainer("stopped", running=False, image_id=IMAGE_ID)]
+    assert pull(api)[-1]["error"]["code"] == Code.PODMAN_UNAVAILABLE
+    assert api.images
 
 
 def test_a_registry_that_is_not_verified(api: FakePodmanApi) -> None:
@@ -190,3 +243,29 @@ def test_remove_refuses_what_a_container_uses_by_now(api: FakePodmanApi) -> None
     api.containers.clear()
     assert ask(api, "remove", {"image_id": "b" * 64, "names": [NAME, "gone:1"]}) == [{"answer": {}}]
     assert not api.images
+
+
+def test_the_file_system_of_the_storage_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_sync.sync_storage(str(tmp_path))  # the kernel's own
+    synced: list[Path] = []
+
+    def refuse(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(image_sync, "_sync", refuse)
+    with pytest.raises(AgentError, match=r"cannot write below .*: Input/output error") as raised:
+        image_sync.sync_storage(str(tmp_path))
+    assert raised.value.failure.code is Code.FILE_NOT_WRITTEN
+    assert synced == [tmp_path]
+
+
+def test_one_that_cannot_be_seen_is_synced_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
+    image_sync.sync_storage(str(tmp_path / "none"))
+    assert synced == ["all"]

@@ -14,8 +14,18 @@ from agent.supply.bundle.opened import open_bundle, verify
 from agent.supply.bundle.records import Records
 from agent.supply.bundle.text import parse_bundle
 from agent.supply.manifest import read_manifest
+from tests.fakes.podman_images import make_archive
 
-from .bundle_scene import MODEL, PART_BYTES, REFERENCE, Scene, content_of, put_image, put_model
+from .bundle_scene import (
+    MODEL,
+    PART_BYTES,
+    REFERENCE,
+    Scene,
+    content_of,
+    podman_in,
+    put_image,
+    put_model,
+)
 
 pytestmark = pytest.mark.timeout(60)  # every file is synced, on a disk that may be busy
 
@@ -276,3 +286,19 @@ def test_two_makers_do_not_write_the_same_bundle(scene: Scene) -> None:
     ):
         scene.create()
     scene.create()
+
+
+def test_what_is_loaded_is_on_the_disk_when_the_load_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+    podman, store = podman_in(tmp_path), tmp_path / "images"
+    image_id, archive = make_archive(REFERENCE, b"layer")
+    (tmp_path / "archive").write_bytes(archive)
+
+    def sync(storage: str) -> None:
+        synced.append((storage, (store / image_id).exists()))
+
+    monkeypatch.setattr("agent.supply.bundle.images.sync_storage", sync)
+    podman.load(tmp_path / "archive", lambda done, total: None)
+    assert synced == [(str(store), True)]
