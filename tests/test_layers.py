@@ -19,7 +19,7 @@ TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "agent"
 
 # What each part may import of our own: modules or folders below `agent`; itself always.
-# `config.values` alone of `config`, because `load` and `schema` bring pydantic.
+# `config.values` and `config.flags` alone of `config`, because `load` and `schema` bring pydantic.
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),  # agent/__init__.py
     "model": (),
@@ -69,7 +69,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "config.values",
         "config.faults",
     ),
-    "health": ("model", "errors", "facts", "config.values", "ports", "decoding"),
+    "health": ("model", "errors", "facts", "config.flags", "config.values", "ports", "decoding"),
     "action": (
         "threads",
         "certificate",

@@ -107,8 +107,12 @@ CAUSES = {
     "it would be readable in the unit file; use api_key_file": (
         "密钥可从单元文件中读出；请使用 api_key_file"
     ),
-    "the agent sets {0} itself, by port, npus, tls_certificate, tls_key": (
-        "{0} 由 agent 按 port、npus、tls_certificate、tls_key 设置"
+    "the agent sets {0} itself; the key for it is {1}": "{0} 由 agent 设置；对应的键为 {1}",
+    "the engine would not listen at its port any more, where it is asked": (
+        "引擎将不再监听其端口，而 agent 正是通过该端口探测它"
+    ),
+    "the agent would not know the certificate that the engine has then; after a renewal restart the instance": (
+        "agent 将不知道引擎此时使用的证书；证书更新后请重启该实例"
     ),
     "a variable's name has letters, digits and _ only": "变量名只能含有字母、数字与 _",
     'it must be an IPv4 or IPv6 address, as "127.0.0.1", "0.0.0.0" or "::"': (

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
 
+from agent.config import flags
 from agent.model import MAX_LOGIC_ID
 from agent.references import is_image_name
 
@@ -45,8 +46,6 @@ NUMBERS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
 MIRROR = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*")
 CREDENTIAL = re.compile(r"credential:[A-Za-z0-9][A-Za-z0-9._-]*")
-# Flags of `vllm serve` that the agent sets, since it has to know them too.
-OWN_FLAGS = ("--host", "--port", "--tensor-parallel-size", "-tp", "--ssl-certfile", "--ssl-keyfile")
 
 
 def _line(value: str) -> str:
@@ -117,11 +116,17 @@ def _argument(value: str) -> str:
     """Podman's quadlet generator loses an empty argument and a lone ";" (seen with 5.4.2)."""
     if value in ("", ";"):
         raise ValueError('an empty argument and ";" are not allowed')
-    flag = value.partition("=")[0].replace("_", "-")
-    if len(flag) >= len("--api") and "--api-key".startswith(flag):  # also abbreviated
+    if flags.means(value, flags.API_KEY, flags.API_KEY_LEAST):
         raise ValueError("it would show the key in ps and in the journal; use api_key_file")
-    if flag in OWN_FLAGS:
-        raise ValueError(f"the agent sets {flag} itself, by port, npus, tls_certificate, tls_key")
+    if own := flags.find_own(value):
+        raise ValueError(f"the agent sets {own} itself; the key for it is {flags.OWN[own]}")
+    if flags.means(value, flags.SOCKET):
+        raise ValueError("the engine would not listen at its port any more, where it is asked")
+    if flags.means(value, flags.REFRESH):
+        raise ValueError(
+            "the agent would not know the certificate that the engine has then; after a renewal "
+            "restart the instance"
+        )
     return value
 
 

@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent.config.flags import batched_tokens
 from agent.config.values import Profile
 from agent.errors import Failure
 from agent.facts import ContainerFacts
@@ -108,5 +109,6 @@ class _Processes:
 def build_rules(profile: Profile) -> Rules:
     """What the profile says of the longest step of its engine."""
     vllm = profile.vllm
-    known_s = longest_step_s(vllm.max_model_len, enforce_eager=vllm.enforce_eager)
+    tokens = max(vllm.max_model_len, batched_tokens(vllm.extra_args))
+    known_s = longest_step_s(tokens, enforce_eager=vllm.enforce_eager)
     return Rules(profile.longest_step_s or known_s)

@@ -632,6 +632,29 @@ def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
         ("[vllm]\nextra_args = ['--ssl_keyfile', 'x']", "vllm.extra_args.0: the agent sets --ssl"),
         ("[vllm]\nextra_args = ['-tp', '2']", "vllm.extra_args.0: the agent sets -tp itself"),
         ("[vllm]\nextra_args = ['--api-ke=x']", "vllm.extra_args.0: it would show the key"),
+        ("[vllm]\nextra_args = ['-t', '2']", "vllm.extra_args.0: the agent sets -tp itself"),
+        (
+            "[vllm]\nextra_args = ['--tensor-parallel=8']",
+            "vllm.extra_args.0: the agent sets --tensor-parallel-size itself; the key for it is np",
+        ),
+        (
+            "[vllm]\nextra_args = ['--max-num-seqs', '4', '--max_model_l', '131072']",
+            "vllm.extra_args.2: the agent sets --max-model-len itself; the key for it is vllm.max",
+        ),
+        (
+            "[vllm]\nextra_args = ['--served-model-name=x']",
+            "vllm.extra_args.0: the agent sets --served-model-name itself; the key for it is se",
+        ),
+        (
+            "[vllm]\nextra_args = ['--enforce-eager']",
+            "vllm.extra_args.0: the agent sets --enforce-eager itself; the key for it is vllm.enf",
+        ),
+        (
+            "[vllm]\nextra_args = ['--no-enforce-eager']",
+            "vllm.extra_args.0: the agent sets --no-enforce-eager itself; the key for it is vllm.e",
+        ),
+        ("[vllm]\nextra_args = ['--uds=/tmp/x']", "vllm.extra_args.0: the engine would not lis"),
+        ("[vllm]\nextra_args = ['--enable-ssl-r']", "vllm.extra_args.0: the agent would not know"),
         ("[[mounts]]\nsource = '/a'\ntarget = '//dev'", "mounts.0.target: "),
         ("[[mounts]]\nsource = '/a'\ntarget = '/usr/local/dcmi'", "mounts.0.target: /usr/local/dc"),
         ("[[mounts]]\nsource = '/a'", "mounts.0.target: it is required"),
@@ -666,6 +689,37 @@ def test_a_profile_that_cannot_be_used(paths: Paths, text: str, key: str) -> Non
     assert fault.message.startswith(f"cannot use {paths.etc / 'models.d/8b.toml'}: {key}")
     assert fault.hint
     assert usable(config, "own").port == 2024
+
+
+def test_arguments_that_only_look_like_the_agents_own(paths: Paths) -> None:
+    """Each is a flag of vLLM 0.18, or no flag."""
+    arguments = (
+        *(
+            "--max-num-seqs=32",
+            "--max-num-batched-tokens",
+            "8192",
+            "--max-logprobs=5",
+            "--hf-token",
+        ),
+        *("--model-impl=auto", "--pooler-config={}", "--tokenizer=x", "--ssl-ca-certs=/x", "--"),
+        *(
+            "--enable-prefix-caching",
+            "--no-enable-prefix-caching",
+            "-",
+            "=",
+            "--api-server-count=2",
+        ),
+        *(
+            "--enable-log-requests",
+            "--uvicorn-log-level=info",
+            "--ssl-cert-reqs=0",
+            "port",
+            "-pp=1",
+        ),
+        *("--host-ip=x", "--served-model-names=x"),
+    )
+    write(paths.etc / "models.d/8b.toml", f"[vllm]\nextra_args = {list(arguments)}")
+    assert usable(read(paths), "8b").vllm.extra_args == arguments
 
 
 def test_a_profile_that_lacks_a_key(paths: Paths) -> None:
