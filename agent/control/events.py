@@ -60,12 +60,14 @@ class EventLog:
 
     async def read(self, query: EventQuery) -> EventPage:
         """Raises HostUnavailable when the file with them cannot be read now."""
+        known = self._last  # one that is noted while the file is read may not be in what is found
         found = await self._keeper.read(query)
         missed = query.after > 0 and query.after < await self._keeper.oldest() - 1
         events = tuple(one for one in map(decode_event, found) if one is not None)
         # The newest are the last there are.
         more = len(found) == query.limit and not query.newest
-        after = found[-1].id if more else max(query.after, self._last)
+        last = found[-1].id if found else 0
+        after = last if more else max(query.after, known, last)
         return EventPage(events, after, more, missed)
 
     def _add(self, event: EventView) -> None:

@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,33 @@ def test_pages_follow_each_other_without_a_gap() -> None:
             assert not page.missed
         assert found == [str(number) for number in range(25)]
         assert (await log.read(EventQuery(after=after))).events == ()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_what_happens_while_a_page_is_read_is_on_the_next(first: int) -> None:
+    """It waits to be written, and what waits was looked at before the file."""
+
+    class Slow(FakeEventKeeper):
+        async def read(self, query: EventQuery) -> Sequence[StoredEvent]:
+            found = await super().read(query)
+            log.note("8b", "died", "meanwhile")
+            return found
+
+        async def oldest(self) -> int:
+            log.note("8b", "died", "later")
+            return await super().oldest()
+
+    log = EventLog(Slow())
+    for number in range(first):
+        log.note("8b", "died", str(number))
+
+    async def scenario() -> None:
+        page = await log.read(EventQuery(after=1))
+        assert len(page.events) == first
+        later = await log.read(EventQuery(after=page.next))
+        assert [one.message for one in later.events] == ["meanwhile", "later"]
 
     asyncio.run(scenario())
 
