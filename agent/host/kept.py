@@ -80,6 +80,9 @@ class KeptFile:
             await self._write(self._wanted, CLOSE_DEADLINE_S)
 
     async def _write(self, text: str, deadline_s: float) -> Failure | None:
+        # A try that fails may have replaced the file all the same: at its last step, or after its
+        # deadline. Nobody knows what the disk holds until one has gone well.
+        self._written = None
         limit = asyncio.timeout(deadline_s)
         try:
             async with limit:

@@ -173,6 +173,43 @@ def test_a_disk_that_hangs_is_told_and_the_newest_is_written_when_it_is_back(
     asyncio.run(scenario())
 
 
+def test_what_was_before_a_failed_try_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The try may have replaced the file before it failed."""
+    path = tmp_path / "state.json"
+
+    def fail_late(target: Path, text: str, mode: int) -> None:
+        write_atomically(target, text, mode)
+        if text == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(kept_module, "write_atomically", fail_late)
+
+    async def scenario() -> None:
+        told: list[Failure | None] = []
+        kept = KeptFile(path)
+        running = asyncio.create_task(kept.run(told.append))
+        kept.offer("old")
+        await until(lambda: path.exists())
+        kept.offer("new")
+        await until(lambda: bool(told))
+        assert path.read_text() == "new"
+        kept.offer("old")
+        await until(lambda: told[-1] is None)
+        assert path.read_text() == "old"
+        kept.offer("new")
+        await until(lambda: told[-1] is not None)
+        kept.offer("old")
+        running.cancel()  # before it comes to that
+        await asyncio.gather(running, return_exceptions=True)
+        assert path.read_text() == "new"
+        await kept.close()
+
+    asyncio.run(scenario())
+    assert path.read_text() == "old"
+
+
 def test_the_end_writes_what_was_not_written_yet(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
 
