@@ -100,6 +100,16 @@ def test_it_never_gets_longer_than_its_limit(tmp_path: Path) -> None:
     assert kept == list(range(kept[0], 2000))
 
 
+def test_what_the_old_took_is_given_back_to_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    file = EventFile(path, 50 * MB, kept_s=100.0, at_least=3)
+    file.add([event(number, at=NOW, text="x" * 1000) for number in range(4000)], NOW)
+    for number in range(4000, 4005):
+        file.add([event(number)], NOW + 5000.0)
+    file.close()
+    assert path.stat().st_size < 20 * PAGE_BYTES
+
+
 def test_others_do_not_read_it(file: EventFile, tmp_path: Path) -> None:
     file.add([event(1)], NOW)
     for path in tmp_path.iterdir():
