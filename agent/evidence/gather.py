@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from agent.evidence import engine_log
 from agent.evidence.children import Child, Children, Work
 from agent.evidence.files import Notes
 from agent.evidence.processes import command_line, describe_process, pid_inside
@@ -32,6 +33,8 @@ PROPERTIES = (
     *("CPUUsageNSec", "StatusText", "Job", "NeedDaemonReload"),
 )
 JOURNAL_LINES = 200
+# Of which most may be about the agent's own looks: two or three a second for twenty minutes.
+JOURNAL_READ_LINES = 3000
 INVOCATION = re.compile(r"^InvocationID=([0-9a-f]{32})$", re.MULTILINE)
 PODMAN_SOCKET = "unix:///run/podman/podman.sock"
 # Run in the container. --nonblocking: py-spy does not stop what it looks at. And each has its own
@@ -74,11 +77,13 @@ class Gathering:
         py_spy = self._ask_py_spy(processes)
         self.children.wait([units])
         self._units = units.text
-        journal = self.children.run(_tail_journal(self.instance, units.text), JOURNAL_S)
+        argv = _tail_journal(self.instance, units.text)
+        journal = self.children.start(partial(engine_log.tell, argv), JOURNAL_S)
         for child in (journal, py_spy):
             if child is not None:
                 self.children.wait([child])
-        self._journal = journal.text
+        # And one more, which tells how many are left out.
+        self._journal = "\n".join(journal.text.split("\n")[-JOURNAL_LINES - 2 :])
         if py_spy is not None:
             self._py_spy = py_spy.text
 
@@ -164,5 +169,5 @@ def _tail_journal(instance: str, units: str) -> tuple[str, ...]:
         if found
         else ("--boot", f"--unit={engine_unit(instance)}")
     )
-    options = ("--no-pager", "--output=short-iso-precise", f"--lines={JOURNAL_LINES}")
+    options = ("--no-pager", "--output=short-iso-precise", f"--lines={JOURNAL_READ_LINES}")
     return ("journalctl", *options, *one_run)

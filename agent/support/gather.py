@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from agent.evidence import engine_log
 from agent.evidence.children import Child, Children, Work
 from agent.host.reading import read_regular
 from agent.support.clean import Kind, clean
@@ -43,9 +44,14 @@ class Gathering:
     def run_commands(self, commands: Sequence[Command]) -> None:
         for first in range(0, len(commands), AT_A_TIME):
             group = commands[first : first + AT_A_TIME]
-            running = [self.children.run(one.argv, one.limit_s) for one in group]
+            running = [self._start(one) for one in group]
             for command, child in zip(group, running, strict=True):
                 self._take(command.name, command.about, command.kind, child)
+
+    def _start(self, command: Command) -> Child:
+        if command.of_engines:
+            return self.children.start(partial(engine_log.tell, command.argv), command.limit_s)
+        return self.children.run(command.argv, command.limit_s)
 
     def read_files(self, files: Files) -> None:
         base = self._base(files)

@@ -19,13 +19,15 @@ ETC = Path("etc/deepseek-agent")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program whose output becomes the file `name`."""
+    """A program whose output becomes the file `name`; `of_engines`: it is their journal, and what
+    the agent's own looks leave in it is not taken."""
 
     name: str
     about: str
     argv: tuple[str, ...]
     kind: Kind = Kind.TEXT
     limit_s: float = COMMAND_S
+    of_engines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,9 @@ COMMANDS = (
     Command(
         "journal/engines.txt",
         "journal of the engines",
-        _of_units(6000, "deepseek-vllm-*.service"),
+        _of_units(60_000, "deepseek-vllm-*.service"),
         limit_s=JOURNAL_S,
+        of_engines=True,
     ),
     Command(
         "journal/errands.txt",

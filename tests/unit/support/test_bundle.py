@@ -17,7 +17,7 @@ import pytest
 from agent.evidence.children import Children
 from agent.support.gather import Gathering
 from agent.support.pack import RESERVE_BYTES, Packing
-from agent.support.sources import FILES, Command
+from agent.support.sources import COMMANDS, FILES, Command
 from tests.own_children import OwnChildren
 
 TREE = Path(__file__).resolve().parents[3]
@@ -208,6 +208,27 @@ def test_a_program_that_hangs_costs_its_deadline(tmp_path: Path) -> None:
     assert "No such file" in problems[2]
     (tmp_path / "x.tar.gz").write_bytes(packing.finish(""))
     assert read(tmp_path / "x.tar.gz")["a.txt"].startswith("begun\n(no more within")
+
+
+def test_requests_of_the_agent_push_nothing_out_of_the_journal_of_engines(tmp_path: Path) -> None:
+    log = tmp_path / "journal"
+    health = f'{ENGINE}INFO:     10.88.0.1:4711 - "GET /health HTTP/1.1" 200 OK\n'
+    log.write_text(f"{ENGINE}ERROR {SEEN}\n{health * 20_000}{ENGINE}INFO the last\n")
+    packing = Packing("x", 10**6, 1.7e9)
+    gathering = Gathering(tmp_path, (), packing, lambda name: None)
+    argv = ("cat", str(log))
+    gathering.run_commands((Command("e.txt", "engines", argv, of_engines=True),))
+    gathering.run_commands(
+        (Command("f.txt", "fails", ("sh", "-c", "echo why; exit 3"), of_engines=True),)
+    )
+    (tmp_path / "x.tar.gz").write_bytes(packing.finish(""))
+    assert read(tmp_path / "x.tar.gz")["e.txt"] == (
+        f"{ENGINE}ERROR {SEEN}\n{ENGINE}INFO the last\n"
+        "(20000 lines about requests for /health, /metrics and a token are left out)\n"
+    )
+    assert [entry.problem for entry in gathering.entries] == ["", "why"]
+    (engines,) = (one for one in COMMANDS if one.of_engines)
+    assert engines.name == "journal/engines.txt"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
