@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agent.model import Inventory
+from tests.fakes.connections import Connections
 
 
 class FakeNpud:
@@ -19,21 +20,23 @@ class FakeNpud:
         self.connections = 0
         self.requests: list[dict[str, object]] = []  # what clients asked for
         self._clients: set[asyncio.StreamWriter] = set()
+        self._connections = Connections(self._greet)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._greet, self.path)
+        self._server = await asyncio.start_unix_server(self._connections.take, self.path)
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._clients.add(writer)
         if self.inventory is not None:
             writer.write(_line("inventory", inventory=asdict(self.inventory)))
-        with suppress(OSError):
-            while line := await reader.readline():  # ends when they go
-                self.requests.append(json.loads(line))
-        self._clients.discard(writer)
-        writer.close()
+        try:
+            with suppress(OSError):
+                while line := await reader.readline():  # ends when they go
+                    self.requests.append(json.loads(line))
+        finally:
+            self._clients.discard(writer)
 
     def say(self, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -58,9 +61,7 @@ class FakeNpud:
                 await client.wait_closed()
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        await self.drop()
+        await self._connections.end(self._server)
         self.path.unlink(missing_ok=True)
 
 

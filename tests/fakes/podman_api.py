@@ -15,6 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tests.fakes.connections import Connections
+
 
 class Mode(StrEnum):
     """How it behaves."""
@@ -66,34 +68,21 @@ class FakePodmanApi:
 
     def __post_init__(self) -> None:
         self._server: asyncio.Server | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._connections = Connections(self._serve)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        self._server = await asyncio.start_unix_server(self._connections.take, self.path)
 
     async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._connections.end(self._server)
         self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                method, target, _ = head.split(" ", 2)
-                self.heads.append(head)
-                await self._respond(method, target, writer)
-        finally:
-            self._serving.discard(task)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+        with suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            method, target, _ = head.split(" ", 2)
+            self.heads.append(head)
+            await self._respond(method, target, writer)
 
     async def _respond(self, method: str, target: str, writer: asyncio.StreamWriter) -> None:
         path = unquote(urlsplit(target).path).partition("/libpod")[2]
