@@ -65,11 +65,11 @@ class SimEngine:
                 if not self.counts:
                     return end, Outcome.ODD, None
                 return end, Outcome.OK, Work(self._tokens(end), self._requests(end))
-            case Question.HEALTH:
+            case Question.HEALTH | Question.INSIDE:
                 end = self._thawed(at + 0.002, at)
                 ill = _within(self.ill, end) is not None
                 return end, (Outcome.ILL if ill else Outcome.OK), None
-            case Question.CANARY | Question.INSIDE:
+            case Question.CANARY:
                 end = self._thawed(self._computed(at), at)
                 if _within(self.ill, at) is not None:
                     return at + 0.01, Outcome.ILL, None

@@ -53,16 +53,18 @@ class Asker:
             case Question.METRICS:
                 return await self._read_work(deadline_s)
             case Question.HEALTH:
-                answer = await self.http.ask(self.engine.door, Ask("GET", "/health"), deadline_s)
-                return _judge(answer), None
+                return await self._health(self.engine.door, deadline_s), None
             case Question.CANARY:
                 return await self._canary(self.engine.door, deadline_s), None
             case Question.INSIDE:
                 inside = self.engine.inside()
                 outcome = Outcome.UNABLE
                 if inside is not None:
-                    outcome = await self._canary(inside, deadline_s)
+                    outcome = await self._health(inside, deadline_s)
                 return outcome, None
+
+    async def _health(self, server: Server, deadline_s: float) -> Outcome:
+        return _judge(await self.http.ask(server, Ask("GET", "/health"), deadline_s))
 
     async def _read_work(self, deadline_s: float) -> tuple[Outcome, Work | None]:
         answer = await self.http.ask(self.engine.door, Ask("GET", "/metrics"), deadline_s)

@@ -13,8 +13,10 @@ every gauge stands still or reads 0 (facts: serving-health). So:
 * of an engine whose counters nobody understands (--disable-log-stats, other names) only canaries
   tell, which wait in its queue: two in a row that wait 15 minutes each in vain are a hang;
 * who refuses connections, or says that its engine is dead, is believed at the second time;
-* before any verdict on a door that is shut the engine is asked from inside, at the container's own
-  address: if it answers there, it is the way to it that is cut (flushed firewall rules).
+* before any verdict on a door that is shut its API server is asked from inside, at the container's
+  own address: if it answers there, whatever it says, it is the way to it that is cut (flushed
+  firewall rules). Not for a token, which would wait in the queue of a busy engine: whether it
+  computes is asked through the door, once that is mended.
 
 `now` is time that this process has lived through (`watch`), in seconds: a machine that stood still
 has not given the engine any time either.
@@ -44,7 +46,7 @@ FORGET_S = 3600.0
 METRICS_DEADLINE_S = 30.0
 METRICS_SLOW_S = 1.0  # the canary does not wait for them any longer
 HEALTH_DEADLINE_S = 2.0
-INSIDE_DEADLINE_S = 5.0
+INSIDE_DEADLINE_S = 2.0  # as long as the door has: a slow server is not taken for one that is cut
 AGAIN_S = 0.5  # between two that count as two
 # A process of its container has ended: vLLM notices within 0.5 s when it was the EngineCore, and
 # some versions take 5 s to act on it (facts: serving-health).
@@ -193,8 +195,7 @@ def answered(
         case Question.HEALTH:
             return _count(state, outcome, now)
         case Question.INSIDE:
-            unable = state.door(Question.HEALTH).outcome is Outcome.UNABLE
-            return _live(state, now) if outcome is Outcome.OK and unable else state
+            return state
 
 
 def _count(state: Liveness, outcome: Outcome, now: float) -> Liveness:
@@ -228,9 +229,11 @@ def _take_canary(state: Liveness, outcome: Outcome, door: Door, now: float) -> L
             return replace(_live(state, now, now - door.began_at), tokens=None)
         case Outcome.TIMEOUT | Outcome.BROKEN | Outcome.ILL | Outcome.REFUSED:
             return _miss(state, door)
+        case Outcome.ODD if not state.uncounted:
+            return state
         case Outcome.ODD | Outcome.UNABLE:
-            # Where only canaries tell, it breaks the row of those without an answer.
-            return replace(state, stalled_from=None, misses=0) if state.uncounted else state
+            # It breaks the row of those without an answer: it had one, or was not asked.
+            return replace(state, stalled_from=None, misses=0)
 
 
 def _live(state: Liveness, now: float, took_s: float = 0.0) -> Liveness:
@@ -287,7 +290,7 @@ def _judge_shut(state: Liveness, now: float, rules: Rules) -> Verdict | None:
     if inside.began_at < state.life_at:
         return None  # not asked yet
     match inside.outcome:
-        case Outcome.OK:
+        case Outcome.OK | Outcome.ILL | Outcome.ODD:
             # The door once more after that: both may have been shut, and opened meanwhile.
             cut = health.outcome is not Outcome.UNABLE and health.began_at >= inside.ended_at
             return Verdict.CUT if cut else None

@@ -11,7 +11,7 @@ class Question(StrEnum):
     METRICS = "metrics"
     CANARY = "canary"
     HEALTH = "health"
-    INSIDE = "inside"  # a canary at the container's own address
+    INSIDE = "inside"  # /health at the container's own address
 
 
 class Outcome(StrEnum):

@@ -108,8 +108,29 @@ def test_a_port_that_is_cut_is_told_from_a_dead_engine(begin: float) -> None:
     assert took_s <= 12.0
 
 
-def test_a_cut_port_of_a_busy_engine() -> None:
-    engine = SimEngine(users=[(0.0, NEVER)], cut=[(100.0, NEVER)])
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("token_s", [0.05, 6.0, 12.0, 30.0, 500.0])
+def test_a_cut_port_of_a_busy_engine(token_s: float, counts: bool) -> None:
+    """However long its queue is: what it is asked inside does not wait there."""
+    busy: list[Span] = [(0.0, NEVER)]
+    engine = SimEngine(token_s=token_s, users=busy, cut=[(100.0, NEVER)], counts=counts)
+    took_s, verdict = verdict_after(engine, 100.0, 2000.0)
+    assert verdict is Verdict.CUT
+    # What was asked before the cut is waited for first.
+    assert took_s <= 12.0 + BUSY_PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        SimEngine(odd_canary=True, cut=[(100.0, NEVER)]),
+        SimEngine(ill=[(99.0, NEVER)], cut=[(100.0, NEVER)]),
+        SimEngine(hung=[(98.0, NEVER)], cut=[(100.0, NEVER)]),
+    ],
+    ids=["odd", "ill", "hung"],
+)
+def test_a_cut_port_is_mended_before_the_engine_is_judged(engine: SimEngine) -> None:
+    """Whatever it says inside, it is the way to it that is in the way."""
     assert verdict_after(engine, 100.0)[1] is Verdict.CUT
 
 
@@ -257,6 +278,14 @@ def test_no_source_port_is_left_on_our_side() -> None:
     assert not watch(engine, 800.0).verdicts
     both = SimEngine(users=[(0.0, NEVER)], unable=[(100.0, 700.0)])
     assert not watch(both, 800.0).verdicts
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_one_miss_before_and_one_after_that_are_no_silence(known: bool) -> None:
+    """Between them nobody has asked."""
+    engine = SimEngine(steps=[(100.0, 109.0), (700.0, 711.0)], known=known)
+    engine.unable = [(103.0, 702.0)]
+    assert not watch(engine, 800.0).verdicts
 
 
 def test_a_canary_that_is_refused_by_the_api_proves_nothing() -> None:

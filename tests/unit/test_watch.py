@@ -162,6 +162,15 @@ def test_what_comes_of_a_canary(answer: Answer | NoAnswer, outcome: Outcome) -> 
     assert b'"max_tokens":1' in request.body
 
 
+def test_inside_it_is_asked_what_its_server_answers_by_itself() -> None:
+    """A token would have to wait in the queue of an engine that is busy."""
+    http = _Http(Answer(404, b""))
+    inside = Server("10.88.0.2", 8000)
+    one = Asker(http, Engine(Server("127.0.0.1", 1), lambda: inside, "m", "secret"))
+    assert asyncio.run(one.ask(Question.INSIDE, 1.0)) == (Outcome.ODD, None)
+    assert http.asked == [Ask("GET", "/health")]
+
+
 def test_what_the_counters_say_is_handed_on() -> None:
     http, measured = _Http(Answer(200, METRICS.encode())), list[EngineWork]()
     engine = Engine(Server("127.0.0.1", 1), lambda: None, "m")
