@@ -220,7 +220,7 @@ class NoAnswer(StrEnum):
     REFUSED = "refused"  # nobody listens: dead, or not up yet
     TIMEOUT = "timeout"  # busy or hung
     BROKEN = "broken"  # cut off, or not HTTP
-    UNABLE = "unable"  # it could not be asked: trouble of our own (no port, no descriptor is left)
+    UNABLE = "unable"  # it could not be asked: no port, no descriptor left, another certificate
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ redirects; the answer's size is bounded, and so is the time for all of it.
 
 import asyncio
 import errno
+import ssl
 from contextlib import suppress
 
 import h11
@@ -42,6 +43,9 @@ class LocalHttp:
             return NoAnswer.TIMEOUT
         except ConnectionRefusedError:
             return NoAnswer.REFUSED
+        except ssl.SSLCertVerificationError:
+            # It lives. vLLM's --enable-ssl-refresh shows a certificate renewed since its start.
+            return NoAnswer.UNABLE
         except OSError as error:
             return NoAnswer.UNABLE if error.errno in OWN_TROUBLE else NoAnswer.BROKEN
         except h11.ProtocolError:

@@ -188,6 +188,18 @@ def test_the_canary_and_chat_have_the_key(tmp_path: Path) -> None:
             chat(view, "openEuler?", out)
 
 
+def test_an_engine_that_shows_another_certificate_lives_and_cannot_be_asked(tmp_path: Path) -> None:
+    """vLLM's --enable-ssl-refresh shows one that was renewed in place; the agent knows the one that
+    the engine was started with."""
+    (tmp_path / "other").mkdir()
+    own, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
+    with RunningEngine(tmp_path, certificate=other) as engine:
+        engine.wait_ready()
+        here = Server("127.0.0.1", port_of(engine), str(own.certfile))
+        asked = LocalHttp().ask(here, Ask("GET", "/health"), 2.0)
+        assert asyncio.run(asked) is NoAnswer.UNABLE
+
+
 def test_chat_trusts_the_engines_own_certificate_alone(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     own, other = make_certificate(tmp_path), make_certificate(tmp_path / "other")
