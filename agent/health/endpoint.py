@@ -18,6 +18,8 @@ from agent.ports import Http, Server
 POLL_S = 0.25
 # A connection made while Podman starts a container can fall to conmon, which never answers it.
 LOOK_DEADLINE_S = 1.0
+# A restarted engine whose users are back at once may take longer: twice as long at each timeout.
+LOOK_DEADLINE_MAX_S = 30.0
 # The first completion may compile kernels: 105 s were seen (facts: serving-health).
 FIRST_COMPLETION_DEADLINE_S = 300.0
 WORK_EVERY_S = 2.0
@@ -26,11 +28,24 @@ WORK_EVERY_S = 2.0
 async def wait_until_healthy(http: Http, server: Server, served_name: str, key: str = "") -> Health:
     """Returns HEALTHY; ends otherwise only by cancellation, which the caller bounds."""
     asker = _asker(http, server, served_name, key)
+    deadline_s = LOOK_DEADLINE_S
     while True:
-        listens, _ = await asker.ask(Question.HEALTH, LOOK_DEADLINE_S)
+        listens, _ = await asker.ask(Question.HEALTH, deadline_s)
         if listens is Outcome.OK and await _computes(asker) is Health.HEALTHY:
             return Health.HEALTHY
+        deadline_s = _next_deadline_s(deadline_s, listens)
         await asyncio.sleep(POLL_S)
+
+
+def _next_deadline_s(deadline_s: float, came_of_it: Outcome) -> float:
+    """Of the next look."""
+    match came_of_it:
+        case Outcome.TIMEOUT:
+            return min(2 * deadline_s, LOOK_DEADLINE_MAX_S)
+        case Outcome.REFUSED:
+            return LOOK_DEADLINE_S
+        case _:
+            return deadline_s
 
 
 async def canary(http: Http, server: Server, served_name: str, key: str = "") -> Health:

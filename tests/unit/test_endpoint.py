@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from agent.health.endpoint import canary, wait_until_healthy
+from agent.health.endpoint import LOOK_DEADLINE_S, canary, wait_until_healthy
 from agent.host.http import LIMIT_BYTES, LocalHttp
 from agent.model import Health
 from agent.ports import Answer, Ask, NoAnswer, Server
@@ -131,6 +131,26 @@ def test_waits_through_loading_for_a_completion(tmp_path: Path) -> None:
         waiting = wait_until_healthy(LocalHttp(), Server("127.0.0.1", port_of(engine)), "m")
         health = asyncio.run(asyncio.wait_for(waiting, 8))
         assert health is Health.HEALTHY
+
+
+def test_a_server_that_takes_longer_for_each_answer_than_the_first_look_waits() -> None:
+    """Its users came back at once, and its loop has much to do."""
+    token = b'{"choices": [{"text": "1"}]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(token)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.5 * LOOK_DEADLINE_S)
+        await answering(head + token)(reader, writer)
+
+    async def wait() -> Health:
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        try:
+            here = Server("127.0.0.1", server.sockets[0].getsockname()[1])
+            return await asyncio.wait_for(wait_until_healthy(LocalHttp(), here, "m"), 8)
+        finally:
+            server.close()
+
+    assert asyncio.run(wait()) is Health.HEALTHY
 
 
 def test_health_200_without_a_token_is_not_healthy(tmp_path: Path) -> None:
