@@ -226,7 +226,7 @@ def _compose(
     podman, files = HealingPodman(Podman(), units), RenderedFiles()
     payloads = ProcPayloads()
     actions = Actions(units, podman, files, LocalMachine(), payloads, EvidenceUnit(units))
-    engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT)
+    engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT, payloads)
 
     async def probe(profile: Profile) -> Health:
         key = actions.running_key(profile.name)

@@ -101,6 +101,10 @@ class Payloads(Protocol):
 
     def is_alive(self, payload: PayloadFacts) -> bool: ...
 
+    def processor_s(self, container_id: str) -> float | None:
+        """What those of that container that live have used; None when there are none to be seen."""
+        ...
+
     def kill(self, payload: PayloadFacts) -> None:
         """SIGKILL; one that has ended is no error."""
         ...

@@ -37,6 +37,7 @@ class SimEngine:
     steps: list[Span] = field(default_factory=list)  # one long step: nothing comes before its end
     hung: list[Span] = field(default_factory=list)  # EngineCore stands still
     frozen: list[Span] = field(default_factory=list)  # nothing of the container moves
+    stirs: bool | None = False  # its processes use the processor then; None: nobody knows
     dead: list[Span] = field(default_factory=list)  # nobody listens
     ill: list[Span] = field(default_factory=list)  # /health says 503
     cut: list[Span] = field(default_factory=list)  # the way to the port is
@@ -49,6 +50,8 @@ class SimEngine:
 
     def answer(self, question: Question, at: float) -> tuple[float, Outcome, Work | None]:
         """When an answer comes, and which."""
+        if question is Question.STIRS:
+            return at + 2.0, self._stirs(at), None
         if question is Question.INSIDE:
             if not self.known:
                 return at, Outcome.UNABLE, None
@@ -74,6 +77,12 @@ class SimEngine:
                 if _within(self.ill, at) is not None:
                     return at + 0.01, Outcome.ILL, None
                 return end, (Outcome.ODD if self.odd_canary else Outcome.OK), None
+
+    def _stirs(self, at: float) -> Outcome:
+        if self.stirs is None:
+            return Outcome.UNABLE
+        stands = _within(self.frozen, at) is not None and not self.stirs
+        return Outcome.TIMEOUT if stands else Outcome.OK
 
     def _thawed(self, end: float, begin: float) -> float:
         for at in (begin, end):

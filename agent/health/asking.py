@@ -5,6 +5,7 @@ The canary is one completion of one token. It can be told from users' requests: 
 by its request id "deepseek-agent-canary-N" in vLLM's log, and by `user` in its body.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from agent.ports import Answer, Ask, Http, NoAnswer, Server
 
 CANARY = "deepseek-agent-canary"
 _numbers = itertools.count(1)
+# Of a container whose processes all sleep: their timers, and the heartbeats between them.
+STILL_SHARE = 0.1  # of one processor
+STIRS_WITHIN_S = 2.0
 
 
 class _Completion(msgspec.Struct):
@@ -28,12 +32,13 @@ class _Completion(msgspec.Struct):
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Where an engine is reached and how: `door` as users do, `inside` at the container's own
-    address, None while that is not known."""
+    address, None while that is not known; `processor_s`: what its processes have used so far."""
 
     door: Server
     inside: Callable[[], Server | None]
     served_name: str
     key: str = ""
+    processor_s: Callable[[], float | None] = lambda: None
 
 
 @dataclass
@@ -62,6 +67,8 @@ class Asker:
                 if inside is not None:
                     outcome = await self._health(inside, deadline_s)
                 return outcome, None
+            case Question.STIRS:
+                return await _stirs(self.engine.processor_s), None
 
     async def _health(self, server: Server, deadline_s: float) -> Outcome:
         return _judge(await self.http.ask(server, Ask("GET", "/health"), deadline_s))
@@ -88,6 +95,17 @@ class Asker:
         if outcome is Outcome.OK and isinstance(answer, Answer) and not _is_token(answer.body):
             return Outcome.ODD
         return outcome
+
+
+async def _stirs(processor_s: Callable[[], float | None]) -> Outcome:
+    """A process that has ended takes its time with it: something has happened then, too."""
+    before = processor_s()
+    await asyncio.sleep(STIRS_WITHIN_S)
+    after = processor_s()
+    if before is None or after is None:
+        return Outcome.UNABLE
+    still = 0 <= after - before < STILL_SHARE * STIRS_WITHIN_S
+    return Outcome.TIMEOUT if still else Outcome.OK
 
 
 def one_token(served_name: str, key: str) -> Ask:

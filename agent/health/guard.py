@@ -15,7 +15,7 @@ from agent.health.state import Liveness, Rules, Verdict
 from agent.health.watch import Watch
 from agent.health.words import explain, uncounted
 from agent.model import EngineWork
-from agent.ports import Http, ProcessEnds, Server
+from agent.ports import Http, Payloads, ProcessEnds, Server
 
 # A proxy may have answered one of them.
 UNCOUNTED_LOOKS = 3
@@ -28,6 +28,7 @@ class Guard:
     http: Http
     ends: ProcessEnds
     engine_port: int
+    payloads: Payloads
 
     async def watch(
         self,
@@ -48,11 +49,15 @@ class Guard:
                 return None
             return Server(container.address, self.engine_port, door.certificate)
 
+        def processor_s() -> float | None:
+            container = where()
+            return None if container is None else self.payloads.processor_s(container.container_id)
+
         def report(verdict: Verdict | None, state: Liveness, now: float) -> None:
             failure = None if verdict is None else explain(verdict, state, now)
             told(failure, pick_counters(asker.counted))
 
-        engine = Engine(door, inside, profile.served_name, key)
+        engine = Engine(door, inside, profile.served_name, key, processor_s)
         counters = _Counters(profile.name, measured, lambda failure: told(failure, ""))
         asker = Asker(self.http, engine, b"", counters.take, counters.miss)
         watch = Watch(asker.ask, build_rules(profile), report)

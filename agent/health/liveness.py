@@ -12,7 +12,10 @@ every gauge stands still or reads 0 (facts: serving-health). So:
   the longest prompt can take: a slow engine is never taken for one that hangs;
 * of an engine whose counters nobody understands (--disable-log-stats, other names) only canaries
   tell, which wait in its queue: two in a row that wait 15 minutes each in vain are a hang;
-* who refuses connections, or says that its engine is dead, is believed at the second time;
+* who accepts connections and says nothing may be busy: vLLM parses requests in the loop that
+  answers them, and /health took 30 to 40 s under load (vLLM #38157). While its processes compute it
+  has a minute; one that stands still (frozen, dead-locked) has what a hang has;
+* who refuses them, or says that its engine is dead, is believed at the second time;
 * before any verdict on a door that is shut its API server is asked from inside, at the container's
   own address: if it answers there, whatever it says, it is the way to it that is cut (flushed
   firewall rules). Not for a token, which would wait in the queue of a busy engine: whether it
@@ -46,6 +49,8 @@ FORGET_S = 3600.0
 METRICS_DEADLINE_S = 30.0
 METRICS_SLOW_S = 1.0  # the canary does not wait for them any longer
 HEALTH_DEADLINE_S = 2.0
+STIRRING_PATIENCE_S = 60.0  # twice the 28.8 s that one request of 27 MB took (vLLM #24910)
+STIRS_DEADLINE_S = 10.0
 INSIDE_DEADLINE_S = 2.0  # as long as the door has: a slow server is not taken for one that is cut
 AGAIN_S = 0.5  # between two that count as two
 # A process of its container has ended: vLLM notices within 0.5 s when it was the EngineCore, and
@@ -84,6 +89,8 @@ def deadline_s(question: Question, state: Liveness, now: float, rules: Rules) ->
             return HEALTH_DEADLINE_S
         case Question.INSIDE:
             return INSIDE_DEADLINE_S
+        case Question.STIRS:
+            return STIRS_DEADLINE_S
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -130,6 +137,8 @@ def _is_wanted(question: Question, state: Liveness, now: float, rules: Rules) ->
             return _is_doubtful(state, now) and now - door.asked_at >= AGAIN_S
         case Question.INSIDE:
             return _is_inside_due(state)
+        case Question.STIRS:
+            return _is_shut(state) and now - door.asked_at >= ROUND_S
 
 
 def _look_every_s(state: Liveness) -> float:
@@ -196,6 +205,9 @@ def answered(
             return _count(state, outcome, now)
         case Question.INSIDE:
             return state
+        case Question.STIRS:
+            still = outcome is Outcome.TIMEOUT
+            return state if still else replace(state, stirred_at=now)
 
 
 def _count(state: Liveness, outcome: Outcome, now: float) -> Liveness:
@@ -300,4 +312,10 @@ def _judge_shut(state: Liveness, now: float, rules: Rules) -> Verdict | None:
         case Outcome.REFUSED if state.refusals >= MISSES:
             return Verdict.REFUSES
         case _:
-            return Verdict.SILENT if _is_overdue(state, now, rules) else None
+            patient = _stands_still(state) or _stall_s(state, now) >= STIRRING_PATIENCE_S
+            return Verdict.SILENT if patient and _is_overdue(state, now, rules) else None
+
+
+def _stands_still(state: Liveness) -> bool:
+    """Its processes have not used the processor since they were looked at first in this stall."""
+    return state.stirred_at < state.life_at < state.door(Question.STIRS).began_at

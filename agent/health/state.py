@@ -12,6 +12,7 @@ class Question(StrEnum):
     CANARY = "canary"
     HEALTH = "health"
     INSIDE = "inside"  # /health at the container's own address
+    STIRS = "stirs"  # whether its processes use the processor; none that do: TIMEOUT
 
 
 class Outcome(StrEnum):
@@ -72,6 +73,7 @@ class Liveness:
     counted_at: float = float("-inf")  # when the latest of these was
     slowest_s: float = 0.0  # the longest step that ended well, lately
     slowest_at: float = 0.0
+    stirred_at: float = float("-inf")  # when its processes last used the processor, or nobody knew
     hinted_at: float = float("-inf")  # something happened to it: look closely for a while
     doors: dict[Question, Door] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from agent.model import container_name, engine_unit
 PAYLOAD_GROUP = re.compile(r"/deepseek\.slice/(?:\S*/)?libpod-(?:payload-)?([0-9a-f]{64})\b")
 UNIT_GROUP = re.compile(rf"/({re.escape(container_name(''))}[^/\s]+\.service)/libpod-payload-")
 DEAD = ("Z", "X")
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC, RUN = Path("/proc"), Path("/run")
 
 
@@ -46,6 +47,15 @@ class ProcPayloads:
     def is_alive(self, payload: PayloadFacts) -> bool:
         """A zombie is not: it holds nothing any more."""
         return self._started(payload.pid) == payload.started
+
+    def processor_s(self, container_id: str) -> float | None:
+        """The kernel and their own code together, in steps of a clock tick (10 ms)."""
+        try:
+            own = [one.pid for one in self.find() if one.container_id == container_id]
+        except OSError:  # no descriptor is left
+            return None
+        ticks = [used for pid in own if (used := self._used(pid)) is not None]
+        return sum(ticks) / TICKS_PER_S if ticks else None
 
     def kill(self, payload: PayloadFacts) -> None:
         """SIGKILL; one that has ended meanwhile is no error. Raises HostError."""
@@ -94,10 +104,23 @@ class ProcPayloads:
         while a thread of it hangs in the kernel still holds what it held, and counts."""
         folder = self._proc / str(pid)
         try:
-            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            fields = self._stat(pid)
             state, started = fields[0], int(fields[19])
             if state in DEAD and len(os.listdir(folder / "task")) <= 1:
                 return None
         except (OSError, IndexError, ValueError):
             return None
         return started
+
+    def _used(self, pid: int) -> int | None:
+        """In clock ticks, all its threads together; None when it has ended."""
+        try:
+            fields = self._stat(pid)
+            return int(fields[11]) + int(fields[12])
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def _stat(self, pid: int) -> list[str]:
+        """From field 3 on."""
+        text = (self._proc / str(pid) / "stat").read_text(errors="replace")
+        return text.rpartition(")")[2].split()

@@ -244,6 +244,9 @@ class FakePayloads:
     def is_alive(self, payload: PayloadFacts) -> bool:
         return payload in self.running
 
+    def processor_s(self, container_id: str) -> float | None:
+        return 0.0  # they sleep
+
     def follow(self, container_id: str, ended: Callable[[], None]) -> Callable[[], None]:
         self.ended[container_id] = ended
         return lambda: None

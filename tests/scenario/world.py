@@ -296,7 +296,7 @@ class Agent:
             key = actions.running_key(profile.name)
             await engines.watch(profile, server_of(profile), key, where, told, measured)
 
-        engines = Guard(http, world.payloads, ENGINE_PORT)
+        engines = Guard(http, world.payloads, ENGINE_PORT, world.payloads)
         actions = Actions(
             units, world.podman, world.files, world.machine, world.payloads, world.evidence
         )

@@ -16,6 +16,7 @@ from agent.health.liveness import (
     LOOK_S,
     MISSES,
     ROUND_S,
+    STIRRING_PATIENCE_S,
     UNCOUNTED_S,
     longest_step_s,
 )
@@ -83,6 +84,16 @@ def test_a_container_that_stands_still_is_found_within_15_s(begin: float) -> Non
     took_s, verdict = verdict_after(SimEngine(frozen=[(begin, NEVER)]), begin)
     assert verdict is Verdict.SILENT
     assert took_s <= 15.2
+
+
+@pytest.mark.parametrize("begin", MOMENTS)
+@pytest.mark.parametrize("stirs", [True, None])
+def test_one_that_computes_and_answers_nothing_is_found_after_a_minute(
+    begin: float, stirs: bool | None
+) -> None:
+    took_s, verdict = verdict_after(SimEngine(frozen=[(begin, NEVER)], stirs=stirs), begin)
+    assert verdict is Verdict.SILENT
+    assert STIRRING_PATIENCE_S <= took_s <= STIRRING_PATIENCE_S + 5
 
 
 @pytest.mark.parametrize("begin", MOMENTS)
@@ -191,6 +202,18 @@ def test_a_freeze_of_8_s(begin: float) -> None:
     for users in loads:
         engine = SimEngine(users=users, frozen=[(begin, begin + 8.0)])
         assert not watch(engine, begin + 100).verdicts
+
+
+@pytest.mark.parametrize("stirs", [True, None])
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("length", [15.0, 28.8, 40.0, 55.0])
+def test_a_loop_that_is_busy_with_requests(length: float, counts: bool, stirs: bool | None) -> None:
+    """One of 27 MB, or a thousand at once: its server accepts, and says nothing meanwhile."""
+    loads: tuple[list[Span], ...] = ([], [(0.0, NEVER)], [(101.0, NEVER)])
+    for users in loads:
+        frozen = [(100.0, 100.0 + length)]
+        engine = SimEngine(users=users, frozen=frozen, stirs=stirs, counts=counts)
+        assert not watch(engine, 300.0).verdicts
 
 
 def test_freezes_again_and_again() -> None:

@@ -171,6 +171,26 @@ def test_inside_it_is_asked_what_its_server_answers_by_itself() -> None:
     assert http.asked == [Ask("GET", "/health")]
 
 
+@pytest.mark.parametrize(
+    ("used", "outcome"),
+    [
+        ((5.0, 5.001), Outcome.TIMEOUT),
+        ((5.0, 7.0), Outcome.OK),
+        ((5.0, 4.0), Outcome.OK),  # one of them has ended
+        ((None, 5.0), Outcome.UNABLE),
+        ((5.0, None), Outcome.UNABLE),
+    ],
+)
+def test_whether_its_processes_compute(
+    used: tuple[float | None, float | None], outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.health.asking.STIRS_WITHIN_S", 0.05)
+    read = iter(used)
+    engine = Engine(Server("127.0.0.1", 1), lambda: None, "m", processor_s=lambda: next(read))
+    asked = Asker(_Http(NoAnswer.TIMEOUT), engine).ask(Question.STIRS, 1.0)
+    assert asyncio.run(asked) == (outcome, None)
+
+
 def test_what_the_counters_say_is_handed_on() -> None:
     http, measured = _Http(Answer(200, METRICS.encode())), list[EngineWork]()
     engine = Engine(Server("127.0.0.1", 1), lambda: None, "m")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Processes of our containers: known by their control group, told apart by their start time."""
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_a_later_process_of_the_same_number_is_not_meant(tmp_path: Path) -> None
     assert payloads.is_alive(PayloadFacts(7, 70, ID))
     assert not payloads.is_alive(PayloadFacts(7, 69, ID))
     assert not payloads.is_alive(PayloadFacts(8, 80, ID))
+
+
+def test_processor_time_is_that_of_all_its_processes(tmp_path: Path) -> None:
+    for pid, cgroup in ((7, V1), (8, V1), (9, OTHERS[0])):
+        add(tmp_path, pid, cgroup)
+        # utime and stime are fields 14 and 15.
+        ticks = f"{pid} (a) b) S " + "0 " * 10 + f"{pid * 100} 50 " + "0 " * 6 + "70 0 0\n"
+        (tmp_path / str(pid) / "stat").write_text(ticks)
+    payloads = ProcPayloads(tmp_path)
+    assert payloads.processor_s(ID) == (700 + 50 + 800 + 50) / os.sysconf("SC_CLK_TCK")
+    assert payloads.processor_s("f" * 64) is None
+    assert ProcPayloads(tmp_path / "none").processor_s(ID) is None
 
 
 def test_killing_ends_that_very_process() -> None:
