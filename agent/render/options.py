@@ -16,6 +16,10 @@ def working_directory() -> str:
     return f"--workdir={WRITABLE}"
 
 
+def read_only_tmpfs() -> str:
+    return "--read-only-tmpfs=true"
+
+
 def pids_limit() -> str:
     return f"--pids-limit={PIDS_LIMIT}"
 

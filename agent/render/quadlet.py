@@ -17,6 +17,7 @@ from agent.render.options import (
     PIDS_LIMIT,
     PULL_NEVER,
     pids_limit,
+    read_only_tmpfs,
     shm_size,
     stop_timeout,
     working_directory,
@@ -28,6 +29,7 @@ LOG_DRIVER_SINCE = (4, 5, 0)
 PULL_SINCE = (4, 6, 0)
 WORKING_DIRECTORY_SINCE = (4, 6, 0)
 SHM_SIZE_SINCE = PIDS_LIMIT_SINCE = (4, 7, 0)
+READ_ONLY_TMPFS_SINCE = (4, 8, 0)
 STOP_TIMEOUT_SINCE = (5, 0, 0)
 
 
@@ -91,3 +93,6 @@ def _newer(workload: Workload) -> Iterator[tuple[tuple[int, int, int], str, str]
         yield PIDS_LIMIT_SINCE, f"PidsLimit={PIDS_LIMIT}", pids_limit()
     if workload.read_only_root:
         yield WORKING_DIRECTORY_SINCE, f"WorkingDir={WRITABLE}", working_directory()
+        # Before 4.8 the generator makes "--read-only --read-only-tmpfs=false" of ReadOnly=true
+        # (podman#20439), and nothing could be written at all.
+        yield READ_ONLY_TMPFS_SINCE, "ReadOnlyTmpfs=true", read_only_tmpfs()

@@ -170,6 +170,7 @@ def test_every_option_is_there_as_key_or_argument(podman: str) -> None:
     for key, option in (
         ("PidsLimit=32768", "--pids-limit=32768"),
         ("WorkingDir=/tmp", "--workdir=/tmp"),
+        ("ReadOnlyTmpfs=true", "--read-only-tmpfs=true"),
         ("LogDriver=journald", "--log-driver=journald"),
         ("Pull=never", "--pull=never"),
         ("ShmSize=1g", "--shm-size=1g"),
