@@ -46,7 +46,7 @@ from agent.host.http import LocalHttp
 from agent.host.kept import KeptFile
 from agent.host.listener import open_tcp, take_listener
 from agent.host.logs import JournalLog
-from agent.host.machine import LocalMachine, read_boot_id
+from agent.host.machine import LocalMachine, read_boot_id, read_forwarding
 from agent.host.npu import NpuFollower
 from agent.host.own_process import read_own_process
 from agent.host.payloads import ProcPayloads
@@ -226,7 +226,7 @@ def _compose(
     podman, files = HealingPodman(Podman(), units), RenderedFiles()
     payloads = ProcPayloads()
     actions = Actions(units, podman, files, LocalMachine(), payloads, EvidenceUnit(units))
-    engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT, payloads)
+    engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT, payloads, read_forwarding)
 
     async def probe(profile: Profile) -> Health:
         key = actions.running_key(profile.name)

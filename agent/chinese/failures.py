@@ -69,6 +69,9 @@ FAILURES = {
     "cannot be reached: the engine answers in its container, and not at its port": (
         "无法访问：引擎在容器内有应答，但端口没有应答"
     ),
+    "cannot be reached from other hosts: the kernel forwards nothing ({0} is 0)": (
+        "其他主机无法访问：内核不转发数据包（{0} 为 0）"
+    ),
     "cannot follow the work of {0}: its /metrics does not have {1}": (
         "无法跟踪 {0} 的工作：它的 /metrics 中没有 {1}"
     ),

@@ -70,6 +70,10 @@ HINTS = {
     "firewall rules were flushed or reloaded; Podman's are put back by themselves": (
         "防火墙规则被清空或重载；Podman 的规则会自动恢复"
     ),
+    "settings were put in force again (sysctl --system); Podman sets it back by itself; find the file that has it as 0: grep -r forward /etc/sysctl.conf /etc/sysctl.d": (
+        "内核参数被重新加载（sysctl --system）；Podman 会自动恢复；"
+        "请找出将其设为 0 的文件：grep -r forward /etc/sysctl.conf /etc/sysctl.d"
+    ),
     "correct vllm.extra_args in the profile, or use the image that it was written for; it is started by itself when the profile has changed: systemctl reload deepseek-agent": (
         "请更正模型配置中的 vllm.extra_args，或使用与其对应的镜像；"
         "修改模型配置后自动启动：systemctl reload deepseek-agent"

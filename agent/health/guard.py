@@ -13,6 +13,7 @@ from agent.health.liveness import longest_step_s
 from agent.health.metrics import pick_counters
 from agent.health.state import Liveness, Rules, Verdict
 from agent.health.watch import Watch
+from agent.health.way import Forwards, Way
 from agent.health.words import explain, uncounted
 from agent.model import EngineWork
 from agent.ports import Http, Payloads, ProcessEnds, Server
@@ -29,6 +30,7 @@ class Guard:
     ends: ProcessEnds
     engine_port: int
     payloads: Payloads
+    forwards: Forwards
 
     async def watch(
         self,
@@ -62,7 +64,13 @@ class Guard:
         asker = Asker(self.http, engine, b"", counters.take, counters.miss)
         watch = Watch(asker.ask, build_rules(profile), report)
         processes = _Processes(self.ends, where, watch)
-        watch.each_turn = processes.follow
+        way = Way(profile.listen, where, self.forwards, lambda failure: told(failure, ""))
+
+        def each_turn() -> None:
+            processes.follow()
+            way.look()
+
+        watch.each_turn = each_turn
         try:
             await watch.run()
         finally:

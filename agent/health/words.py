@@ -22,6 +22,17 @@ def uncounted(name: str, lacks: tuple[str, ...]) -> Failure:
     )
 
 
+def not_forwarded(address: str) -> Failure:
+    """Of an engine whose container has that address."""
+    setting = "net.ipv6.conf.all.forwarding" if ":" in address else "net.ipv4.ip_forward"
+    return Failure(
+        Code.PORT_CUT,
+        f"cannot be reached from other hosts: the kernel forwards nothing ({setting} is 0)",
+        "settings were put in force again (sysctl --system); Podman sets it back by itself; "
+        "find the file that has it as 0: grep -r forward /etc/sysctl.conf /etc/sysctl.d",
+    )
+
+
 def explain(verdict: Verdict, state: Liveness, now: float) -> Failure:
     """`state` as it was when the verdict was given, at `now`."""
     match verdict:

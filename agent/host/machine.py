@@ -176,6 +176,16 @@ def _disk_mib(folder: Path) -> int:
     return 0
 
 
+def read_forwarding(address: str, proc: Path = Path("/proc")) -> bool | None:
+    """Whether the kernel forwards packets of other hosts to an address of that kind; None when it
+    cannot be told."""
+    name = "ipv6/conf/all/forwarding" if ":" in address else "ipv4/ip_forward"
+    try:
+        return (proc / "sys/net" / name).read_text(encoding="ascii").strip() != "0"
+    except (OSError, ValueError):
+        return None
+
+
 def read_boot_id() -> str:
     """Another one with each boot; empty when it cannot be told."""
     try:

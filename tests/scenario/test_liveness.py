@@ -250,6 +250,46 @@ def test_a_port_that_is_cut_is_mended_and_the_engine_left_alone(
     play(world, scenario)
 
 
+def test_other_hosts_are_cut_off_while_this_one_is_answered(
+    world: World, inside: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """net.ipv4.ip_forward has been put back to 0."""
+    monkeypatch.setattr("agent.health.way.EVERY_S", 0.1)
+    world.listen = "0.0.0.0"  # noqa: S104
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await inside.open()
+        await serve(world, agent)
+        world.forwards = False
+        await until(lambda: ("StartUnit", NETWORK) in world.acted())
+        assert agent.view().phase is Phase.SERVING
+        assert agent.view().status.startswith("serving, but cannot be reached from other hosts")
+        await until(lambda: world.acted().count(("StartUnit", NETWORK)) == 2)  # tried again
+        world.forwards = True
+        await until(lambda: agent.view().status == "serving")
+        assert agent.kinds().count(Code.PORT_CUT) == 1
+        assert agent.kinds()[-1] == "port-answers"
+        assert started(world) == 1
+        inside.end()
+
+    play(world, scenario)
+
+
+def test_an_engine_of_this_host_alone_needs_no_forwarding(
+    world: World, inside: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.health.way.EVERY_S", 0.1)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        world.forwards = False
+        await asyncio.sleep(0.5)
+        assert agent.view().status == "serving"
+        inside.end()
+
+    play(world, scenario)
+
+
 def test_an_engine_that_listens_nowhere_any_more_is_replaced(
     world: World, inside: Endpoint
 ) -> None:

@@ -89,6 +89,8 @@ class World:
     logs: FakeEngineLog = field(default_factory=FakeEngineLog)
     loads: bool = True  # an engine's port opens when its container has started
     address: str = ""  # of containers, as this host reaches them
+    listen: str = "127.0.0.1"
+    forwards: bool = True  # the kernel, packets of other hosts
     mode: Mode = Mode.ACT
     faults: FaultCatalogue = NO_FAULTS
     start_budget_s: float = 0.0
@@ -129,6 +131,7 @@ class World:
             name=name,
             served_name=name,
             port=self.endpoints[name].port,
+            listen=self.listen,
             start_budget_s=self.start_budget_s,
         )
 
@@ -296,7 +299,9 @@ class Agent:
             key = actions.running_key(profile.name)
             await engines.watch(profile, server_of(profile), key, where, told, measured)
 
-        engines = Guard(http, world.payloads, ENGINE_PORT, world.payloads)
+        engines = Guard(
+            http, world.payloads, ENGINE_PORT, world.payloads, lambda _: world.forwards
+        )
         actions = Actions(
             units, world.podman, world.files, world.machine, world.payloads, world.evidence
         )

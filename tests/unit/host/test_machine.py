@@ -16,6 +16,7 @@ from agent.host.machine import (
     cgroup_version,
     has_pids_controller,
     parse_listeners,
+    read_forwarding,
     read_process,
 )
 
@@ -287,3 +288,18 @@ def test_room(tmp_path: Path, options: str, found: list[str]) -> None:
 
 def test_a_folder_that_is_not_there_is_not_said_to_be_full(tmp_path: Path) -> None:
     assert LocalMachine().has_room(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("text", "forwards"), [("1\n", True), ("0\n", False), (None, None)])
+def test_whether_packets_of_other_hosts_are_forwarded(
+    tmp_path: Path, text: str | None, forwards: bool | None
+) -> None:
+    for address, name in (
+        ("10.88.0.7", "ipv4/ip_forward"),
+        ("fd00::7", "ipv6/conf/all/forwarding"),
+    ):
+        file = tmp_path / "sys/net" / name
+        file.parent.mkdir(parents=True)
+        if text is not None:
+            file.write_text(text)
+        assert read_forwarding(address, tmp_path) is forwards
