@@ -69,10 +69,11 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 BOOT_ID_COPY = "/run/lab-boot-id"
 ADAPTED = "usr/local/lib/systemd/system/deepseek-agent.service.d/lab.conf"
 # "+" is taken from ExecReload=: systemd 252 mounts this also without the rest of the sandbox, and
-# then fails.
+# then fails; so ExecStartPre= would, too.
 OWN_BOOT_ID = f"""\
 [Service]
 BindReadOnlyPaths={BOOT_ID_COPY}:{BOOT_ID}
+ExecStartPre=
 ExecReload=
 ExecReload=/usr/bin/deepseekctl config reload
 """

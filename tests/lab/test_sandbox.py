@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 SCORES = {"deepseek-agent.service": 2.0, FRONT: 2.0}
 SHUT = "read_only_root = true\n"
 PROFILE = "/etc/deepseek-agent/models.d/8b.toml"
+FOR_QUADLETS = "/etc/containers/systemd"
 FULL = ["mount", "-t", "tmpfs", "-o", "nr_inodes=1", "full", "/tmp"]
 
 
@@ -49,6 +50,7 @@ def test_what_the_agent_needs_is_let_through(host: LabHost) -> None:
     sandbox = sandbox_table.read_sandbox("deepseek-agent.service")
     properties = " ".join(f"--property='{name}={value}'" for name, value in sandbox.lines)
     paths = next(value for name, value in sandbox.lines if name == "ReadWritePaths")
+    paths = paths.replace(" -/", " /")
     script = GRANTED.format(properties=properties, paths=paths)
     assert host.run(["sh", "-c", script], check=False).stderr == ""
 
@@ -84,6 +86,21 @@ def test_clearing_temporary_files_breaks_nothing(host: LabHost) -> None:
     host.run(["systemctl", verb, "deepseek-agent"])
     host.run(["systemctl", "restart", FRONT], timeout_s=120)
     assert product.container_started_at(host) != old
+
+
+def test_a_folder_that_somebody_has_removed_keeps_no_agent_down(host: LabHost) -> None:
+    """An empty folder invites it. The legacy host's unit is adapted, and does not make it again."""
+    old = product.container_started_at(host)
+    host.run(["rmdir", FOR_QUADLETS])
+    try:
+        host.run(["systemctl", "restart", "deepseek-agent"])
+        product.wait_serving(host)
+        made = host.run(["stat", "--format=%a", FOR_QUADLETS], check=False).stdout.strip()
+        assert made == ("755" if host.flavour is Flavour.MODERN else "")
+        assert product.container_started_at(host) == old
+    finally:
+        host.run(["mkdir", "-p", FOR_QUADLETS])
+        host.run(["systemctl", "restart", "deepseek-agent"])
 
 
 def test_the_engines_rights(host: LabHost) -> None:
