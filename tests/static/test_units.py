@@ -32,6 +32,12 @@ def test_what_is_asked_at_boot_does_not_wait_for_it(unit: str) -> None:
     assert {"remote-fs.target", "deepseek-agent.service"} & set(after) == set()
 
 
+def test_a_shutdown_leaves_the_scopes_of_engines_to_their_units() -> None:
+    """A stop of their slice would end them at once (cgroup v1)."""
+    assert unit_values("deepseek.slice", "Unit", "DefaultDependencies") == ["no"]
+    assert unit_values("deepseek.slice", "Unit", "Conflicts") == []
+
+
 def test_no_folder_that_somebody_may_remove_keeps_the_agent_down() -> None:
     """The first is there as long as the socket is, the last as long as systemd is."""
     paths = unit_values("deepseek-agent.service", "Service", "ReadWritePaths")
