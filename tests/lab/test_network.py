@@ -18,6 +18,7 @@ RELOAD = "deepseek-network@8b.service"
 PUBLISHED = "http://127.0.0.1:2023/health"
 # Both at once, as netavark and its older versions use them.
 FLUSH = "nft flush ruleset; iptables -F; iptables -t nat -F"
+FORWARD = "/proc/sys/net/ipv4/ip_forward"
 LOOK_S = 2
 CURL_TIMEOUT = 28  # curl(1): operation timeout
 # The agent's own look at Podman.
@@ -62,6 +63,16 @@ def test_flushed_rules_are_told_from_a_dead_engine_and_written_again(host: LabHo
     assert look(host, PUBLISHED) == (0, "200")
     assert product.ask(host) is not None
     assert look(host, direct) == (0, "200")
+    assert product.container_started_at(host) == before
+
+
+def test_forwarding_that_was_shut_is_opened_again(host: LabHost) -> None:
+    """Only other hosts notice it; the reload sets it, as the start of a container does."""
+    before = product.container_started_at(host)
+    host.run(["sh", "-c", f"echo 0 > {FORWARD}"])
+    assert look(host, PUBLISHED) == (0, "200")
+    host.run(["systemctl", "start", RELOAD])
+    assert host.read(FORWARD).strip() == "1"
     assert product.container_started_at(host) == before
 
 
