@@ -112,10 +112,17 @@ class Picture:
         return key in self._chips
 
     def is_deaf(self) -> bool:
-        """No chip can be asked: the driver may have been loaded anew, behind the worker's back."""
-        states = [chip.state for chip in self._chips.values() if chip.state is not None]
-        failed = [one for one in states if one.health is None and one.code != DROPPED]
-        return bool(states) and len(failed) == len(states)
+        """No chip can be asked: the driver may have been loaded anew, behind the worker's back.
+
+        Of those that are asked at all: what is known of the others is of before, and one that has
+        dropped off says nothing about the driver.
+        """
+        states = [chip.state for chip in self._chips.values() if self._is_asked(chip)]
+        judged = [one for one in states if one is not None and one.code != DROPPED]
+        return bool(judged) and all(one.health is None for one in judged)
+
+    def _is_asked(self, chip: Chip) -> bool:
+        return chip.listed and not self._why_left_out(chip.key)
 
     def npus(self) -> tuple[Npu, ...]:
         chips = sorted(self._chips.values(), key=lambda chip: chip.number)

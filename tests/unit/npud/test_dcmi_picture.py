@@ -3,7 +3,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from agent.model import NpuHealth, NpuReadings
+from agent.npud.dcmi.abi import DROPPED
 from agent.npud.dcmi.faults import MAX_CHIPS, RAISED
 from agent.npud.dcmi.messages import Details, FaultTold, Listed, State
 from agent.npud.dcmi.numbers import UNTOLD
@@ -110,3 +113,33 @@ def test_readings_alone_are_no_news() -> None:
     assert picture.npus()[0].readings.temperature_c == 41
     assert picture.take_details(details(41, 2000))
     assert not picture.take_details(replace(details(41, 2000), chip=(7, 0)))
+
+
+@pytest.mark.parametrize("other", ["dropped", "left out", "not listed"])
+def test_deaf_is_judged_by_the_chips_that_are_asked(other: str) -> None:
+    """The driver was loaded anew behind the worker's back while chip 2 was not asked: its state is
+    that of before, and kept a worker that no chip answered any more."""
+    left_out: set[tuple[int, int]] = set()
+    picture = Picture(lambda key: "probe hangs" if key in left_out else "")
+    chips = ((0, 0, 0), (1, 0, 1), (2, 0, 2))
+    picture.take_list(Listed(chips, ""))
+    picture.take_state(State((2, 0), 0, 0, (), 1.0), 100.0)
+    match other:
+        case "dropped":
+            picture.take_state(State((2, 0), None, DROPPED, None, 2.0), 100.0)
+        case "left out":
+            left_out.add((2, 0))
+        case _:
+            picture.take_list(Listed(chips[:2], ""))
+    assert not picture.is_deaf()  # nothing is known of the others yet
+    picture.take_state(State((0, 0), None, -8005, None, 10.0), 110.0)
+    picture.take_state(State((1, 0), 0, 0, (), 10.0), 110.0)
+    assert not picture.is_deaf()
+    picture.take_state(State((1, 0), None, -8005, None, 15.0), 115.0)
+    assert picture.is_deaf()
+
+
+def test_chips_that_have_dropped_are_not_deaf() -> None:
+    picture = build_picture((0, 0, 0))
+    picture.take_state(State((0, 0), None, DROPPED, None, 2.0), 100.0)
+    assert not picture.is_deaf()
