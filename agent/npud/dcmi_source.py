@@ -50,6 +50,10 @@ from agent.npud.source import (
 
 DEADLINE_S = 5.0
 
+# A libdcmi that crashes does so again: after an upgrade of the driver, in one optional call. Of
+# what npu-smi tells about, faults are missing; without it, nothing would be told.
+MAX_FAILURES = 5
+
 
 class Dcmi(Source, Hearer):
     def __init__(
@@ -88,6 +92,7 @@ class Dcmi(Source, Hearer):
         self._driver, self._detail = DriverState.UNKNOWN, "the driver has not answered yet"
         self._listed = self._complete = False  # by the worker of now
         self._deaf = False  # no chip answered when all were looked at
+        self._failures = 0  # of workers, since the last whole reading
 
     # --- what the loop calls ---------------------------------------------------------------------
 
@@ -186,6 +191,7 @@ class Dcmi(Source, Hearer):
             return
         self._left_out.answer(set(self._left_out.chips()) - set(request.leave_out))
         self._complete = True
+        self._failures = 0
         self._driver, self._detail = DriverState.READY, ""
         self._deaf = self._picture.is_deaf()
         if self._deaf:
@@ -201,10 +207,16 @@ class Dcmi(Source, Hearer):
             self._driver, self._detail = DriverState.READY, ""
             self._tell_news()
 
-    def worker_fails(self, why: str) -> None:
-        if not self._complete:
-            self._fail(DriverState.UNKNOWN, f"libdcmi's process fails: {why}")
-            self._tell_news()
+    def worker_fails(self, why: str, now: float) -> None:
+        if self._complete:
+            return
+        self._failures += 1
+        # Not counted anew by the next try in some minutes: one failure is enough then.
+        if self._failures >= MAX_FAILURES:
+            self._give_up(f"its process fails again and again: {why}", now)
+            return
+        self._fail(DriverState.UNKNOWN, f"libdcmi's process fails: {why}")
+        self._tell_news()
 
     def no_worker(self, why: str) -> None:
         self._fail(DriverState.UNKNOWN, why)

@@ -40,7 +40,7 @@ class Hearer(ABC):
         """Its worker is sent away; the chip is left out already, if the call is about one."""
 
     @abstractmethod
-    def worker_fails(self, why: str) -> None:
+    def worker_fails(self, why: str, now: float) -> None:
         """It is replaced."""
 
     @abstractmethod
@@ -226,7 +226,7 @@ class Asking:
         self._workers.doom_for_a_fault(now)
         self._forget_request()
         self._agenda.all_wanted = True
-        self._hearer.worker_fails(why)
+        self._hearer.worker_fails(why, now)
 
     def _send_away(self, key: ChipKey | None, now: float) -> None:
         """`key`: the chip that its call hangs on."""

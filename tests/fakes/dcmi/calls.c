@@ -3,6 +3,7 @@
  * What every call does before its own work: hang, refuse, or find its chip.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +54,8 @@ static int obey(const char *prefix, const char *function)
 {
     while (order_for(prefix, "hang", function) != NULL)
         state_wait();
+    if (order_for(prefix, "crash", function) != NULL)
+        raise(SIGKILL); /* as SIGSEGV does, but for the core */
     const char *result = order_for(prefix, "return", function);
     return result != NULL ? (int)strtol(result, NULL, 0) : DCMI_OK;
 }

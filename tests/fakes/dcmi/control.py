@@ -129,6 +129,13 @@ class DcmiDouble:
     def release(self, function: str, card: int | None = None, chip: int = 0) -> None:
         self._drop(f"{_place(card, chip)}hang {function}")
 
+    def crash(self, function: str, card: int | None = None, chip: int = 0) -> None:
+        """The call ends the process that makes it."""
+        self._set(f"{_place(card, chip)}crash {function}", "")
+
+    def uncrash(self, function: str, card: int | None = None, chip: int = 0) -> None:
+        self._drop(f"{_place(card, chip)}crash {function}")
+
     def fail(self, function: str, result: int, card: int | None = None, chip: int = 0) -> None:
         self._set(f"{_place(card, chip)}return {function}", f"{result}")
 

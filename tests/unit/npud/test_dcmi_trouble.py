@@ -12,7 +12,7 @@ import pytest
 
 from agent.model import DriverState, Inventory, NpuHealth
 from agent.npud import dcmi_source
-from agent.npud.dcmi import left_out, workers
+from agent.npud.dcmi import left_out, places, workers
 from agent.npud.dcmi.link import Garbage, decode
 from agent.npud.dcmi.process import kill_process
 from agent.npud.log import Log
@@ -288,6 +288,29 @@ def test_a_worker_that_dies_before_it_has_told_anything_is_said(reading: Reading
     assert first.detail == "libdcmi's process fails: it ended by signal 9 in init"
     reading.double.release("init")
     reading.run(lambda: reading.last.driver is DriverState.READY)
+
+
+def test_a_library_that_crashes_again_and_again_is_given_up(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an upgrade of the driver, in a reading that nobody needs: no NPU was known any more,
+    and npu-smi never asked."""
+    monkeypatch.setattr(places, "UNUSABLE_FOR_S", 1.0)
+    reading.with_npu_smi()
+    reading.start(cards=2)
+    reading.double.crash("get_device_ecc_info", 1)
+    assert reading.read().source == "npu-smi"
+    assert reading.last.driver is DriverState.READY
+    assert "fails again and again: it ended by signal 9 in get_device_ecc_info" in reading.log[-1]
+    reading.run(lambda: reading.children() == [])
+    reading.run_for(1.0)
+    tries = len(reading.double.calls("init"))
+    assert reading.read().source == "npu-smi"
+    assert len(reading.double.calls("init")) == tries + 1  # and not five more
+    assert reading.last.driver is DriverState.READY
+    reading.double.uncrash("get_device_ecc_info", 1)
+    reading.run_for(1.0)
+    assert reading.read().source == "dcmi"
 
 
 def test_a_worker_that_is_stopped_is_replaced(reading: Reading) -> None:
