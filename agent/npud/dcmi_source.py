@@ -23,6 +23,7 @@ from agent.npud.dcmi.messages import (
     FaultTold,
     Listed,
     Look,
+    Ready,
     Refused,
     Request,
     ResetEnded,
@@ -34,8 +35,10 @@ from agent.npud.dcmi.messages import (
 from agent.npud.dcmi.picture import Picture
 from agent.npud.dcmi.places import Places
 from agent.npud.dcmi.process import kill_process
+from agent.npud.dcmi.renewal import Renewal
 from agent.npud.dcmi.reset_plan import plan_reset
 from agent.npud.dcmi.resets import Resets
+from agent.npud.devices import read_devices
 from agent.npud.log import Log
 from agent.npud.requests import Reset
 from agent.npud.source import (
@@ -86,12 +89,14 @@ class Dcmi(Source, Hearer):
             self._places,
             self._left_out,
             self._picture.knows,
+            self._picture.is_any_ill,
             deadline_s,
             self,
         )
         self._driver, self._detail = DriverState.UNKNOWN, "the driver has not answered yet"
         self._listed = self._complete = False  # by the worker of now
         self._deaf = False  # no chip answered when all were looked at
+        self._renewal = Renewal()
         self._failures = 0  # of workers, since the last whole reading
 
     # --- what the loop calls ---------------------------------------------------------------------
@@ -177,7 +182,7 @@ class Dcmi(Source, Hearer):
                 self._take_reading(message)
             case FaultTold():
                 self._take_event(message, now)
-            case Done() | ResetEnded():
+            case Ready() | Done() | ResetEnded():
                 return  # to somebody else
 
     def request_ends(self, request: Request, now: float) -> None:
@@ -196,7 +201,13 @@ class Dcmi(Source, Hearer):
         self._deaf = self._picture.is_deaf()
         if self._deaf:
             self._asking.end_worker(now)
+        elif self._is_one_missing(now):
+            self._asking.renew_worker(now)
         self._on_account(self._account())
+
+    def _is_one_missing(self, now: float) -> bool:
+        nodes = read_devices(self._folder, lambda _status: True).chips
+        return self._renewal.is_due(self._picture.lacks_any(len(nodes)), nodes, now)
 
     def call_hangs(self, call: Call, now: float) -> None:
         del now

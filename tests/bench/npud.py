@@ -28,6 +28,8 @@ sys.exit(main(is_device=lambda status: True))
 """
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
+CHIPS = {"910B3": 8, "910B4": 8, "Ascend910": 16, "310P3": 8}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -40,7 +42,7 @@ def main() -> None:
         library = build(folder)
         double = DcmiDouble(folder / "state" / "double")
         double.start(options.product)
-        npud = start(folder, library, double.path)
+        npud = start(folder, library, double.path, CHIPS[options.product])
         try:
             client = connect(folder / "npu.sock")
             print(f"idle at first: {memory(npud.pid)}")
@@ -52,9 +54,9 @@ def main() -> None:
             npud.wait(timeout=10)
 
 
-def start(folder: Path, library: Path, state: Path) -> "subprocess.Popen[bytes]":
+def start(folder: Path, library: Path, state: Path, chips: int) -> "subprocess.Popen[bytes]":
     (folder / "dev").mkdir()
-    for number in range(16):
+    for number in range(chips):
         (folder / "dev" / f"davinci{number}").touch()
     words = {"socket": "npu.sock", "dcmi": library.name, "dev": "dev", "npu-smi": "none"}
     arguments = [word for key, place in words.items() for word in (f"--{key}", f"{folder}/{place}")]

@@ -4,15 +4,17 @@
 Comes in: wishes (`want_all`, `want`), and the loop's events. Goes out: what the worker said, and
 what is wrong with it, to a Hearer.
 
-A worker whose call hangs is killed, and another takes over that leaves the chip out.
+A worker whose call hangs is killed, and another takes over that leaves the chip out: the one that
+stands by, which need not get through dcmi_init any more.
 """
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from selectors import BaseSelector
 
 from agent.npud.child import Kill
+from agent.npud.dcmi import standby
 from agent.npud.dcmi.agenda import Agenda
 from agent.npud.dcmi.calls import Call
 from agent.npud.dcmi.left_out import LeftOut
@@ -20,6 +22,7 @@ from agent.npud.dcmi.link import Garbage
 from agent.npud.dcmi.messages import ChipKey, Done, Request, Told
 from agent.npud.dcmi.places import Places
 from agent.npud.dcmi.process import WorkerProcess
+from agent.npud.dcmi.standby import Standby
 from agent.npud.dcmi.workers import TooManyLost, Workers
 from agent.npud.log import Log
 
@@ -57,6 +60,7 @@ class Asking:
         places: Places,
         left_out: LeftOut,
         knows: Callable[[ChipKey], bool],
+        is_any_ill: Callable[[], bool],
         deadline_s: float,
         hearer: Hearer,
     ) -> None:
@@ -64,9 +68,13 @@ class Asking:
         self._places = places
         self._left_out = left_out
         self._knows = knows
+        self._is_any_ill = is_any_ill
         self._deadline_s = deadline_s
         self._hearer = hearer
         self._workers = Workers(selector, log, kill, self._take)
+        self._standby = Standby(
+            selector, log, kill, self._workers.doom_other, self._stands_by, deadline_s
+        )
         self._agenda = Agenda(left_out)
         self._path = ""  # of the newest worker's library
         self._request: Request | None = None  # under way
@@ -91,10 +99,16 @@ class Asking:
 
     def end_worker(self, now: float) -> None:
         """The next one begins anew, when everything is wanted again."""
+        self._standby.end(now)
         self._send_away(None, now)
+
+    def renew_worker(self, now: float) -> None:
+        """By one with a new dcmi_init; the old one goes on until that is over."""
+        self._standby.replace(now)
 
     def rest(self, now: float) -> None:
         """No worker, and none before somebody wants everything again."""
+        self._standby.end(now)
         self._send_away(None, now)
         self._agenda.all_wanted = False
 
@@ -118,23 +132,30 @@ class Asking:
                 self._died(worker, now)
         elif worker is not None and now >= self._check_at:
             self._check(worker, now)
+        self._standby.check(now)
+        if now >= self._standby_at():
+            self._standby.begin(self._path, now)
+        elif not self._is_standby_wanted():
+            self._standby.end(now)
         self.proceed(now)
 
     def next_at(self) -> float:
-        times = [self._workers.next_at(), self._check_at]
+        times = [self._workers.next_at(), self._check_at, self._standby.next_at()]
+        times.append(self._standby_at())
         if self._request is None and self._agenda.all_wanted:
             times.append(self._workers.fork_at)
         elif self._request is None and self.worker is not None:
-            times.append(self._agenda.next_at(self._workers.held()))
+            times.append(self._agenda.next_at(self._held()))
         return min(times)
 
     def close(self) -> None:
+        self._standby.end(0.0)
         self._workers.close()
         self._request = None
 
     def proceed(self, now: float) -> None:
         """The next request, when there is one to be made."""
-        held = self._workers.held()
+        held = self._held()
         # Without a worker, only a wish to know all is worth a fork.
         due = self._agenda.all_wanted or (self.worker and self._agenda.is_due(now, held))
         if self._request is not None or not due:
@@ -147,10 +168,38 @@ class Asking:
             self._calls = -1
             worker.send(request)
 
+    def _held(self) -> Collection[ChipKey]:
+        """Chips that hung and are not tried: a worker that is lost must have a successor, and while
+        one hangs, dcmi_init may."""
+        if self._workers.adopted and not self._standby.is_ready:
+            return self._left_out.chips()
+        return self._workers.held()
+
+    def _standby_at(self) -> float:
+        """When one is to be forked; not while an earlier process may still hang in the driver, nor
+        while a chip is being reset, which dcmi_init would ask."""
+        is_first = self.worker is not None and self._standby.worker is None
+        not_now = self._workers.has_doomed() or self._left_out.has_reset()
+        if not is_first or not_now or not self._is_standby_wanted():
+            return float("inf")
+        if self._workers.adopted or self._standby.is_to_take_over:
+            return self._standby.try_at
+        return max(self._standby.try_at, self._workers.began_at + standby.AFTER_S)
+
+    def _is_standby_wanted(self) -> bool:
+        """It has 2.8 MiB (measured), so not for as long as all is well."""
+        return self._standby.is_to_take_over or self._is_any_ill()
+
+    def _stands_by(self, now: float) -> None:
+        if self._standby.is_to_take_over:
+            self._send_away(None, now)
+            self._agenda.all_wanted = True
+        self.proceed(now)
+
     def _fork(self, now: float) -> WorkerProcess | None:
         self._path = self._places.find()
         try:
-            worker = self._workers.fork(self._path, now)
+            worker = self._adopt(now) or self._workers.fork(self._path, now)
         except (TooManyLost, OSError) as error:
             self._agenda.all_wanted = False
             lost = isinstance(error, TooManyLost)
@@ -160,6 +209,16 @@ class Asking:
             self._agenda.all_wanted = True
             self._hearer.worker_begins()
         return worker
+
+    def _adopt(self, now: float) -> WorkerProcess | None:
+        if now < self._workers.fork_at:
+            return None
+        ready = self._standby.take_over(self._path)
+        if ready is not None:
+            self._workers.adopt(ready, now)
+        else:
+            self._standby.end(now)  # it is not through dcmi_init, or has another library
+        return ready
 
     # --- hearing ---------------------------------------------------------------------------------
 

@@ -53,6 +53,9 @@ class LeftOut:
     def is_under_reset(self, key: ChipKey) -> bool:
         return key in self._ones and not self._ones[key].tries
 
+    def has_reset(self) -> bool:
+        return any(not one.tries for one in self._ones.values())
+
     def answer(self, keys: Collection[ChipKey]) -> None:
         """They were asked, and none hung."""
         for key in keys:

@@ -16,6 +16,7 @@ from agent.npud.dcmi.messages import (
     FaultTold,
     Listed,
     Look,
+    Ready,
     Refused,
     Request,
     ResetEnded,
@@ -188,6 +189,7 @@ def _fault_told(line: Line) -> FaultTold:
 
 
 _DECODERS: dict[str, Callable[[Line], Told]] = {
+    "Ready": lambda _line: Ready(),
     "Started": lambda line: Started(_bool(line["subscribed"]), _text(line["detail"])),
     "Refused": lambda line: Refused(_text(line["call"]), _int(line["code"])),
     "Unusable": lambda line: Unusable(_text(line["detail"])),

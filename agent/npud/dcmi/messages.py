@@ -43,6 +43,11 @@ class ResetOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """dcmi_init is over; it waits to be asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """libdcmi is there and the driver answers."""
 
@@ -122,4 +127,6 @@ class ResetEnded:
     detail: str
 
 
-Told = Started | Refused | Unusable | Listed | State | Details | FaultTold | Done | ResetEnded
+Told = (
+    Ready | Started | Refused | Unusable | Listed | State | Details | FaultTold | Done | ResetEnded
+)

@@ -124,6 +124,18 @@ class Picture:
     def _is_asked(self, chip: Chip) -> bool:
         return chip.listed and not self._why_left_out(chip.key)
 
+    def is_any_ill(self) -> bool:
+        """Or not asked, or not listed."""
+        return any(not self._is_well(chip) for chip in self._chips.values())
+
+    def _is_well(self, chip: Chip) -> bool:
+        return self._is_asked(chip) and chip.state is not None and chip.state.health == 0
+
+    def lacks_any(self, nodes: int) -> bool:
+        """A chip is known, or has a device node, and is not listed."""
+        listed = sum(chip.listed for chip in self._chips.values())
+        return listed < max(nodes, len(self._chips))
+
     def npus(self) -> tuple[Npu, ...]:
         chips = sorted(self._chips.values(), key=lambda chip: chip.number)
         return tuple(self._npu(chip) for chip in chips)

@@ -21,6 +21,7 @@ from agent.npud.dcmi.messages import (
     Done,
     FaultTold,
     Look,
+    Ready,
     Refused,
     Request,
     ResetOrder,
@@ -97,6 +98,7 @@ class Worker:
 
     def _serve(self, library: Library) -> None:
         reader = Reader(library)
+        self._say(Ready())
         request = self._receive()
         if isinstance(request, Request):
             self._subscribe(library)

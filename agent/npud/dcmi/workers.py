@@ -50,7 +50,8 @@ class Workers:
         self._on_readable = on_readable
         self.worker: WorkerProcess | None = None
         self._doomed: list[_Doomed] = []
-        self._forked_at = self.fork_at = 0.0
+        self.began_at = self.fork_at = 0.0
+        self.adopted = False  # it stood by, and its dcmi_init was before what went wrong since
         self._deaths = 0
 
     def fork(self, path: str, now: float) -> WorkerProcess | None:
@@ -68,23 +69,37 @@ class Workers:
             self.fork_at = min(one.lost_at for one in self._doomed if not one.lost)
             return None
         worker = WorkerProcess(path, self._kill)
-        self.worker = worker
-        self._forked_at = now
-        self._selector.register(worker.link, EVENT_READ, lambda _mask: self._on_readable(worker))
+        self._begin(worker, now)
+        self.adopted = False
         return worker
+
+    def adopt(self, worker: WorkerProcess, now: float) -> None:
+        self._begin(worker, now)
+        self.adopted = True
+
+    def _begin(self, worker: WorkerProcess, now: float) -> None:
+        self.worker = worker
+        self.began_at = now
+        self._selector.register(worker.link, EVENT_READ, lambda _mask: self._on_readable(worker))
 
     def doom(self, key: ChipKey | None, now: float) -> None:
         """Kill the one of now; `key` is the chip that its call hangs on."""
         worker, self.worker = self.worker, None
         if worker is not None:
             self.unlink(worker)
-            worker.close()
-            worker.kill()
-            self._doomed.append(_Doomed(worker, now + KILL_GRACE_S, key))
+            self.doom_other(worker, now, key)
+
+    def doom_other(self, worker: WorkerProcess, now: float, key: ChipKey | None = None) -> None:
+        worker.close()
+        worker.kill()
+        self._doomed.append(_Doomed(worker, now + KILL_GRACE_S, key))
+
+    def has_doomed(self) -> bool:
+        return bool(self._doomed)
 
     def doom_for_a_fault(self, now: float) -> None:
         """The next one comes after a pause, which grows as long as they do not live."""
-        if now - self._forked_at > SOUND_AFTER_S:
+        if now - self.began_at > SOUND_AFTER_S:
             self._deaths = 0
         self._deaths += 1
         self.doom(None, now)

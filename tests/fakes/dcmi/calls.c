@@ -73,11 +73,29 @@ static int begin(const char *function)
     return obey("", function);
 }
 
+/* As dcmi_init_for_server.c of hicann/driver (2025) does: it hangs where one chip does, and a card
+ * that does not answer is never listed by this process. */
+static void ask_every_chip(void)
+{
+    struct chip chips[MAX_CHIPS];
+    int count = list_chips(chips, MAX_CHIPS);
+    for (int n = 0; n < count; n++) {
+        char prefix[MAX_NAME];
+        snprintf(prefix, sizeof(prefix), "chip %d.%d ", chips[n].card, chips[n].device);
+        if (obey(prefix, "get_device_health") != DCMI_OK ||
+            state_chip(&chips[n], "dropped", 0) != NULL ||
+            boot_status_of(&chips[n]) != DCMI_SYSTEM_START_FINISH)
+            unlist_card(chips[n].card);
+    }
+}
+
 int enter_init(void)
 {
     int result = begin("init");
     if (result == DCMI_OK)
         result = (int)init_result();
+    if (result == DCMI_OK && state_has_word(state_find("init-asks", 0), "on"))
+        ask_every_chip();
     if (result == DCMI_OK)
         initialised = true;
     log_call("init", "-", result, "");

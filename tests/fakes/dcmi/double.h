@@ -70,6 +70,7 @@ HIDDEN const struct product *product_now(void);
 HIDDEN int list_cards(int *cards, int room);
 HIDDEN int list_chips(struct chip *chips, int room);
 HIDDEN bool find_chip(int card, int device, struct chip *found);
+HIDDEN void unlist_card(int card);        /* for the life of this process */
 HIDDEN bool is_mcu(int card, int device);
 HIDDEN int list_reset_together(const struct chip *chip, struct chip *chips, int room);
 

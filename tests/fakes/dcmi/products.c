@@ -48,6 +48,22 @@ static const char *absence_of(int card)
     }
 }
 
+static int unlisted[MAX_CHIPS], unlisted_count;
+
+void unlist_card(int card)
+{
+    if (unlisted_count < MAX_CHIPS)
+        unlisted[unlisted_count++] = card;
+}
+
+static bool is_unlisted(int card)
+{
+    for (int n = 0; n < unlisted_count; n++)
+        if (unlisted[n] == card)
+            return true;
+    return false;
+}
+
 int list_chips(struct chip *chips, int room)
 {
     const struct product *product = product_now();
@@ -56,7 +72,7 @@ int list_chips(struct chip *chips, int room)
     for (int index = 0; index < cards; index++) {
         const char *absence = absence_of(card_id(index));
         for (int device = 0; device < product->chips_per_card && count < room; device++, place++) {
-            if (absence == NULL)
+            if (absence == NULL && !is_unlisted(card_id(index)))
                 chips[count++] = (struct chip){card_id(index), device, logic_id, place};
             if (!state_has_word(absence, "boot"))
                 logic_id++;

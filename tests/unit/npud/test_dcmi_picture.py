@@ -122,7 +122,7 @@ def test_deaf_is_judged_by_the_chips_that_are_asked(other: str) -> None:
     left_out: set[tuple[int, int]] = set()
     picture = Picture(lambda key: "probe hangs" if key in left_out else "")
     chips = ((0, 0, 0), (1, 0, 1), (2, 0, 2))
-    picture.take_list(Listed(chips, ""))
+    picture.take_list(listed(*chips))
     picture.take_state(State((2, 0), 0, 0, (), 1.0), 100.0)
     match other:
         case "dropped":
@@ -130,7 +130,7 @@ def test_deaf_is_judged_by_the_chips_that_are_asked(other: str) -> None:
         case "left out":
             left_out.add((2, 0))
         case _:
-            picture.take_list(Listed(chips[:2], ""))
+            picture.take_list(listed(*chips[:2]))
     assert not picture.is_deaf()  # nothing is known of the others yet
     picture.take_state(State((0, 0), None, -8005, None, 10.0), 110.0)
     picture.take_state(State((1, 0), 0, 0, (), 10.0), 110.0)
