@@ -299,9 +299,7 @@ class Agent:
             key = actions.running_key(profile.name)
             await engines.watch(profile, server_of(profile), key, where, told, measured)
 
-        engines = Guard(
-            http, world.payloads, ENGINE_PORT, world.payloads, lambda _: world.forwards
-        )
+        engines = Guard(http, world.payloads, ENGINE_PORT, world.payloads, lambda _: world.forwards)
         actions = Actions(
             units, world.podman, world.files, world.machine, world.payloads, world.evidence
         )
