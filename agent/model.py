@@ -53,6 +53,13 @@ def product_line(product: str) -> ProductLine:
     return ProductLine.DUO if name.startswith("310P") else ProductLine.UNKNOWN
 
 
+def brother_card(card_id: int) -> int:
+    """The card that a reset of an A3's card takes with it, where it exists: they stand in for each
+    other's network ports (driver 25.x: dcmi_get_netdev_brother_device). An Atlas 9000 A3 has none;
+    it is not told apart."""
+    return card_id - 4 if card_id >= 4 else card_id + 4
+
+
 class DriverState(StrEnum):
     """Whether the Ascend driver answers."""
 

@@ -17,6 +17,7 @@ from agent.model import (
     NpuHealth,
     ProductLine,
     ResetOutcome,
+    brother_card,
     product_line,
 )
 from agent.npud.requests import Reset
@@ -103,7 +104,9 @@ class SmiReset:
             return ResetOutcome.BUSY, "npu-smi does not say who uses the chips"
         npus = {npu.logic_id: npu for npu in account.npus}
         cards = {npus[number].card_id for number in self._ring if number in npus}
-        # What is on the same card goes with it, whatever was asked for.
+        # What is on the same card goes with it, whatever was asked for; on an A3 its brother, too.
+        if ProductLine.A3 in {product_line(npu.product) for npu in account.npus}:
+            cards |= {brother_card(card) for card in cards}
         self._ring |= {npu.logic_id for npu in account.npus if npu.card_id in cards}
         reasons = [self._why_not(number, npus.get(number)) for number in sorted(self._ring)]
         if any(reasons):

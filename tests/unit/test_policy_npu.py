@@ -505,7 +505,7 @@ def test_a_node_that_has_not_come_yet_is_no_fault() -> None:
     [
         (Host.of(8, board_id=0x33), (2,)),
         (Host.of(8, board_id=0x3C), (2,)),
-        (Host.in_pairs(16, "Ascend910"), (2, 3)),
+        (Host.in_pairs(8, "Ascend910"), (2, 3)),
         (Host.in_pairs(8, "310P3"), (2, 3)),
     ],
 )
@@ -514,6 +514,16 @@ def test_a_reset_takes_its_card(host: Host, ring: tuple[int, ...]) -> None:
     host.break_(2, NPU)
     assert resets(host) == [ring]
     assert sorted(host.unfit()) == list(ring)
+
+
+def test_a_reset_of_an_a3_takes_the_brother_card() -> None:
+    host = Host.in_pairs(16, "Ascend910")
+    host.break_(2, NPU)
+    assert (resets(host), aside(host)) == ([], [2])
+    assert "would take the NPUs [10, 11] with it" in host.unfit()[2].reason
+    host = Host.in_pairs(16, "Ascend910", rules=build_rules(reset=ResetScope.RING))
+    host.break_(2, NPU)
+    assert resets(host) == [(2, 3, 10, 11)]
 
 
 @pytest.mark.parametrize("board_id", [0x28, 0x60, None])

@@ -108,6 +108,11 @@ class Picture:
         products = [product_line(one.product) for one in details if one is not None]
         return ProductLine.DUO in products
 
+    def is_a3(self) -> bool:
+        """All chips of a host are of one kind, and one that has dropped does not say which."""
+        details = (chip.details for chip in self._chips.values())
+        return ProductLine.A3 in [product_line(one.product) for one in details if one is not None]
+
     def knows(self, key: ChipKey) -> bool:
         return key in self._chips
 

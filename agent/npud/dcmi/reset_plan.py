@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A client's wish comes in, an order goes out: which chips go together, which is named. Pure."""
 
+from agent.model import brother_card
 from agent.npud.dcmi.left_out import LeftOut
 from agent.npud.dcmi.messages import ChipKey, ResetOrder
 from agent.npud.dcmi.picture import Picture
@@ -18,8 +19,11 @@ def plan_reset(
         if key is None:
             return f"libdcmi knows no NPU {number} now"
         asked.append(key)
-    # What is on the same card goes with it, whatever was asked for.
-    ring = tuple(sorted({mate for key in asked for mate in picture.on_card(key[0])}))
+    # What is on the same card goes with it, whatever was asked for; on an A3 its brother, too.
+    cards = {card for card, _chip in asked}
+    if picture.is_a3():
+        cards |= {brother_card(card) for card in cards}
+    ring = tuple(sorted(mate for card in cards for mate in picture.on_card(card)))
     for key in ring:
         if left_out.why(key):
             return f"chip {key[0]}.{key[1]}: {left_out.why(key)}"

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope
-from agent.model import Npu, NpuHealth, ProductLine, ResetOutcome, product_line
+from agent.model import (
+    Npu,
+    NpuHealth,
+    ProductLine,
+    ResetOutcome,
+    brother_card,
+    product_line,
+)
 from agent.policy.npu.state import (
     CARD_DROP,
     Fleet,
@@ -35,7 +42,10 @@ def ring_of(fleet: Fleet, npu: Npu) -> tuple[int, ...]:
     chips = [state.npu for state in fleet.npus if state.npu is not None and state.is_present]
     board_id = fleet.inventory.board_id if fleet.inventory is not None else None
     match product_line(npu.product):
-        case ProductLine.A3 | ProductLine.DUO:
+        case ProductLine.A3:
+            cards = (npu.card_id, brother_card(npu.card_id))
+            return tuple(chip.logic_id for chip in chips if chip.card_id in cards)
+        case ProductLine.DUO:
             return tuple(chip.logic_id for chip in chips if chip.card_id == npu.card_id)
         case ProductLine.A2 if board_id in WITHOUT_HCCS:
             return (npu.logic_id,)

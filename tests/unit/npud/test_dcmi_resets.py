@@ -375,6 +375,16 @@ def test_a_node_of_the_other_chip_of_the_card(reading: Reading) -> None:
         assert reading.reset(6) == (BUSY, f"NPU 7 is open in process {pid} (sleep)")
 
 
+def test_the_brother_card_of_an_a3(reading: Reading) -> None:
+    """The driver resets it, too, whoever uses it."""
+    reading.start("Ascend910", cards=5)
+    reading.double.set_processes(4, 0, {4711: 5})
+    assert reading.reset(0, 1) == (BUSY, "chip 4.0 is in use by process 4711")
+    reading.double.set_processes(4, 0, {})
+    assert reading.reset(0, 1)[0] is OK
+    assert reading.reset(2, 3)[0] is OK  # card 5 does not exist
+
+
 def test_a_node_behind_a_chip_that_did_not_come_up(reading: Reading) -> None:
     reading.double.start(cards=3)
     reading.double.remove_card(0, at_boot=True)

@@ -157,6 +157,13 @@ def test_the_other_chip_of_a_card_counts_though_nobody_named_it(host: Host, layo
     assert host.resets() == []
 
 
+def test_the_brother_card_of_an_a3_counts(host: Host) -> None:
+    for number in range(4, 12):
+        (host.dev / f"davinci{number}").touch()
+    host.set(layout="a3", chips={"2": SICK, "10": USED})
+    assert host.reset(2, 3) == (BUSY, "NPU 10 is in use by process 4711")
+
+
 def test_a_process_that_came_since_the_last_reading(host: Host) -> None:
     host.set(chips={"1": SICK})
     host.source.begin(time.monotonic())
