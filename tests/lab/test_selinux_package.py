@@ -15,7 +15,8 @@ from .rootfs import Flavour
 
 pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.timeout(600)]
 
-POLICY = (StandIn("selinux-policy-targeted", "procps"), StandIn("policycoreutils", "procps"))
+NAMES = ("selinux-policy-targeted", "policycoreutils", "container-selinux")
+POLICY = tuple(StandIn(name, "procps") for name in NAMES)
 PROGRAMS = ("semodule", "selinuxenabled", "load_policy", "restorecon")
 CALLS = "/run/calls"
 DOUBLE = f'#!/bin/sh\necho "${{0##*/}} $*" >> {CALLS}\n'
@@ -55,6 +56,7 @@ def test_with_the_policy_it_comes_and_goes(host: LabHost) -> None:
     install_packages(host, POLICY[0].name)
     install_packages(host, AGENT)
     assert is_installed(host, MODULE)
+    assert is_installed(host, "container-selinux")
     calls = calls_of(host)
     folder = "/usr/share/selinux/packages/deepseek-agent"
     modules = f"{folder}/deepseek-agent-permissive.cil {folder}/deepseek-agent.cil"
