@@ -74,6 +74,7 @@ ALLOWED = [
     ("deepseek_agentd_t", "sshd_t", "file", "open read"),  # /proc of any process
     ("deepseek_agentd_t", "bin_t", "file", "execute execute_no_trans"),
     ("deepseek_agentd_t", "deepseek_model_t", "file", "open read"),
+    ("deepseek_agentd_t", "deepseek_tls_t", "file", "open read getattr"),
     ("deepseek_agentd_t", "deepseek_var_lib_t", "file", "create write rename unlink"),
     ("deepseek_agentd_t", "deepseek_key_t", "file", "create write rename unlink"),
     ("deepseek_agentd_t", "deepseek_unit_t", "file", "create write rename unlink"),
@@ -83,6 +84,8 @@ ALLOWED = [
     ("deepseek_npud_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
     ("deepseek_supply_t", "deepseek_model_t", "file", "create write rename unlink link"),
     ("deepseek_supply_t", "deepseek_model_t", "lnk_file", "create unlink rename"),
+    ("deepseek_supply_t", "nfs_t", "dir", "add_name create remove_name"),
+    ("deepseek_supply_t", "nfs_t", "file", "create write rename unlink"),
     ("deepseek_supply_t", "http_port_t", "tcp_socket", "name_connect"),
     ("deepseek_evidence_t", "sshd_t", "process", "ptrace"),
     ("deepseek_evidence_t", "deepseek_var_lib_t", "file", "create write"),
@@ -104,6 +107,8 @@ ALLOWED_WITH_CONTAINERS = [
     ("container_t", "deepseek_model_t", "dir", "search read"),
     ("container_t", "deepseek_model_t", "file", "open read map"),
     ("container_t", "deepseek_certificate_t", "file", "open read"),
+    ("container_t", "deepseek_tls_t", "file", "open read"),
+    ("container_runtime_t", "deepseek_tls_t", "file", "mounton"),
     ("container_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
     ("container_t", "lib_t", "file", "open read map execute"),
     ("container_t", "bin_t", "file", "open read map execute"),
@@ -129,7 +134,8 @@ def test_what_has_to_be_allowed_with_containers(
 @pytest.mark.parametrize("domain", [f"deepseek_{name}_t" for name in CONFINED])
 def test_what_none_of_them_may(policy: Policy, domain: str) -> None:
     assert not policy.allowed(domain, "shadow_t", "file") & (READING | WRITING)
-    for target in ("etc_t", "bin_t", "lib_t", "usr_t", "user_home_t", domain[:-1] + "exec_t"):
+    own = domain[:-1] + "exec_t"
+    for target in ("etc_t", "bin_t", "lib_t", "usr_t", "user_home_t", "deepseek_tls_t", own):
         assert not policy.allowed(domain, target, "file") & WRITING, target
     for target in ("unconfined_t", "init_t", "sshd_t"):
         assert "transition" not in policy.allowed(domain, target, "process")
@@ -142,11 +148,12 @@ def test_what_none_of_them_may(policy: Policy, domain: str) -> None:
 
 @pytest.mark.parametrize("user", ["user_t", "staff_t", "httpd_t", "sshd_t"])
 def test_who_may_not_touch_what_is_ours(policy: Policy, user: str) -> None:
-    for target in ("run", "key", "certificate", "var_lib", "model", "unit"):
+    for target in ("run", "key", "tls", "certificate", "var_lib", "model", "unit"):
         name = f"deepseek_{target}_t"
         assert not policy.allowed(user, name, "file") & WRITING, name
         assert not policy.allowed(user, name, "dir") & {"add_name", "remove_name"}, name
-    assert not policy.allowed(user, "deepseek_key_t", "file") & READING
+    for target in ("key", "tls"):
+        assert not policy.allowed(user, f"deepseek_{target}_t", "file") & READING, target
     assert not policy.allowed(user, "deepseek_npud_t", "unix_stream_socket")
     assert not policy.allowed(user, "deepseek_npu_t", "chr_file") & {"open", "ioctl"}
 
@@ -155,8 +162,9 @@ def test_what_the_confined_may_not_do_to_each_other(policy: Policy) -> None:
     may = policy.allowed
     assert not may("deepseek_agentd_t", "deepseek_model_t", "file") & WRITING
     assert not may("deepseek_evidence_t", "deepseek_model_t", "file") & WRITING
-    assert not may("deepseek_evidence_t", "deepseek_key_t", "file") & READING
-    assert not may("deepseek_supply_t", "deepseek_key_t", "file") & READING
+    for name in ("key", "tls"):
+        assert not may("deepseek_evidence_t", f"deepseek_{name}_t", "file") & READING
+        assert not may("deepseek_supply_t", f"deepseek_{name}_t", "file") & READING
     assert not may("deepseek_agentd_t", "power_unit_t", "service") & {"start", "stop"}
     for name in ("attach", "evidence"):
         assert not may(f"deepseek_{name}_t", f"deepseek_{name}_t", "tcp_socket")
@@ -171,7 +179,7 @@ def test_what_an_engine_may_not(openeuler: Policy) -> None:
     for name in ("run", "key", "var_lib"):
         assert not may("container_t", f"deepseek_{name}_t", "file") & (READING | WRITING)
         assert not may("container_t", f"deepseek_{name}_t", "dir") & {"search", "read"}
-    for name in ("model", "certificate", "unit"):
+    for name in ("model", "certificate", "tls", "unit"):
         assert not may("container_t", f"deepseek_{name}_t", "file") & WRITING
         assert not may("container_t", f"deepseek_{name}_t", "dir") & {"add_name", "remove_name"}
     for device in ("device_t", "fixed_disk_device_t", "memory_device_t"):
@@ -245,6 +253,11 @@ def test_every_folder_has_a_type(policy: Policy) -> None:
             wanted[f"/var{folder}"] = known
     assert policy.types_of("dir", *wanted) == wanted
     assert policy.types_of("sock", SOCKET) == {SOCKET: "deepseek_run_t"}
+
+
+def test_where_the_engines_keys_go_has_a_type(policy: Policy) -> None:
+    wanted = {"/etc/deepseek-agent/tls/8b.key": "deepseek_tls_t"}
+    assert policy.types_of("file", *wanted) == wanted
 
 
 def test_what_is_rendered_keeps_its_type_when_relabelled(policy: Policy) -> None:
