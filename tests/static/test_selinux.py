@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.action.healing import SERVICE as SERVICE_UNIT
+from agent.action.healing import SOCKET as SOCKET_UNIT
 from agent.plan.needs import MANAGER_DEVICES
 from agent.render.choose import ETC_QUADLET, RUN_QUADLET, RUN_UNIT
 from agent.status.client import SOCKET as SOCKET_PATH
@@ -78,7 +80,16 @@ ALLOWED = [
     ("deepseek_agentd_t", "deepseek_var_lib_t", "file", "create write rename unlink"),
     ("deepseek_agentd_t", "deepseek_key_t", "file", "create write rename unlink"),
     ("deepseek_agentd_t", "deepseek_unit_t", "file", "create write rename unlink"),
-    ("deepseek_agentd_t", "etc_t", "dir", "add_name remove_name write"),
+    ("deepseek_agentd_t", "deepseek_podman_unit_t", "service", "start stop status"),
+    ("systemd_generator_t", "deepseek_podman_unit_t", "file", "open read"),
+    # The folders of others in which we have files: open to all, as they were.
+    ("deepseek_agentd_t", "deepseek_quadlets_t", "dir", "add_name remove_name write"),
+    ("deepseek_supply_t", "deepseek_registries_t", "dir", "add_name remove_name write create lock"),
+    ("init_t", "deepseek_quadlets_t", "dir", "mounton"),
+    ("systemd_generator_t", "deepseek_quadlets_t", "file", "open read"),
+    ("user_t", "deepseek_registries_t", "file", "open read"),
+    ("user_t", "deepseek_registries_t", "dir", "search read"),
+    ("systemd_tmpfiles_t", "deepseek_quadlets_t", "dir", "create setattr relabelto"),
     ("systemd_generator_t", "deepseek_unit_t", "file", "open read"),
     # The others.
     ("deepseek_npud_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
@@ -95,7 +106,7 @@ ALLOWED_WITH_CONTAINERS = [
     ("deepseek_agentd_t", "container_var_run_t", "sock_file", "write"),
     ("deepseek_agentd_t", "container_var_run_t", "dir", "add_name remove_name write"),
     ("deepseek_agentd_t", "systemd_unit_file_t", "dir", "add_name remove_name write"),
-    ("deepseek_agentd_t", "systemd_unit_file_t", "service", "start stop status"),
+    ("deepseek_agentd_t", "systemd_unit_file_t", "service", "status"),
     ("deepseek_agentd_t", "container_t", "process", "sigkill"),
     ("deepseek_supply_t", "container_runtime_t", "unix_stream_socket", "connectto"),
     ("deepseek_supply_t", "container_runtime_t", "process", "transition"),
@@ -134,6 +145,7 @@ def test_what_has_to_be_allowed_with_containers(
 @pytest.mark.parametrize("domain", [f"deepseek_{name}_t" for name in CONFINED])
 def test_what_none_of_them_may(policy: Policy, domain: str) -> None:
     assert not policy.allowed(domain, "shadow_t", "file") & (READING | WRITING)
+    assert not policy.allowed(domain, "etc_t", "dir") & {"add_name", "remove_name"}
     own = domain[:-1] + "exec_t"
     for target in ("etc_t", "bin_t", "lib_t", "usr_t", "user_home_t", "deepseek_tls_t", own):
         assert not policy.allowed(domain, target, "file") & WRITING, target
@@ -148,7 +160,8 @@ def test_what_none_of_them_may(policy: Policy, domain: str) -> None:
 
 @pytest.mark.parametrize("user", ["user_t", "staff_t", "httpd_t", "sshd_t"])
 def test_who_may_not_touch_what_is_ours(policy: Policy, user: str) -> None:
-    for target in ("run", "key", "tls", "certificate", "var_lib", "model", "unit"):
+    folders = ("quadlets", "registries")
+    for target in ("run", "key", "tls", "certificate", "var_lib", "model", "unit", *folders):
         name = f"deepseek_{target}_t"
         assert not policy.allowed(user, name, "file") & WRITING, name
         assert not policy.allowed(user, name, "dir") & {"add_name", "remove_name"}, name
@@ -165,7 +178,13 @@ def test_what_the_confined_may_not_do_to_each_other(policy: Policy) -> None:
     for name in ("key", "tls"):
         assert not may("deepseek_evidence_t", f"deepseek_{name}_t", "file") & READING
         assert not may("deepseek_supply_t", f"deepseek_{name}_t", "file") & READING
-    assert not may("deepseek_agentd_t", "power_unit_t", "service") & {"start", "stop"}
+    for unit in {"power_unit_t", "systemd_unit_t", "systemd_unit_file_t"} & policy.types:
+        assert not may("deepseek_agentd_t", unit, "service") & {"start", "stop"}, unit
+    for name in ("quadlets", "registries"):
+        for source in ("agentd", "supply"):
+            assert not may(f"deepseek_{source}_t", f"deepseek_{name}_t", "file") & WRITING
+    assert "add_name" not in may("deepseek_agentd_t", "deepseek_registries_t", "dir")
+    assert "add_name" not in may("deepseek_supply_t", "deepseek_quadlets_t", "dir")
     for name in ("attach", "evidence"):
         assert not may(f"deepseek_{name}_t", f"deepseek_{name}_t", "tcp_socket")
     for name in ("run", "key", "var_lib", "model"):
@@ -187,10 +206,18 @@ def test_what_an_engine_may_not(openeuler: Policy) -> None:
 
 
 def test_rendered_units_get_a_type_of_their_own(openeuler: Policy, debian: Policy) -> None:
-    for folder in ("systemd_unit_file_t", "container_var_run_t", "var_run_t", "etc_t"):
+    etc = "deepseek_quadlets_t"
+    for folder in ("systemd_unit_file_t", "container_var_run_t", "var_run_t", etc):
         assert openeuler.next_type("deepseek_agentd_t", folder, "file") == "deepseek_unit_t"
-    for folder in ("systemd_unit_t", "init_runtime_t", "var_run_t", "etc_t"):
+    for folder in ("systemd_unit_t", "init_runtime_t", "var_run_t", etc):
         assert debian.next_type("deepseek_agentd_t", folder, "file") == "deepseek_unit_t"
+
+
+def test_the_ca_of_a_registry_gets_a_type_of_its_own(policy: Policy) -> None:
+    found = policy.next_type("deepseek_supply_t", "deepseek_registries_t", "file")
+    assert found == "deepseek_certificate_t"
+    # The folder of a registry is as the one above, whoever makes it.
+    assert policy.next_type("deepseek_supply_t", "deepseek_registries_t", "dir") == ""
 
 
 def test_the_commands_of_podman_run_as_podman(openeuler: Policy) -> None:
@@ -253,6 +280,35 @@ def test_every_folder_has_a_type(policy: Policy) -> None:
             wanted[f"/var{folder}"] = known
     assert policy.types_of("dir", *wanted) == wanted
     assert policy.types_of("sock", SOCKET) == {SOCKET: "deepseek_run_t"}
+
+
+def test_the_folders_of_others_have_types(policy: Policy) -> None:
+    registry = "/etc/containers/certs.d/registry:5000"
+    wanted = {
+        "/etc/containers/systemd": "deepseek_quadlets_t",
+        "/etc/containers/certs.d": "deepseek_registries_t",
+        registry: "deepseek_registries_t",
+        "/etc/containers": "etc_t",
+    }
+    assert policy.types_of("dir", *wanted) == wanted
+    files = {
+        "/etc/containers/systemd/other.container": "etc_t",
+        f"{registry}/ca.crt": "etc_t",
+        f"{registry}/deepseek-agent.crt": "deepseek_certificate_t",
+        f"{registry}/.deepseek-agent.crt.new": "deepseek_certificate_t",
+    }
+    assert policy.types_of("file", *files) == files
+
+
+def test_podman_s_units_have_a_type(policy: Policy) -> None:
+    wanted = {
+        f"{folder}/systemd/system/{unit}": "deepseek_podman_unit_t"
+        for folder in ("/usr/lib", "/etc")
+        for unit in (SOCKET_UNIT, SERVICE_UNIT)
+    }
+    assert policy.types_of("file", *wanted) == wanted
+    other = "/usr/lib/systemd/system/podman-restart.service"
+    assert policy.types_of("file", other)[other] != "deepseek_podman_unit_t"
 
 
 def test_where_the_engines_keys_go_has_a_type(policy: Policy) -> None:
