@@ -63,8 +63,12 @@ def test_with_the_policy_it_comes_and_goes(host: LabHost) -> None:
     assert calls[0] == f"semodule -n -s targeted -X 200 -i {modules}"
     assert "load_policy " in calls
     labelled = " ".join(call for call in calls if call.startswith("restorecon "))
-    for path in ("/usr/libexec/deepseek-agent", "/var/lib/deepseek ", "/var/lib/deepseek-agent"):
-        assert path in labelled
+    for path in (
+        *("/usr/libexec/deepseek-agent", "/var/lib/deepseek ", "/var/lib/deepseek-agent"),
+        *("/etc/deepseek-agent/tls", "/etc/containers/systemd ", "/etc/containers/certs.d"),
+        *("/system/podman.socket", "/system/podman.service"),
+    ):
+        assert path in labelled, path
     host.run(["dnf", "-y", "remove", AGENT, MODULE], timeout_s=300)
     assert f"semodule -n -s targeted -X 200 -r {AGENT} -r {AGENT}-permissive" in calls_of(host)
 
