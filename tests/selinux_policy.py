@@ -18,7 +18,7 @@ MODULES = TREE / "rpm/selinux"
 BASE = TREE / ".venv/selinux"
 NAMES_OF_OPENEULER = TREE / "tests/fakes/selinux/openeuler.cil"
 LIMIT_S = 120
-RULE = re.compile(r"^allow (\S+) (\S+):(\S+) (?:\{ ([^}]*) \}|(\w+));", re.MULTILINE)
+RULE = re.compile(r"^allow (\S+) (\S+):(\S+) (?:\{ ([^}]*) \}|(\w+));(.*)$", re.MULTILINE)
 TRANSITION = re.compile(r"^type_transition (\S+) (\S+):(\S+) (\S+);", re.MULTILINE)
 TYPE = re.compile(r"^   type ([^;]+);", re.MULTILINE)
 
@@ -45,12 +45,14 @@ class Policy:
         return names
 
     @cached_property
-    def _rules(self) -> dict[str, list[tuple[str, str, frozenset[str]]]]:
+    def _rules(self) -> dict[str, list[tuple[str, str, frozenset[str], bool]]]:
+        """The last: whether a boolean decides, which sesearch names behind such a rule."""
         rules = defaultdict(list)
-        for source, target, kind, many, one in RULE.findall(
+        for source, target, kind, many, one, condition in RULE.findall(
             run("sesearch", "--allow", str(self.binary))
         ):
-            rules[kind].append((source, target, frozenset((many or one).split())))
+            some = frozenset((many or one).split())
+            rules[kind].append((source, target, some, bool(condition)))
         return rules
 
     @cached_property
@@ -62,15 +64,26 @@ class Policy:
         lines = run("seinfo", str(self.binary), "--permissive").splitlines()
         return frozenset(line.strip() for line in lines if line.startswith("   "))
 
+    def is_one_of(self, name: str, attribute: str) -> bool:
+        return attribute in self._names[name]
+
     @property
     def types(self) -> frozenset[str]:
         return frozenset(self._names)
 
-    def allowed(self, source: str, target: str, kind: str) -> frozenset[str]:
-        """Also what a boolean alone would allow."""
+    def allowed(
+        self, source: str, target: str, kind: str, everywhere: bool = False
+    ) -> frozenset[str]:
+        """`everywhere`: not what hangs on a boolean, nor what Debian's base allows only because it
+        leaves the domain unconfined, as it does init_t."""
         ours, theirs = self._names[source], self._names[target]
         return frozenset().union(
-            *(some for one, other, some in self._rules[kind] if one in ours and other in theirs)
+            *(
+                some
+                for one, other, some, depends in self._rules[kind]
+                if one in ours and other in theirs
+                if not everywhere or not (depends or one.endswith("unconfined_type"))
+            )
         )
 
     def next_type(self, source: str, target: str, kind: str) -> str:
@@ -91,9 +104,9 @@ class Policy:
         return {path: context.split(":")[2] for path, context in found.items()}
 
 
-def link(folder: Path, *others: Path) -> Policy:
-    """All neverallow rules of the base hold, or this fails."""
-    modules: Sequence[Path] = [*sorted(BASE.glob("*.cil")), *sorted(MODULES.glob("*.cil")), *others]
+def link(folder: Path, *others: Path, ours: str = "*.cil") -> Policy:
+    """All neverallow rules of the base hold, or this fails. `ours`: which of our modules."""
+    modules: Sequence[Path] = [*sorted(BASE.glob("*.cil")), *sorted(MODULES.glob(ours)), *others]
     policy = Policy(folder / "policy", folder / "file_contexts")
     output = ("-o", str(policy.binary), "-f", str(policy.contexts))
     assert run("secilc", "--mls", "true", *output, *map(str, modules)) == ""

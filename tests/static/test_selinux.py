@@ -52,7 +52,10 @@ def test_systemd_starts_each_program_in_its_domain(policy: Policy, name: str) ->
     assert "nnp_transition" in policy.allowed("init_t", domain, "process2")
     assert {"execute", "read", "open"} <= policy.allowed("init_t", program, "file")
     assert "entrypoint" in policy.allowed(domain, program, "file")
-    assert "sendto" in policy.allowed(domain, "init_t", "unix_dgram_socket")  # READY=1
+    # READY=1 and the journal, also where their sockets are older than the policy.
+    for owner in ("init_t", "kernel_t"):
+        assert "sendto" in policy.allowed(domain, owner, "unix_dgram_socket")
+    assert "connectto" in policy.allowed(domain, "kernel_t", "unix_stream_socket")
 
 
 ALLOWED = [
@@ -63,6 +66,9 @@ ALLOWED = [
     ("deepseek_attach_t", "deepseek_agentd_t", "unix_stream_socket", "connectto"),
     ("init_t", "deepseek_run_t", "sock_file", "create unlink"),
     ("init_t", "deepseek_agentd_t", "unix_stream_socket", "create bind listen"),
+    # ReadWritePaths= and StateDirectory= are mounts.
+    ("init_t", "deepseek_run_t", "dir", "mounton"),
+    ("init_t", "deepseek_var_lib_t", "dir", "mounton"),
     # agentd: systemd over D-Bus, npud, the engines, the journal.
     ("deepseek_agentd_t", "system_dbusd_t", "unix_stream_socket", "connectto"),
     ("deepseek_agentd_t", "init_t", "dbus", "send_msg"),
@@ -112,6 +118,7 @@ ALLOWED_WITH_CONTAINERS = [
     ("deepseek_supply_t", "container_runtime_t", "process", "transition"),
     ("deepseek_evidence_t", "container_runtime_t", "process2", "nnp_transition"),
     ("deepseek_evidence_t", "container_t", "process", "ptrace"),
+    ("init_t", "container_var_run_t", "dir", "mounton"),
     ("container_runtime_t", "deepseek_key_t", "file", "open read"),
     ("container_runtime_t", "deepseek_model_t", "dir", "mounton"),
     ("container_runtime_t", "deepseek_npu_t", "chr_file", "mounton"),
@@ -123,7 +130,7 @@ ALLOWED_WITH_CONTAINERS = [
     ("container_t", "deepseek_npu_t", "chr_file", "open read write ioctl map"),
     ("container_t", "lib_t", "file", "open read map execute"),
     ("container_t", "bin_t", "file", "open read map execute"),
-    ("container_t", "usr_t", "file", "open read"),
+    ("container_t", "usr_t", "file", "open read map execute execute_no_trans"),
     ("container_t", "etc_t", "file", "open read"),
 ]
 
@@ -132,14 +139,14 @@ ALLOWED_WITH_CONTAINERS = [
 def test_what_has_to_be_allowed(
     policy: Policy, source: str, target: str, kind: str, wanted: str
 ) -> None:
-    assert set(wanted.split()) <= policy.allowed(source, target, kind)
+    assert set(wanted.split()) <= policy.allowed(source, target, kind, everywhere=True)
 
 
 @pytest.mark.parametrize(("source", "target", "kind", "wanted"), ALLOWED_WITH_CONTAINERS)
 def test_what_has_to_be_allowed_with_containers(
     openeuler: Policy, source: str, target: str, kind: str, wanted: str
 ) -> None:
-    assert set(wanted.split()) <= openeuler.allowed(source, target, kind)
+    assert set(wanted.split()) <= openeuler.allowed(source, target, kind, everywhere=True)
 
 
 @pytest.mark.parametrize("domain", [f"deepseek_{name}_t" for name in CONFINED])
@@ -230,6 +237,21 @@ def test_files_in_memory_are_as_those_in_tmp(policy: Policy) -> None:
     """memfd_create(2): else they would be of tmpfs, which nobody of ours may write."""
     assert policy.next_type("deepseek_supply_t", "tmpfs_t", "file") == "deepseek_tmp_t"
     assert policy.allowed("deepseek_supply_t", "deepseek_tmp_t", "file") >= WRITING
+
+
+def test_categories_of_containers_hinder_nobody_who_kills_or_traces(openeuler: Policy) -> None:
+    """Each container runs in categories of its own, our programs in none."""
+    kills = {name for name in CONFINED if openeuler.is_one_of(f"deepseek_{name}_t", "mcskillall")}
+    traces = {
+        name for name in CONFINED if openeuler.is_one_of(f"deepseek_{name}_t", "mcsptraceall")
+    }
+    assert (kills, traces) == ({"agentd"}, {"evidence"})
+
+
+def test_the_policy_links_when_only_the_main_module_is_off(tmp_path: Path) -> None:
+    """semodule -d deepseek-agent, which is for when nothing else helps."""
+    policy = link(tmp_path, ours="deepseek-agent-permissive.cil")
+    assert not policy.permissive & {f"deepseek_{name}_t" for name in (*CONFINED, "npud")}
 
 
 def test_nothing_is_enforced_until_somebody_says_so(policy: Policy) -> None:
