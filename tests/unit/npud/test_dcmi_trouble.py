@@ -244,10 +244,11 @@ def test_a_killed_worker_is_replaced_and_nothing_is_forgotten(reading: Reading) 
     reading.news.clear()
     (pid,) = reading.children()
     os.kill(pid, signal.SIGKILL)
-    reading.run(lambda: reading.children() != [pid] and bool(reading.news))
+    reading.run(lambda: "by signal 9" in "".join(reading.log))
+    reading.news.clear()
+    reading.run(lambda: pid not in reading.children() and bool(reading.news))
     assert reading.npu(1).faults == known  # with severity and time, which only the event told
     assert healths(reading.last) == "ok alarm"
-    assert "by signal 9" in "".join(reading.log)
     reading.double.raise_fault(0, 0, CODE)
     reading.run(lambda: bool(reading.npu(0).faults))
 
