@@ -111,6 +111,17 @@ CAUSES = {
     "the engine would not listen at its port any more, where it is asked": (
         "引擎将不再监听其端口，而 agent 正是通过该端口探测它"
     ),
+    "this opens the engine to the network, and there is no API key: set api_key_file, or say open_without_api_key = true": (
+        "引擎将向网络开放，却没有 API 密钥：请设置 api_key_file，或写明 open_without_api_key = true"
+    ),
+    "tls_certificate and tls_key go together: set both or none": (
+        "tls_certificate 与 tls_key 须成对：请同时设置或都不设置"
+    ),
+    "it is longer than {0} bytes together with mounts and vllm.extra_args": (
+        "它与 mounts、vllm.extra_args 合计超过 {0} 字节"
+    ),
+    "two mounts have the same target": "两个挂载的 target 相同",
+    "it must not be above backoff_max_s": "不能大于 backoff_max_s",
     "the agent would not know the certificate that the engine has then; after a renewal restart the instance": (
         "agent 将不知道引擎此时使用的证书；证书更新后请重启该实例"
     ),

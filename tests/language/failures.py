@@ -56,6 +56,8 @@ WHYS = (
 )
 # Where a ValueError says in a person's words what is wrong with a file.
 READING = ("config/", "host/reading.py", "json_text.py")
+# Where faults of several keys together are worded.
+TOGETHER = "config/schema.py"
 # Where words are given to `why =` for such a message.
 UNREADABLE = "config/toml.py"
 # Put together of several.
@@ -107,6 +109,8 @@ def _of_file(name: str, tree: ast.Module) -> Iterator[str]:
             case ast.Call(func=ast.Name(id="damaged"), args=[_, why]):
                 yield from messages_at_the_top(why)
             case ast.Call(func=ast.Name(id="ValueError"), args=[words]) if name.startswith(READING):
+                yield from messages_at_the_top(words)
+            case ast.Call(func=ast.Name(id="_about"), args=[_, words]) if name == TOGETHER:
                 yield from messages_at_the_top(words)
             case ast.Assign(targets=[ast.Name(id="why")], value=words) if name == UNREADABLE:
                 yield from messages_at_the_top(words)

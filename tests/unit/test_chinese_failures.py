@@ -128,6 +128,12 @@ def test_failures_as_they_are_made(failure: Failure, said: str) -> None:
             "cannot bring what 8b lacks: cannot pull from quay.io: it is over",
             "无法获取 what 8b lacks：无法从 quay.io 拉取镜像：it is over",
         ),
+        (
+            "cannot use /etc/8b.toml: environment: it is longer than 262144 bytes together with "
+            "mounts and vllm.extra_args (and 2 more)",
+            "无法使用 /etc/8b.toml：environment：它与 mounts、vllm.extra_args 合计超过 262144 字节"
+            "（另有 2 项）",
+        ),
         ("cannot go to the moon: no rocket", "操作失败（go to the moon）：no rocket"),
     ],
 )
