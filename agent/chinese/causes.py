@@ -122,8 +122,8 @@ CAUSES = {
     ),
     "two mounts have the same target": "两个挂载的 target 相同",
     "it must not be above backoff_max_s": "不能大于 backoff_max_s",
-    "the agent would not know the certificate that the engine has then; after a renewal restart the instance": (
-        "agent 将不知道引擎此时使用的证书；证书更新后请重启该实例"
+    "the names behind --served-model-name lack served_name, for which the agent asks: put it first": (
+        "--served-model-name 之后的名称中没有 served_name，而 agent 正是以该名称探测引擎：请将其放在首位"
     ),
     "a variable's name has letters, digits and _ only": "变量名只能含有字母、数字与 _",
     'it must be an IPv4 or IPv6 address, as "127.0.0.1", "0.0.0.0" or "::"': (

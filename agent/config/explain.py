@@ -63,7 +63,7 @@ def explain(
 def _of_several(fault: ErrorDetails) -> list[str]:
     """The key, below the table, at which a fault of several keys is told (`schema`)."""
     key = fault.get("ctx", {}).get("key")
-    return [str(key)] if key else []
+    return str(key).split(".") if key else []
 
 
 def check_environment() -> None:

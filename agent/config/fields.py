@@ -119,14 +119,10 @@ def _argument(value: str) -> str:
     if flags.means(value, flags.API_KEY, flags.API_KEY_LEAST):
         raise ValueError("it would show the key in ps and in the journal; use api_key_file")
     if own := flags.find_own(value):
-        raise ValueError(f"the agent sets {own} itself; the key for it is {flags.OWN[own]}")
-    if flags.means(value, flags.SOCKET):
+        _, key = flags.OWN[own]
+        raise ValueError(f"the agent sets {own} itself; the key for it is {key}")
+    if flags.means(value, flags.SOCKET, flags.SOCKET):
         raise ValueError("the engine would not listen at its port any more, where it is asked")
-    if flags.means(value, flags.REFRESH):
-        raise ValueError(
-            "the agent would not know the certificate that the engine has then; after a renewal "
-            "restart the instance"
-        )
     return value
 
 

@@ -47,6 +47,7 @@ from agent.config.fields import (
     Target,
     Variable,
 )
+from agent.config.flags import served_names
 from agent.config.values import MAX_DRAIN_S, Mode, RendererChoice, ResetScope, SubHealth
 from agent.supplies import MODELS_DIR, Hub
 
@@ -141,6 +142,17 @@ class ProfileModel(Strict):
         if bool(self.tls_certificate) != bool(self.tls_key):
             one = "tls_certificate" if self.tls_certificate else "tls_key"
             raise _about(one, "tls_certificate and tls_key go together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_to_its_name(self) -> Self:
+        names = served_names(self.vllm.extra_args)
+        if names and self.served_name not in names:
+            raise _about(
+                "vllm.extra_args",
+                "the names behind --served-model-name lack served_name, for which the agent asks: "
+                "put it first",
+            )
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agent.config.flags import batched_tokens
+from agent.config.flags import batched_tokens, is_eager, longest_prompt
 from agent.config.values import Profile
 from agent.errors import Failure
 from agent.facts import ContainerFacts
@@ -120,8 +120,10 @@ class _Processes:
 
 
 def build_rules(profile: Profile) -> Rules:
-    """What the profile says of the longest step of its engine."""
-    vllm = profile.vllm
-    tokens = max(vllm.max_model_len, batched_tokens(vllm.extra_args))
-    known_s = longest_step_s(tokens, enforce_eager=vllm.enforce_eager)
+    """What the profile says of the longest step of its engine; its own arguments come last, and
+    count."""
+    vllm, arguments = profile.vllm, profile.vllm.extra_args
+    prompt = longest_prompt(arguments) or vllm.max_model_len
+    tokens = max(prompt, batched_tokens(arguments))
+    known_s = longest_step_s(tokens, is_eager(arguments, otherwise=vllm.enforce_eager))
     return Rules(profile.longest_step_s or known_s)

@@ -638,23 +638,14 @@ def test_an_image_is_chosen_by_line_or_for_all(paths: Paths) -> None:
             "vllm.extra_args.0: the agent sets --tensor-parallel-size itself; the key for it is np",
         ),
         (
-            "[vllm]\nextra_args = ['--max-num-seqs', '4', '--max_model_l', '131072']",
-            "vllm.extra_args.2: the agent sets --max-model-len itself; the key for it is vllm.max",
-        ),
-        (
             "[vllm]\nextra_args = ['--served-model-name=x']",
-            "vllm.extra_args.0: the agent sets --served-model-name itself; the key for it is se",
+            "vllm.extra_args: the names behind --served-model-name lack served_name",
         ),
         (
-            "[vllm]\nextra_args = ['--enforce-eager']",
-            "vllm.extra_args.0: the agent sets --enforce-eager itself; the key for it is vllm.enf",
-        ),
-        (
-            "[vllm]\nextra_args = ['--no-enforce-eager']",
-            "vllm.extra_args.0: the agent sets --no-enforce-eager itself; the key for it is vllm.e",
+            "[vllm]\nextra_args = ['--served_model', 'x', 'y', '--seed', 'deepseek-r1:8b']",
+            "vllm.extra_args: the names behind --served-model-name lack served_name",
         ),
         ("[vllm]\nextra_args = ['--uds=/tmp/x']", "vllm.extra_args.0: the engine would not lis"),
-        ("[vllm]\nextra_args = ['--enable-ssl-r']", "vllm.extra_args.0: the agent would not know"),
         ("[[mounts]]\nsource = '/a'\ntarget = '//dev'", "mounts.0.target: "),
         ("[[mounts]]\nsource = '/a'\ntarget = '/usr/local/dcmi'", "mounts.0.target: /usr/local/dc"),
         ("[[mounts]]\nsource = '/a'", "mounts.0.target: it is required"),
@@ -720,6 +711,31 @@ def test_arguments_that_only_look_like_the_agents_own(paths: Paths) -> None:
     )
     write(paths.etc / "models.d/8b.toml", f"[vllm]\nextra_args = {list(arguments)}")
     assert usable(read(paths), "8b").vllm.extra_args == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--enforce-eager",),
+        ("--no-enforce-eager",),
+        ("--max-model-len=8192",),
+        ("--max_model_l", "auto"),
+        ("--served-model-name", "deepseek-r1:8b", "alias"),
+        ("--served-model-name", "alias", "deepseek-r1:8b"),
+        ("--served-model-name=alias", "--served-model-name=deepseek-r1:8b"),
+        ("--enable-ssl-refresh",),
+    ],
+)
+def test_arguments_that_a_key_would_be_for(paths: Paths, arguments: tuple[str, ...]) -> None:
+    """They work, and a profile that has them is not to be lost by an upgrade."""
+    write(paths.etc / "models.d/8b.toml", f"[vllm]\nextra_args = {list(arguments)}")
+    assert usable(read(paths), "8b").vllm.extra_args == arguments
+
+
+@pytest.mark.parametrize("argument", ["--ho", "--po", "--t", "--ssl-cert=x", "--ud", "--ap", "-"])
+def test_the_beginning_of_several_flags_is_none_of_them(paths: Paths, argument: str) -> None:
+    write(paths.etc / "models.d/8b.toml", f"[vllm]\nextra_args = ['{argument}']")
+    assert usable(read(paths), "8b").vllm.extra_args == (argument,)
 
 
 def test_a_profile_that_lacks_a_key(paths: Paths) -> None:
