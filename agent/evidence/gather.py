@@ -78,12 +78,12 @@ class Gathering:
         self.children.wait([units])
         self._units = units.text
         argv = _tail_journal(self.instance, units.text)
-        journal = self.children.start(partial(engine_log.tell, argv), JOURNAL_S)
+        tell = partial(engine_log.tell, argv, most_lines=JOURNAL_LINES)
+        journal = self.children.start(tell, JOURNAL_S)
         for child in (journal, py_spy):
             if child is not None:
                 self.children.wait([child])
-        # And one more, which tells how many are left out.
-        self._journal = "\n".join(journal.text.split("\n")[-JOURNAL_LINES - 2 :])
+        self._journal = engine_log.turn_round(journal.text)
         if py_spy is not None:
             self._py_spy = py_spy.text
 
@@ -169,5 +169,5 @@ def _tail_journal(instance: str, units: str) -> tuple[str, ...]:
         if found
         else ("--boot", f"--unit={engine_unit(instance)}")
     )
-    options = ("--no-pager", "--output=short-iso-precise", f"--lines={JOURNAL_READ_LINES}")
-    return ("journalctl", *options, *one_run)
+    options = ("--no-pager", "--output=short-iso-precise", "--reverse")
+    return ("journalctl", *options, f"--lines={JOURNAL_READ_LINES}", *one_run)

@@ -46,7 +46,8 @@ class Gathering:
             group = commands[first : first + AT_A_TIME]
             running = [self._start(one) for one in group]
             for command, child in zip(group, running, strict=True):
-                self._take(command.name, command.about, command.kind, child)
+                read = engine_log.turn_round if command.of_engines else str
+                self._take(command.name, command.about, command.kind, child, read)
 
     def _start(self, command: Command) -> Child:
         if command.of_engines:
@@ -78,10 +79,17 @@ class Gathering:
             "etc/list.txt", "names of all files there; of others nothing is taken", Kind.TEXT, child
         )
 
-    def _take(self, name: str, about: str, kind: Kind, child: Child) -> None:
+    def _take(
+        self,
+        name: str,
+        about: str,
+        kind: Kind,
+        child: Child,
+        read: Callable[[str], str] = str,
+    ) -> None:
         self.on_progress(name)
         self.children.wait([child])
-        said = child.output.decode(errors="replace")
+        said = read(child.output.decode(errors="replace"))
         cleaned = clean(kind, said, self.secrets)
         problem = _problem(child, clean(Kind.TEXT, said, self.secrets).text)
         text = cleaned.text if not child.note else f"{cleaned.text.rstrip()}\n({child.note})\n"

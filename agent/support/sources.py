@@ -19,8 +19,8 @@ ETC = Path("etc/deepseek-agent")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program whose output becomes the file `name`; `of_engines`: it is their journal, and what
-    the agent's own looks leave in it is not taken."""
+    """A program whose output becomes the file `name`; `of_engines`: it is their journal, from its
+    end, and what the agent's own looks leave in it is not taken."""
 
     name: str
     about: str
@@ -105,7 +105,7 @@ COMMANDS = (
     Command(
         "journal/engines.txt",
         "journal of the engines",
-        _of_units(60_000, "deepseek-vllm-*.service"),
+        (*_of_units(60_000, "deepseek-vllm-*.service"), "--reverse"),
         limit_s=JOURNAL_S,
         of_engines=True,
     ),

@@ -214,7 +214,7 @@ def test_all_that_hangs_costs_only_itself(tmp_path: Path, doubles: Path) -> None
     assert time.monotonic() - began < 4
     text = (folder / PROGRAM_NAME).read_text()
     assert "systemctl says\n\n(no more within 0.8 s)" in text
-    assert "journalctl says\n\n(no more within 1.5 s)" in text
+    assert "journalctl says\n(no more within 1.5 s)" in text
     assert "== metrics of the engine ==\na 1\n" in text
 
 

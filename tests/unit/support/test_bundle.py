@@ -216,7 +216,7 @@ def test_requests_of_the_agent_push_nothing_out_of_the_journal_of_engines(tmp_pa
     log.write_text(f"{ENGINE}ERROR {SEEN}\n{health * 20_000}{ENGINE}INFO the last\n")
     packing = Packing("x", 10**6, 1.7e9)
     gathering = Gathering(tmp_path, (), packing, lambda name: None)
-    argv = ("cat", str(log))
+    argv = ("tac", str(log))
     gathering.run_commands((Command("e.txt", "engines", argv, of_engines=True),))
     gathering.run_commands(
         (Command("f.txt", "fails", ("sh", "-c", "echo why; exit 3"), of_engines=True),)
@@ -229,6 +229,22 @@ def test_requests_of_the_agent_push_nothing_out_of_the_journal_of_engines(tmp_pa
     assert [entry.problem for entry in gathering.entries] == ["", "why"]
     (engines,) = (one for one in COMMANDS if one.of_engines)
     assert engines.name == "journal/engines.txt"
+    assert "--reverse" in engines.argv
+
+
+def test_of_a_slow_journal_of_engines_the_end_is_taken(tmp_path: Path) -> None:
+    log = tmp_path / "journal"
+    log.write_text("".join(f"{ENGINE}INFO {number}\n" for number in range(100)))
+    children = OwnChildren()
+    packing = Packing("x", 10**6, 1.7e9)
+    gathering = Gathering(tmp_path, (), packing, lambda name: None)
+    argv = ("sh", "-c", f"tac {log} | head -n 2; exec sleep 60")
+    gathering.run_commands((Command("e.txt", "engines", argv, limit_s=2.0, of_engines=True),))
+    children.collect()
+    (tmp_path / "x.tar.gz").write_bytes(packing.finish(""))
+    assert read(tmp_path / "x.tar.gz")["e.txt"] == (
+        f"{ENGINE}INFO 98\n{ENGINE}INFO 99\n(no more within 2 s)\n"
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become somebody else")
