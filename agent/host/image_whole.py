@@ -2,8 +2,8 @@
 """One image that Podman shall have: in comes a name, out come its id and digest.
 
 One whose links were not on the disk at a power cut is there, and Podman answers 500 for it and for
-nothing else, also after a pull (podman#12337, podman#5986). That is the image's trouble, and not
-Podman's; it is removed, so that the next try brings all of it.
+lists with it in, also after a pull (podman#12337, podman#5986). That is the image's trouble, and
+not Podman's; it is removed, so that the next try brings all of it.
 """
 
 import time
@@ -14,10 +14,11 @@ from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound
 
 from agent.errors import AgentError, Code
+from agent.host.image_damage import LOOK_AGAIN_S, is_damage, read_names
 from agent.host.image_list import Api, list_images, remove_image
+from agent.host.image_space import find_places
 from agent.references import parse_reference
 
-LOOK_AGAIN_S = 1.0
 SERVER_ERROR = 500
 
 
@@ -54,7 +55,8 @@ def find_brought(client: PodmanClient, name: str) -> Mapping[str, str]:
     try:
         return find(client, name)
     except APIError as error:
-        if not error.is_server_error() or not _drop_unreadable(client.api, name):
+        damaged = error.is_server_error() and is_damage(str(error))
+        if not damaged or not _drop_unreadable(client, name):
             raise
         raise AgentError(
             Code.CONTENT_DAMAGED,
@@ -66,18 +68,20 @@ def missing(name: str) -> AgentError:
     return AgentError(Code.IMAGE_MISSING, f"cannot find {name}: Podman does not have it")
 
 
-def _drop_unreadable(api: Api, name: str) -> bool:
+def _drop_unreadable(client: PodmanClient, name: str) -> bool:
     """False when it can be read by now. Raises what the API raises, also for one that a container
     uses, and when Podman does not answer anything else either."""
+    api = client.api
     api.get("/containers/json").raise_for_status()
     time.sleep(LOOK_AGAIN_S)
     if api.get(f"/images/{quote(name, safe='')}/json").status_code < SERVER_ERROR:
         return False
-    remove_image(api, name, _names_of(api, name))
+    names = read_names(find_places(client.info()).storage, name)
+    remove_image(api, name, names or _listed_names(api, name))
     return True
 
 
-def _names_of(api: Api, name: str) -> tuple[str, ...]:
+def _listed_names(api: Api, name: str) -> tuple[str, ...]:
     """With the last of them it goes. Where not even the list can be had, the one that is known."""
     try:
         rows = list_images(api)

@@ -58,6 +58,7 @@ class FakePodmanApi:
     digests: list[str] = field(default_factory=list)  # of every image
     containers: list[FakeContainer] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)  # ids of images without their links
+    image_errors: list[str] = field(default_factory=list)  # of the next looks at one, in this order
     remove_takes_s: float = 0.0
     pull_lines: list[dict[str, object]] = field(default_factory=list)
     pull_status: int = 200
@@ -111,6 +112,8 @@ class FakePodmanApi:
             case ["info"]:
                 places = {"graphRoot": self.storage, "imageCopyTmpDir": self.storage}
                 return 200, {"store": {"graphDriverName": "overlay", **places}}
+            case ["images", "json"] if self.unreadable & set(self.images.values()):
+                return 500, json.loads(_error("readlink /x/overlay: invalid argument", 500))
             case ["images", "json"]:
                 return 200, [self._image_row(one) for one in sorted(set(self.images.values()))]
             case ["images", *name] if method == "DELETE":
@@ -119,6 +122,8 @@ class FakePodmanApi:
                 identity = self.images.get("/".join(name))
                 if identity is None:
                     return 404, json.loads(_error("no such image", 404))
+                if self.image_errors:
+                    return 500, json.loads(_error(self.image_errors.pop(0), 500))
                 if identity in self.unreadable:
                     return 500, json.loads(_error("readlink /x/overlay: invalid argument", 500))
                 named = {"RepoDigests": self.digests, "RepoTags": []}

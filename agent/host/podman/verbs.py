@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from podman.errors import APIError, ImageNotFound, NotFound, PodmanError
 from requests import Response
 
 from agent.facts import parse_version
+from agent.host.image_damage import LOOK_AGAIN_S, is_damage
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.model import DEVICE_PREFIX
 
@@ -71,17 +73,27 @@ def _version(answer: Response) -> tuple[int, int, int]:
 
 
 def _image_id(client: PodmanClient, reference: str) -> str:
-    """Empty when it is not there, or Podman answers 500 for it: the list of containers it has told,
-    so this is about an image that it cannot read (after a power cut, podman#12337), and it has to
-    be brought again. Else one damaged image would keep all models from being started."""
+    """Empty when it is not there or is damaged: it has to be brought again then, and is no trouble
+    of Podman's, which would keep all models from being started. A momentary error is neither."""
+    try:
+        return _read_id(client, reference)
+    except APIError as error:
+        if not error.is_server_error():
+            raise
+    time.sleep(LOOK_AGAIN_S)
+    try:
+        return _read_id(client, reference)
+    except APIError as error:
+        if not error.is_server_error() or not is_damage(str(error)):
+            raise
+        return ""
+
+
+def _read_id(client: PodmanClient, reference: str) -> str:
     try:
         return str(client.images.get(reference).id).removeprefix("sha256:")
     except ImageNotFound:
         return ""
-    except APIError as error:
-        if error.is_server_error():
-            return ""
-        raise
 
 
 def _list_containers(client: PodmanClient) -> Response:

@@ -122,6 +122,20 @@ def test_an_image_that_podman_cannot_read_is_not_there(api: FakePodmanApi) -> No
     assert [one.image_id for one in seen.images] == ["", IMAGE_ID]
 
 
+def test_a_momentary_error_about_an_image_is_not_its_absence(api: FakePodmanApi) -> None:
+    """Another image would be started, and kept."""
+    api.image_errors = ["readlink /x/overlay: invalid argument"]
+    assert asked(api, podman(api).survey([IMAGE])).images[0].image_id == IMAGE_ID
+
+
+def test_an_error_that_is_not_about_the_image_is_podman_s(api: FakePodmanApi) -> None:
+    """So that its service is renewed when it goes on."""
+    api.image_errors = ["open /x/overlay-images/y: too many open files"] * 2
+    with pytest.raises(HostUnavailable, match="too many open files") as raised:
+        asked(api, podman(api).survey([IMAGE]))
+    assert raised.value.failure.code is Code.PODMAN_UNAVAILABLE
+
+
 def test_a_container_that_goes_away_meanwhile(api: FakePodmanApi) -> None:
     api.containers = [FakeContainer("gone", vanishes=True), FakeContainer(NAME)]
     seen = asked(api, podman(api).survey([IMAGE]))

@@ -118,14 +118,25 @@ def test_an_image_is_on_the_disk_before_it_is_told(
 
 
 def test_one_that_podman_cannot_read_goes_with_all_its_names(api: FakePodmanApi) -> None:
-    """Its layers would count as there, however often it is pulled (podman#12337)."""
+    """Its layers would count as there, however often it is pulled (podman#12337). Podman 5.4.2
+    lists no image while there is one like that."""
     api.images = {NAME: IMAGE_ID, "localhost/deepseek-agent/8b:current": IMAGE_ID}
     api.unreadable.add(IMAGE_ID)
+    records = Path(api.storage, "overlay-images/images.json")
+    records.parent.mkdir(exist_ok=True)
+    records.write_text(json.dumps([{"id": IMAGE_ID, "names": [*api.images]}]), encoding="utf-8")
     assert pull(api)[-1]["error"]["code"] == Code.CONTENT_DAMAGED
     assert api.images == {}
     api.unreadable.clear()
     api.pulled = {NAME: IMAGE_ID}
     assert pull(api)[-1]["answer"]["image_id"] == IMAGE_ID
+
+
+def test_but_not_for_an_error_that_says_nothing_of_it(api: FakePodmanApi) -> None:
+    api.images = {NAME: IMAGE_ID}
+    api.image_errors = ["the database is locked"] * 3
+    assert pull(api)[-1]["error"]["code"] == Code.PODMAN_UNAVAILABLE
+    assert api.images
 
 
 def test_but_not_one_that_a_container_uses(api: FakePodmanApi) -> None:
