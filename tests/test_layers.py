@@ -182,6 +182,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "notify",
         "terminal",
         "host.atomic",
+        "host.image_damage",
         "host.image_load",
         "host.image_space",
         "host.image_sync",

@@ -3,12 +3,15 @@
 
     podman image exists REF | image inspect --format json REF | info --format json | tag ID REF
     podman save --quiet --format docker-archive REF | pull --quiet docker-archive:FILE
+    podman image rm REF
 
 An image is an archive in $PODMAN_IMAGES, called by its id; `names.json` says who is called what. As
 Podman does (4.3.1 and 5.4.2): an unknown image is status 1 of `exists` and 125 of everything else;
 `pull` gives the names that stand in the archive, which are none when it was saved by an id; the id
 is the sha256 of the configuration. A file
-`fault` there holds the name of a command that fails: of `save` after half of the bytes.
+`fault` there holds the name of a command that fails: of `save` after half of the bytes. A file
+`damaged` holds the id of an image whose layers are, until its last name is removed; with a file
+`denied` there is none before the next load, and with a file `stays` the layers stay so.
 """
 
 import hashlib
@@ -59,9 +62,35 @@ def names() -> dict[str, str]:
 
 
 def give_name(reference: str, image_id: str) -> None:
-    (STORE / "names.json").write_text(
-        json.dumps({**names(), reference: image_id}), encoding="utf-8"
-    )
+    write_names({**names(), reference: image_id})
+
+
+def write_names(named: dict[str, str]) -> None:
+    """Also as containers/storage notes them."""
+    (STORE / "names.json").write_text(json.dumps(named), encoding="utf-8")
+    ids = sorted(set(named.values()))
+    rows = [{"id": one, "names": [name for name in named if named[name] == one]} for one in ids]
+    records = STORE / "overlay-images"
+    records.mkdir(exist_ok=True)
+    (records / "images.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def remove(path: Path, name: str) -> int:
+    """By an id: only an image without more names than one."""
+    left = {one: image_id for one, image_id in names().items() if one != name}
+    if name == path.name and path.name in left.values():
+        return FAILED
+    write_names(left)
+    if path.name not in left.values():
+        path.unlink()
+        if not (STORE / "stays").exists():
+            (STORE / "damaged").unlink(missing_ok=True)
+    return 0
+
+
+def is_damaged(path: Path) -> bool:
+    note = STORE / "damaged"
+    return note.exists() and note.read_text(encoding="utf-8") == path.name
 
 
 def find(image: str) -> Path | None:
@@ -79,6 +108,7 @@ def load(archive: Path) -> str:
         (row,) = json.loads(member(opened, "manifest.json"))
         image_id = hashlib.sha256(member(opened, row["Config"])).hexdigest()
         shutil.copyfile(archive, STORE / image_id)
+        (STORE / "denied").unlink(missing_ok=True)
         for tag in row["RepoTags"] or []:
             give_name(tag, image_id)
         return image_id
@@ -116,14 +146,19 @@ def main(arguments: list[str]) -> int:
     failing = fault.exists() and fault.read_text(encoding="utf-8") == arguments[0]
     match arguments:
         case ["image", "exists", image]:
-            return 0 if find(image) else 1
+            return 0 if find(image) and not (STORE / "denied").exists() else 1
         case ["info", "--format", "json"]:
             print(json.dumps({"store": {"graphRoot": str(STORE), "imageCopyTmpDir": str(STORE)}}))
             return 0
         case ["pull", "--quiet", source] if source.startswith(KIND) and not failing:
             print(load(Path(source.removeprefix(KIND))))
             return 0
-        case ["image", "inspect", "--format", "json", image] if path := find(image):
+        case ["image", "rm", image]:
+            return remove(path, image) if (path := find(image)) else 1
+        case ["image", "inspect", *_, image] if not failing and (path := find(image)):
+            if is_damaged(path):
+                sys.stderr.write(f"Error: readlink {STORE}/overlay: invalid argument\n")
+                return FAILED
             print(json.dumps(inspect(path)))
             return 0
         case ["save", "--quiet", "--format", "docker-archive", image] if path := find(image):

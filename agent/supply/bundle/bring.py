@@ -7,6 +7,7 @@ has changed. What was copied when it was interrupted is kept in `.incoming` for 
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +93,8 @@ def _missing_image(bundle: Bundle, target: Target) -> BundledImage | None:
             f"cannot use the bundle's image: it is for {image.architecture}, this host is {wanted}",
             f"make it anew: deepseekctl bundle create {bundle.instance} --arch {wanted} -o DIR",
         )
-    if target.images.find(image.image_id) is None:
+    damaged_there = target.images.drop_damaged(image.image_id)
+    if damaged_there or target.images.find(image.image_id) is None:
         return image
     target.images.tag(image.image_id, image.reference)
     return None
@@ -222,16 +224,35 @@ def _bring_image(
         require_archive_of(archive, image)
     except ValueError as error:
         raise damaged(IMAGE_STEM, str(error)) from error
-    target.images.load(
-        archive, lambda read, _: placing.show(Stage.PLACING, str(opened.folder), read, size)
+    _load(
+        archive,
+        image,
+        target,
+        lambda read, _: placing.show(Stage.PLACING, str(opened.folder), read, size),
     )
-    if target.images.find(image.image_id) is None:
-        raise damaged(IMAGE_STEM, f"Podman has loaded it, and has no image {image.image_id[:12]}")
     target.images.tag(image.image_id, image.reference)
     for part in image.archive.parts:
         records.forget(part.name)
     archive.unlink()
     placing.show(Stage.PLACING, str(opened.folder), size, size, at_once=True)
+
+
+def _load(
+    archive: Path, image: BundledImage, target: Target, tell: Callable[[int, int], None]
+) -> None:
+    """Once more where layers that Podman took for present were damaged: they are gone by then."""
+    for _ in range(2):
+        target.images.load(archive, tell)
+        if not target.images.drop_damaged(image.image_id):
+            break
+    else:
+        raise AgentError(
+            Code.CONTENT_DAMAGED,
+            f"cannot use {image.reference}: Podman could not read what it had of it, and has "
+            "removed it",
+        )
+    if target.images.find(image.image_id) is None:
+        raise damaged(IMAGE_STEM, f"Podman has loaded it, and has no image {image.image_id[:12]}")
 
 
 def _bring_model(

@@ -20,6 +20,7 @@ import os
 import select
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host import image_load
+from agent.host.image_damage import LOOK_AGAIN_S, is_damage, read_names
 from agent.host.image_space import Places, find_places
 from agent.host.image_sync import sync_storage
 from agent.json_text import load_json
@@ -34,6 +36,7 @@ from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
 
 ASK_DEADLINE_S = 60.0
+REMOVE_DEADLINE_S = 600.0  # an image of 20 GB is some 100 000 files
 # Podman reads a layer from its storage before it writes the first byte of it: up to 10 GB.
 SAVE_SILENCE_S = 600.0
 SAVE_HINT = "it needs room for the largest layer in /var/tmp, or where TMPDIR says"
@@ -76,6 +79,31 @@ class PodmanImages:
             raise AgentError(
                 Code.PODMAN_UNSUPPORTED, f"cannot understand what Podman says of {image}: {error}"
             ) from error
+
+    def drop_damaged(self, image_id: str) -> bool:
+        """Whether it was there, damaged, and is removed: what is loaded upon its layers is damaged,
+        too. Raises AgentError for one that a container uses."""
+        if not self._is_damaged(image_id):
+            return False
+        time.sleep(LOOK_AGAIN_S)
+        if not self._is_damaged(image_id):
+            return False
+        self._remove(image_id)
+        return True
+
+    def _is_damaged(self, image_id: str) -> bool:
+        try:
+            self.find(image_id)
+        except AgentError as error:
+            if is_damage(error.failure.message):
+                return True
+            raise
+        return False
+
+    def _remove(self, image_id: str) -> None:
+        """The last of its names takes it along; one that is gone is status 1."""
+        for name in read_names(self.places().storage, image_id) or (image_id,):
+            self._run(("image", "rm", name), REMOVE_DEADLINE_S, fine=(0, 1))
 
     def places(self) -> Places:
         """Where images are kept, and where they are put meanwhile."""

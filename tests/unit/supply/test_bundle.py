@@ -302,3 +302,47 @@ def test_what_is_loaded_is_on_the_disk_when_the_load_returns(
     monkeypatch.setattr("agent.supply.bundle.images.sync_storage", sync)
     podman.load(tmp_path / "archive", lambda done, total: None)
     assert synced == [(str(store), True)]
+
+
+@pytest.mark.parametrize("seen", ["before", "after"])
+def test_a_damaged_image_goes_with_all_its_names_and_is_loaded_whole(
+    scene: Scene, seen: str
+) -> None:
+    """Before the load, or after one upon it: `podman image exists` denies some of them (5.4.2)."""
+    made, store = scene.create(), scene.root / "host/images"
+    scene.bring()
+    assert made.image is not None
+    image_id = made.image.image_id
+    podman_in(scene.root / "host").tag(image_id, "localhost/deepseek-agent/8b:current")
+    (store / "damaged").write_text(image_id, encoding="utf-8")
+    if seen == "after":
+        (store / "denied").touch()
+    assert scene.bring().image_brought
+    assert not (store / "damaged").exists()
+    found = podman_in(scene.root / "host").find(image_id)
+    assert found is not None
+    assert found.names == (REFERENCE,)
+
+
+def test_one_that_stays_damaged_is_told(scene: Scene) -> None:
+    made, store = scene.create(), scene.root / "host/images"
+    assert made.image is not None
+    (store / "damaged").write_text(made.image.image_id, encoding="utf-8")
+    (store / "stays").touch()
+    with pytest.raises(AgentError, match="could not read") as raised:
+        scene.bring()
+    assert raised.value.failure.code is Code.CONTENT_DAMAGED
+    assert not (store / made.image.image_id).exists()
+
+
+def test_other_trouble_with_an_image_removes_nothing(scene: Scene) -> None:
+    scene.create()
+    scene.bring()
+    store = scene.root / "host/images"
+    before = sorted(os.listdir(store))
+    (store / "fault").write_text("image", encoding="utf-8")
+    with pytest.raises(AgentError) as raised:
+        scene.bring()
+    assert raised.value.failure.code is Code.PODMAN_UNAVAILABLE
+    (store / "fault").unlink()
+    assert sorted(os.listdir(store)) == before

@@ -40,7 +40,7 @@ class Hosted(Scene):
 
     def images(self) -> list[str]:
         names = os.listdir(self.root / "host/images")
-        return [name for name in names if name != "names.json"]
+        return [name for name in names if len(name) == len("ab" * 32)]
 
     def put(self, revision: str, files: dict[str, bytes]) -> str:
         """Into the store, as a fetch does."""
@@ -69,6 +69,16 @@ def test_all_of_it(host: Hosted) -> None:
     assert host.images() == [bundle.image.image_id]
     assert content_of(host.link) == MODEL
     assert host.leftovers() == []
+
+
+def test_an_image_that_is_damaged_is_brought_anew(host: Hosted) -> None:
+    """Else it was loaded upon its damaged layers, and lacking again, every few minutes."""
+    host.create()
+    (image_id,) = {host.lacks(image=True).image_id}
+    (host.root / "host/images/damaged").write_text(image_id, encoding="utf-8")
+    report = host.lacks(image=True)
+    assert (report.failure, report.image_id) == (None, image_id)
+    assert not (host.root / "host/images/damaged").exists()
 
 
 def test_the_model_in_use_stays_when_an_image_is_lacking(host: Hosted) -> None:
