@@ -96,10 +96,12 @@ def with_devices(account: Inventory, devices: Devices) -> Inventory:
     sure = {npu.logic_id: npu for npu in _whose_node_is_sure(account.npus, devices.chips)}
     numbers = {npu.logic_id for npu in account.npus}
     reason = "" if sure.keys() == numbers else NODE_NOT_TOLD
+    gaps = _gaps(numbers | devices.chips)
     npus = []
-    for number in sorted(numbers | devices.chips):
+    for number in sorted(numbers | devices.chips | gaps):
         path = devices.path(f"{CHIP}{number}")
-        npu = sure.get(number) or replace(unknown_npu(number, path), reason=reason)
+        why = "" if number in gaps else reason
+        npu = sure.get(number) or replace(unknown_npu(number, path), reason=why)
         npus.append(replace(npu, device=path, device_present=number in devices.chips))
     driver, detail = _driver(account, devices)
     return replace(
@@ -109,6 +111,13 @@ def with_devices(account: Inventory, devices: Devices) -> Inventory:
         npus=tuple(npus),
         manager_devices=tuple(devices.path(name) for name in devices.managers),
     )
+
+
+def _gaps(known: set[int]) -> set[int]:
+    """The places of chips that did not come up at boot: nobody tells of them but those behind
+    them. Where most places are empty, none is taken for the place of a chip."""
+    gaps = set(range(max(known, default=0))) - known
+    return gaps if len(gaps) <= len(known) else set()
 
 
 def _whose_node_is_sure(npus: tuple[Npu, ...], nodes: frozenset[int]) -> Iterator[Npu]:

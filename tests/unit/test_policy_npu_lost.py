@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """No model waits for ever for an NPU without which it could be served."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,14 @@ from agent.model import (
     ABSENT,
     NOT_LISTED,
     DriverState,
+    Npu,
     NpuHealth,
     Phase,
     ProductLine,
     ResetOutcome,
 )
-from agent.npud.inventory import unknown_npu
+from agent.npud.devices import Devices
+from agent.npud.inventory import NODE_NOT_TOLD, unknown_npu, with_devices
 from agent.plan.npus import Choice, Demand, choose_npus
 from agent.policy.npu.kept import recall_fleet, remember_fleet
 from agent.policy.npu.lost import PATIENCE_S
@@ -191,6 +194,50 @@ def test_a_node_whose_chip_the_driver_has_never_listed() -> None:
     assert plan(host) is Code.NPU_TOO_FEW
     host.later(1)
     assert plan(host) == (0, 1, 2, 4)
+
+
+def by_npud(npus: Iterable[Npu], nodes: Iterable[int]) -> dict[int, Npu]:
+    """As npud joins them with the device nodes."""
+    seen = with_devices(build_inventory(npus), Devices("/dev", frozenset(nodes)))
+    return {npu.logic_id: npu for npu in seen.npus}
+
+
+def test_a_chip_that_did_not_come_up_at_boot() -> None:
+    """Nobody tells of it: there is a gap."""
+    there = [0, 1, 2, 4, 5, 6, 7]
+    host = Host(by_npud(map(build_npu, there), there))
+    host.see()
+    host.later(PATIENCE_S - 1)
+    assert plan(host) is plan(host, tuple(range(8))) is Code.NPU_DEVICE_MISSING
+    host.later(1)
+    assert host.unfit()[3].reason == "/dev/davinci3 does not exist"
+    assert plan(host) == plan(host, tuple(range(8))) == (0, 1, 2, 4)
+    host.npus = by_npud(map(build_npu, range(8)), range(8))
+    host.see()
+    assert plan(host) == tuple(range(8))
+
+
+def test_one_that_is_gone_and_not_told_of_any_more_is_known_as_before() -> None:
+    host = Host.of(8)
+    there = [0, 1, 2, 4, 5, 6, 7]
+    host.npus = by_npud(map(build_npu, there), there)
+    host.see()
+    state = host.npu(3)
+    assert state.npu is not None
+    assert (state.npu.card_id, state.npu.device_present) == (3, False)
+    assert [fault.code for fault in state.faults] == [DROP]
+
+
+def test_whose_node_the_driver_does_not_tell_is_lost_for_that_reason() -> None:
+    guessed = [replace(build_npu(one), node_told=False) for one in range(7)]
+    host = Host(by_npud(guessed, [0, 1, 2, 3, 4, 5, 7]))
+    host.see()
+    host.later(PATIENCE_S)
+    assert {one: unfit.reason for one, unfit in host.unfit().items()} == {
+        6: "/dev/davinci6 does not exist",
+        7: NODE_NOT_TOLD,
+    }
+    assert plan(host) == (0, 1, 2, 3)
 
 
 def test_a_chip_of_which_nothing_is_known_is_not_absent() -> None:

@@ -16,11 +16,12 @@ def follow(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Note]]:
     """The fleet after the latest look. Called again as time passes: npud tells only changes."""
     if fleet.inventory is None or not fleet.ready:
         return fleet, []
-    found = {npu.logic_id: npu for npu in fleet.inventory.npus}
+    numbers = {npu.logic_id for npu in fleet.inventory.npus}
+    found = {npu.logic_id: npu for npu in fleet.inventory.npus if not _is_only_a_place(npu)}
     known = {state.logic_id: state for state in fleet.npus}
     notes: list[Note] = []
     npus: list[NpuState] = []
-    for logic_id in sorted(found.keys() | known.keys()):
+    for logic_id in sorted(numbers | known.keys()):
         before = after = known.get(logic_id, NpuState(logic_id))
         npu = found.get(logic_id)
         if not is_settling(fleet, logic_id, at):
@@ -30,6 +31,11 @@ def follow(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, list[Note]]:
         notes += _notes(before, after, rules)
         npus.append(after)
     return replace(fleet, npus=tuple(npus)), notes
+
+
+def _is_only_a_place(npu: Npu) -> bool:
+    """Neither /dev nor the driver tells of it: what was told before is more."""
+    return not npu.device_present and npu.card_id < 0
 
 
 def is_settling(fleet: Fleet, logic_id: int, at: float) -> bool:

@@ -73,6 +73,6 @@ def _why_absent(npu: Npu, fleet: Fleet) -> str:
         return f"{npu.device} does not exist" if fleet.of(npu.logic_id).npu is None else ""
     if npu.health is not NpuHealth.UNKNOWN:
         return ""
-    if npu.card_id < 0:  # a node, and the driver has never told of its chip
-        return "the driver does not list it"
+    if npu.card_id < 0:  # a node, and the driver has never told of its chip, or not which it is
+        return npu.reason or "the driver does not list it"
     return npu.reason if npu.reason in (ABSENT, NOT_LISTED) else ""

@@ -107,13 +107,15 @@ def guessed(*logic_ids: int) -> Inventory:
 )
 def test_whose_a_node_is_is_not_guessed(listed: set[int], nodes: set[int], sure: set[int]) -> None:
     seen = with_devices(guessed(*listed), replace(ALL, chips=frozenset(nodes)))
-    assert {npu.logic_id for npu in seen.npus} == listed | nodes
+    known = listed | nodes
+    assert [npu.logic_id for npu in seen.npus] == list(range(max(known) + 1))  # no gap
     well = {npu.logic_id for npu in seen.npus if npu.health is NpuHealth.OK}
     assert well & nodes == sure
     others = [npu for npu in seen.npus if npu.logic_id not in well]
     reason = "the driver does not say which device node it has"
     assert {npu.card_id for npu in others} <= {-1}
-    assert {npu.reason for npu in others} <= ({""} if listed <= well else {reason})
+    reasons = {npu.reason for npu in others if npu.logic_id in known}
+    assert reasons <= ({""} if listed <= well else {reason})
 
 
 def test_one_chip_whose_node_is_not_told_among_others() -> None:
@@ -121,8 +123,30 @@ def test_one_chip_whose_node_is_not_told_among_others() -> None:
     account = guessed(1)
     account = replace(account, npus=(*account.npus, told))
     seen = with_devices(account, replace(ALL, chips=frozenset({2, 3})))
-    assert healths(seen) == ["unknown", "unknown", "ok"]
+    assert healths(seen) == ["unknown", "unknown", "unknown", "ok"]
     assert "/dev/davinci2 unknown (the driver does not say which" in status_line(seen)
+
+
+def told(*nodes: int) -> Inventory:
+    """By a driver that does."""
+    npus = (replace(unknown_npu(one, ""), card_id=one, health=NpuHealth.OK) for one in nodes)
+    return Inventory(DriverState.READY, npus=tuple(npus))
+
+
+def test_the_place_of_a_chip_that_did_not_come_up_is_listed() -> None:
+    there = frozenset({0, 1, 2, 4, 5, 6, 7})
+    seen = with_devices(told(*there), replace(ALL, chips=there))
+    assert [npu.logic_id for npu in seen.npus] == list(range(8))
+    assert seen.npus[3] == replace(unknown_npu(3, ""), device="/dev/davinci3")
+    assert "8 NPUs, driver" in status_line(seen)
+    assert "; /dev/davinci3 missing" in status_line(seen)
+
+
+def test_where_most_places_are_empty_none_is_missing() -> None:
+    there = frozenset({0, 9})
+    seen = with_devices(told(*there), replace(ALL, chips=there))
+    assert {npu.logic_id for npu in seen.npus} == there
+    assert with_devices(told(), NONE).npus == ()
 
 
 def test_npu_smi_tells_the_node_of_an_a3() -> None:
