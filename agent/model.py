@@ -70,6 +70,7 @@ class DriverState(StrEnum):
 
 
 DEVICE_PREFIX = "/dev/davinci"
+UNKNOWN_CARD = -1  # of a node that the driver has not (yet) told anything about
 MAX_LOGIC_ID = 4096  # far above any machine
 
 

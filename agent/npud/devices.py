@@ -6,7 +6,7 @@ A node is never opened: opening a davinci device occupies it (facts: ascend 1.6)
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from agent.model import MAX_LOGIC_ID
@@ -47,6 +47,13 @@ def logic_id_of(name: str) -> int | None:
 
 def is_of_driver(name: str) -> bool:
     return name in MANAGERS or logic_id_of(name) is not None
+
+
+def who_is_not_told(nodes: Collection[int], told: Collection[int]) -> str:
+    """ "" when the driver tells of all nodes: else one may be on any card, also on the brother that
+    is reset with a card of an A3."""
+    others = sorted(set(nodes) - set(told))
+    return f"the driver does not say on which card NPU {others[0]} is" if others else ""
 
 
 def read_devices(folder: str, is_device: IsDevice = is_character_device) -> Devices:

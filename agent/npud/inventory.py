@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 from agent.model import (
+    UNKNOWN_CARD,
     DriverState,
     Inventory,
     Npu,
@@ -20,7 +21,6 @@ from agent.npud.devices import CHIP, Devices
 from agent.npud.npu_smi import NOT_LOADED, ChipKey, ChipName, ChipState, Table
 
 SCHEMA = 1
-UNKNOWN_CARD = -1  # a node that the driver has not (yet) told anything about
 
 # Memory in use moves with every request that an engine serves; a change that somebody could act
 # on (a model loaded, a dead engine that still holds its memory) is gigabytes. Smaller ones are

@@ -20,6 +20,7 @@ from agent.model import (
     brother_card,
     product_line,
 )
+from agent.npud.devices import who_is_not_told
 from agent.npud.requests import Reset
 from agent.npud.smi_run import Said
 from agent.npud.source import FAULT_GONE, RESET_UNDER_WAY, OnReset, ResetLimits
@@ -60,9 +61,12 @@ class SmiReset:
         self._look_is_new = True
         self.look_at = float("inf")
 
-    def after_look(self, account: Inventory, has_processes: bool, now: float) -> Ended | None:
+    def after_look(
+        self, account: Inventory, has_processes: bool, nodes: frozenset[int], now: float
+    ) -> Ended | None:
+        """`nodes` tells N of each /dev/davinciN."""
         if self._phase is Phase.LOOKING and self._look_is_new:
-            return self._prepare(account, has_processes)
+            return self._prepare(account, has_processes, nodes)
         if self._phase is Phase.BOOTING:
             return self._has_booted(account, now)
         return None
@@ -97,7 +101,9 @@ class SmiReset:
         npus = (_masked(npu) if npu.logic_id in self._ring else npu for npu in account.npus)
         return replace(account, npus=tuple(npus))
 
-    def _prepare(self, account: Inventory, has_processes: bool) -> Ended | None:
+    def _prepare(
+        self, account: Inventory, has_processes: bool, nodes: frozenset[int]
+    ) -> Ended | None:
         if account.driver is not DriverState.READY:
             return ResetOutcome.BUSY, f"npu-smi does not say who uses the chips: {account.detail}"
         if not has_processes:
@@ -106,6 +112,8 @@ class SmiReset:
         cards = {npus[number].card_id for number in self._ring if number in npus}
         # What is on the same card goes with it, whatever was asked for; on an A3 its brother, too.
         if ProductLine.A3 in {product_line(npu.product) for npu in account.npus}:
+            if why := who_is_not_told(nodes, npus.keys()):
+                return ResetOutcome.BUSY, why
             cards |= {brother_card(card) for card in cards}
         self._ring |= {npu.logic_id for npu in account.npus if npu.card_id in cards}
         reasons = [self._why_not(number, npus.get(number)) for number in sorted(self._ring)]

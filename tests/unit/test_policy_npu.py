@@ -17,6 +17,7 @@ from agent.model import (
     Phase,
     ResetOutcome,
 )
+from agent.npud.inventory import unknown_npu
 from agent.policy.npu.decide import gathered_at, level_of
 from agent.policy.npu.reset import BUSY_AGAIN_MAX_S, COOL_DOWN_S, LOST_S, TRIES
 from agent.policy.npu.state import (
@@ -34,6 +35,7 @@ from agent.policy.npu.state import (
     SuspectHost,
     TrustHost,
 )
+from tests.build import build_npu
 from tests.npus import Host, build_fault, build_rules, ids, silent
 
 # One of each level, of the shipped catalogue.
@@ -524,6 +526,17 @@ def test_a_reset_of_an_a3_takes_the_brother_card() -> None:
     host = Host.in_pairs(16, "Ascend910", rules=build_rules(reset=ResetScope.RING))
     host.break_(2, NPU)
     assert resets(host) == [(2, 3, 10, 11)]
+
+
+def test_a_chip_of_an_a3_that_is_not_listed_may_be_on_the_brother_card() -> None:
+    host = Host.in_pairs(8, "Ascend910")
+    host.npus[8] = unknown_npu(8, "/dev/davinci8")
+    host.see()
+    host.break_(2, NPU)
+    assert (resets(host), aside(host)) == ([], [])  # it may be on any, so nobody knows
+    host.npus[8] = build_npu(8, card_id=4, product="Ascend910")
+    host.see()
+    assert resets(host) == [(2, 3)]
 
 
 @pytest.mark.parametrize("board_id", [0x28, 0x60, None])

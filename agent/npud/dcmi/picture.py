@@ -99,6 +99,10 @@ class Picture:
     def number_of(self, key: ChipKey) -> int:
         return self._chips[key].number
 
+    def numbers(self) -> set[int]:
+        """Of all that are known, also of those that are not listed now."""
+        return {chip.number for chip in self._chips.values()}
+
     def on_card(self, card: int) -> tuple[ChipKey, ...]:
         return tuple(key for key in self._chips if key[0] == card)
 

@@ -5,14 +5,15 @@ from agent.model import brother_card
 from agent.npud.dcmi.left_out import LeftOut
 from agent.npud.dcmi.messages import ChipKey, ResetOrder
 from agent.npud.dcmi.picture import Picture
+from agent.npud.devices import Devices, who_is_not_told
 from agent.npud.requests import Reset
 from agent.npud.source import ResetLimits
 
 
 def plan_reset(
-    request: Reset, picture: Picture, left_out: LeftOut, limits: ResetLimits, folder: str
+    request: Reset, picture: Picture, left_out: LeftOut, limits: ResetLimits, devices: Devices
 ) -> ResetOrder | str:
-    """The order, or why it cannot be given now. The chips' nodes are in `folder`."""
+    """The order, or why it cannot be given now."""
     asked: list[ChipKey] = []
     for number in request.ring:
         key = picture.find_number(number)
@@ -22,6 +23,8 @@ def plan_reset(
     # What is on the same card goes with it, whatever was asked for; on an A3 its brother, too.
     cards = {card for card, _chip in asked}
     if picture.is_a3():
+        if why := who_is_not_told(devices.chips, picture.numbers()):
+            return why
         cards |= {brother_card(card) for card in cards}
     ring = tuple(sorted(mate for card in cards for mate in picture.on_card(card)))
     for key in ring:
@@ -33,7 +36,7 @@ def plan_reset(
         through=_through(chip, ring, picture),
         ring=ring,
         numbers=tuple(picture.number_of(key) for key in ring),
-        folder=folder,
+        folder=devices.folder,
         codes=request.codes,
         boot_s=limits.boot_s,
         look_s=limits.look_s,

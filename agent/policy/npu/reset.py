@@ -7,6 +7,7 @@ from dataclasses import replace
 from agent.config.faults import FaultLevel
 from agent.config.values import ResetScope
 from agent.model import (
+    UNKNOWN_CARD,
     Npu,
     NpuHealth,
     ProductLine,
@@ -38,13 +39,15 @@ WITHOUT_HCCS = (0x33, 0x3C)
 
 def ring_of(fleet: Fleet, npu: Npu) -> tuple[int, ...]:
     """The NPUs that a reset of `npu` resets, of those that are there. With HCCS all of the host go
-    together, and so does whatever nobody knows better."""
+    together, and so does whatever nobody knows better. A chip of an A3 that the driver has not told
+    of may be on the brother card."""
     chips = [state.npu for state in fleet.npus if state.npu is not None and state.is_present]
     board_id = fleet.inventory.board_id if fleet.inventory is not None else None
     match product_line(npu.product):
         case ProductLine.A3:
             cards = (npu.card_id, brother_card(npu.card_id))
-            return tuple(chip.logic_id for chip in chips if chip.card_id in cards)
+            may_be = (*cards, UNKNOWN_CARD)
+            return tuple(chip.logic_id for chip in chips if chip.card_id in may_be)
         case ProductLine.DUO:
             return tuple(chip.logic_id for chip in chips if chip.card_id == npu.card_id)
         case ProductLine.A2 if board_id in WITHOUT_HCCS:
@@ -65,7 +68,7 @@ def why_no_reset(fleet: Fleet, state: NpuState, rules: Rules) -> str:
             beyond = [
                 one
                 for one in ring_of(fleet, npu)
-                if one != state.logic_id and not _same_card(fleet, one, npu)
+                if one != state.logic_id and _is_on_another_card(fleet, one, npu)
             ]
             if beyond:
                 return f'a reset would take the NPUs {beyond} with it (reset = "card")'
@@ -74,9 +77,10 @@ def why_no_reset(fleet: Fleet, state: NpuState, rules: Rules) -> str:
     return ""
 
 
-def _same_card(fleet: Fleet, logic_id: int, npu: Npu) -> bool:
+def _is_on_another_card(fleet: Fleet, logic_id: int, npu: Npu) -> bool:
+    """Not so one whose card is not known: that is waited for, and no reason to set one aside."""
     other = fleet.of(logic_id).npu
-    return other is not None and other.card_id == npu.card_id
+    return other is None or other.card_id not in (npu.card_id, UNKNOWN_CARD)
 
 
 def reset_faulty(fleet: Fleet, at: float, rules: Rules) -> tuple[Fleet, ResetNpus | None]:

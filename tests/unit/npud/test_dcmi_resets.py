@@ -16,7 +16,7 @@ from agent.model import MEMORY_LEFT, NpuHealth, ResetOutcome
 from agent.npud.dcmi.process import kill_process
 from agent.npud.source import RESET_LIMITS
 from tests.unit.npud.dcmi_driver import LIMITS, Reading
-from tests.unit.npud.nodes import OPENABLE, make_node, opener
+from tests.unit.npud.nodes import OPENABLE, UNUSED_MINORS, make_node, opener
 
 CODE = "80C98001"
 OTHER = "80E18005"
@@ -37,6 +37,13 @@ def reading(tmp_path: Path) -> Iterator[Reading]:
 
 def reset_calls(reading: Reading) -> list[str]:
     return [call.chip for call in reading.double.calls("set_device_reset")]
+
+
+def start_a3(reading: Reading, cards: int) -> None:
+    """With as many device nodes as chips."""
+    for number in range(2 * cards, 16):
+        (reading.dev / f"davinci{number}").unlink()
+    reading.start("Ascend910", cards)
 
 
 def test_the_limits() -> None:
@@ -179,7 +186,7 @@ def test_a_duo_whose_chip_has_dropped_is_known_by_its_twin(reading: Reading) -> 
 
 
 def test_a3_dies_are_reset_in_pairs(reading: Reading) -> None:
-    reading.start("Ascend910", cards=3)
+    start_a3(reading, cards=3)
     reading.double.set_reset(1, 1, "works", seconds=0.3)
     ended = reading.begin_reset(3, 2)
     reasons = [npu.reason for npu in reading.last.npus]
@@ -377,12 +384,22 @@ def test_a_node_of_the_other_chip_of_the_card(reading: Reading) -> None:
 
 def test_the_brother_card_of_an_a3(reading: Reading) -> None:
     """The driver resets it, too, whoever uses it."""
-    reading.start("Ascend910", cards=5)
+    start_a3(reading, cards=5)
     reading.double.set_processes(4, 0, {4711: 5})
     assert reading.reset(0, 1) == (BUSY, "chip 4.0 is in use by process 4711")
     reading.double.set_processes(4, 0, {})
     assert reading.reset(0, 1)[0] is OK
     assert reading.reset(2, 3)[0] is OK  # card 5 does not exist
+
+
+def test_a_chip_of_an_a3_that_is_not_listed_may_be_the_brother(reading: Reading) -> None:
+    """A model may serve on it, and nobody could say so."""
+    start_a3(reading, cards=3)
+    make_node(reading.dev, 8, UNUSED_MINORS + 8)
+    told = "the driver does not say on which card NPU 8 is"
+    assert reading.begin_reset(0, 1) == [(BUSY, told)]
+    (reading.dev / "davinci8").unlink()
+    assert reading.reset(0, 1)[0] is OK
 
 
 def test_a_node_behind_a_chip_that_did_not_come_up(reading: Reading) -> None:
@@ -459,7 +476,7 @@ def test_a_chip_that_does_not_boot(reading: Reading) -> None:
 
 
 def test_a_mate_that_does_not_boot(reading: Reading) -> None:
-    reading.start("Ascend910", cards=1)
+    start_a3(reading, cards=1)
     reading.double.set_option("boot-time", "30")
     ended = reading.begin_reset(0, 1)
     reading.run(lambda: bool(reset_calls(reading)))

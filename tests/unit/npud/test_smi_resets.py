@@ -12,7 +12,7 @@ import pytest
 
 from agent.model import MEMORY_LEFT, Inventory, NpuHealth, ResetOutcome
 from agent.npud.requests import Reset
-from agent.npud.smi_reset import judge_words
+from agent.npud.smi_reset import SmiReset, judge_words
 from agent.npud.smi_source import NpuSmi
 from agent.npud.source import ResetLimits
 from tests.own_children import OwnChildren
@@ -162,6 +162,19 @@ def test_the_brother_card_of_an_a3_counts(host: Host) -> None:
         (host.dev / f"davinci{number}").touch()
     host.set(layout="a3", chips={"2": SICK, "10": USED})
     assert host.reset(2, 3) == (BUSY, "NPU 10 is in use by process 4711")
+
+
+def test_a_chip_of_an_a3_that_is_not_listed_may_be_the_brother(host: Host) -> None:
+    host.set(layout="a3", chips={"2": SICK})
+    host.source.begin(time.monotonic())
+    host.run(lambda: bool(host.told))
+    reset = SmiReset(Reset(2, (2, 3), ()), lambda _outcome, _why: None, LIMITS)
+    reset.look_begins()
+    nodes = frozenset({0, 1, 2, 3, 10})
+    told = "the driver does not say on which card NPU 10 is"
+    assert reset.after_look(host.told[-1], True, nodes, 0.0) == (BUSY, told)
+    assert reset.after_look(host.told[-1], True, nodes - {10}, 0.0) is None
+    assert reset.is_to_be_run()
 
 
 def test_a_process_that_came_since_the_last_reading(host: Host) -> None:
