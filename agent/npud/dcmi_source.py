@@ -88,8 +88,7 @@ class Dcmi(Source, Hearer):
             kill,
             self._places,
             self._left_out,
-            self._picture.knows,
-            self._picture.is_any_ill,
+            self._picture,
             deadline_s,
             self,
         )

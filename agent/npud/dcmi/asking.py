@@ -10,7 +10,7 @@ stands by, which need not get through dcmi_init any more.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from selectors import BaseSelector
 
 from agent.npud.child import Kill
@@ -20,6 +20,7 @@ from agent.npud.dcmi.calls import Call
 from agent.npud.dcmi.left_out import LeftOut
 from agent.npud.dcmi.link import Garbage
 from agent.npud.dcmi.messages import ChipKey, Done, Request, Told
+from agent.npud.dcmi.picture import Picture
 from agent.npud.dcmi.places import Places
 from agent.npud.dcmi.process import WorkerProcess
 from agent.npud.dcmi.standby import Standby
@@ -59,16 +60,14 @@ class Asking:
         kill: Kill,
         places: Places,
         left_out: LeftOut,
-        knows: Callable[[ChipKey], bool],
-        is_any_ill: Callable[[], bool],
+        picture: Picture,
         deadline_s: float,
         hearer: Hearer,
     ) -> None:
         self._log = log
         self._places = places
         self._left_out = left_out
-        self._knows = knows
-        self._is_any_ill = is_any_ill
+        self._picture = picture
         self._deadline_s = deadline_s
         self._hearer = hearer
         self._workers = Workers(selector, log, kill, self._take)
@@ -132,10 +131,11 @@ class Asking:
                 self._died(worker, now)
         elif worker is not None and now >= self._check_at:
             self._check(worker, now)
-        self._standby.check(now)
+        mute = self._picture.mute()
+        self._standby.check(mute, now)
         if now >= self._standby_at():
-            self._standby.begin(self._path, now)
-        elif not self._is_standby_wanted():
+            self._standby.begin(self._path, mute, now)
+        elif not self._is_standby_wanted() or self._standby.is_outdated(mute, now):
             self._standby.end(now)
         self.proceed(now)
 
@@ -161,7 +161,7 @@ class Asking:
         if self._request is not None or not due:
             return
         worker = self.worker or self._fork(now)
-        request = self._agenda.next(now, held, self._knows) if worker else None
+        request = self._agenda.next(now, held, self._picture.knows) if worker else None
         if worker is not None and request is not None:
             self._request = request
             self._check_at = now + self._deadline_s
@@ -188,7 +188,7 @@ class Asking:
 
     def _is_standby_wanted(self) -> bool:
         """It has 2.8 MiB (measured), so not for as long as all is well."""
-        return self._standby.is_to_take_over or self._is_any_ill()
+        return self._standby.is_to_take_over or self._picture.is_any_ill()
 
     def _stands_by(self, now: float) -> None:
         if self._standby.is_to_take_over:

@@ -137,6 +137,13 @@ class Picture:
         """Or not asked, or not listed."""
         return any(not self._is_well(chip) for chip in self._chips.values())
 
+    def mute(self) -> frozenset[ChipKey]:
+        """Those that do not answer, so dcmi_init would leave them out now."""
+        return frozenset(key for key, chip in self._chips.items() if not self._answers(chip))
+
+    def _answers(self, chip: Chip) -> bool:
+        return self._is_asked(chip) and chip.state is not None and chip.state.health is not None
+
     def _is_well(self, chip: Chip) -> bool:
         return self._is_asked(chip) and chip.state is not None and chip.state.health == 0
 

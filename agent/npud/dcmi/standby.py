@@ -12,7 +12,7 @@ from selectors import EVENT_READ, BaseSelector
 
 from agent.npud.child import Kill
 from agent.npud.dcmi.link import Garbage
-from agent.npud.dcmi.messages import Ready
+from agent.npud.dcmi.messages import ChipKey, Ready
 from agent.npud.dcmi.process import WorkerProcess
 from agent.npud.log import Log
 
@@ -40,18 +40,22 @@ class Standby:
         self._deadline_s = deadline_s
         self._path = ""
         self._check_at = float("inf")
+        self._began_at = 0.0
+        self._mute: frozenset[ChipKey] = frozenset()  # when it made dcmi_init
         self.worker: WorkerProcess | None = None
         self.is_ready = False
         self.try_at = 0.0
         self.is_to_take_over = False  # as soon as it is ready
 
-    def begin(self, path: str, now: float) -> None:
+    def begin(self, path: str, mute: frozenset[ChipKey], now: float) -> None:
+        """`mute`: chips that do not answer."""
         try:
             worker = WorkerProcess(path, self._kill)
         except OSError as error:
             self._fails(f"cannot fork: {error.strerror}", now)
             return
         self.worker, self._path, self.is_ready = worker, path, False
+        self._mute, self._began_at = mute, now
         self._check_at = now + self._deadline_s
         self._selector.register(worker.link, EVENT_READ, lambda _mask: self._take(worker))
 
@@ -74,7 +78,15 @@ class Standby:
         self.is_to_take_over = False
         return self._let_go()
 
-    def check(self, now: float) -> None:
+    def is_outdated(self, mute: frozenset[ChipKey], now: float) -> bool:
+        """A chip answers that it left out, and would be missing if it took over. Not at once for
+        one that comes and goes."""
+        lacks_one = self.worker is not None and bool(self._mute - mute)
+        return lacks_one and not self.is_to_take_over and now >= self._began_at + AFTER_S
+
+    def check(self, mute: frozenset[ChipKey], now: float) -> None:
+        if not self.is_ready:
+            self._mute |= mute
         if self.worker is None or now < self._check_at:
             return
         call = self.worker.note.under_way()

@@ -83,6 +83,43 @@ def test_who_stands_by_takes_over_once_without_dcmi_init(reading: Reading) -> No
     reading.run(lambda: healths(reading) == "ok ok ok warning")
 
 
+def test_who_stands_by_lacks_no_chip_that_is_well_again(reading: Reading) -> None:
+    """It was made while chip 2 was away, and stayed for as long as any other was ill: months."""
+    reading.read()
+    reading.double.drop(2, 0)
+    reading.read()
+    await_standby(reading)
+    reading.double.set_health(3, 0, 1)
+    reading.read()
+    reading.double.undrop(2, 0)
+    reading.read()
+    assert healths(reading) == "ok ok ok warning"
+    reading.run_for(0.1)
+    await_standby(reading)
+    reading.double.hang("get_device_health", 1)
+    reading.run(lambda: healths(reading) == "ok unknown ok warning")
+    reading.read()
+    assert healths(reading) == "ok unknown ok warning"
+    reading.double.release("get_device_health", 1)
+    reading.run(lambda: reading.npu(1).health is NpuHealth.OK)
+
+
+def test_who_stands_by_is_not_renewed_again_and_again(
+    reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading.double.set_health(3, 0, 1)
+    reading.read()
+    reading.double.drop(2, 0)
+    reading.read()
+    await_standby(reading)
+    monkeypatch.setattr(standby, "AFTER_S", 100.0)  # it is younger
+    children = reading.children()
+    reading.double.undrop(2, 0)
+    reading.read()
+    reading.run_for(0.2)
+    assert (healths(reading), reading.children()) == ("ok ok ok warning", children)
+
+
 def test_who_stands_by_may_die(reading: Reading) -> None:
     begin_with_standby(reading)
     assert reading.worker is not None
