@@ -156,6 +156,58 @@ def test_no_time_is_counted_while_the_driver_is_silent() -> None:
     assert not host.unfit()[0].passing
 
 
+# --- over a restart of the agent -----------------------------------------------------------------
+
+
+def restart(host: Host) -> None:
+    """Nothing has been seen yet."""
+    host.fleet = recall_fleet(remember_fleet(host.fleet, host.now, 1e9), host.now, 1e9)
+    host.feed(NpusSeen(silent(DriverState.UNKNOWN), ()))
+
+
+def test_what_is_lost_is_so_for_the_next_agent() -> None:
+    host = Host.of(8)
+    host.set(3, health=NpuHealth.UNKNOWN, reason=ABSENT)
+    host.later(PATIENCE_S)
+    for _ in range(2):
+        restart(host)
+        assert host.unfit()[3].reason == ABSENT
+        host.see()
+        assert plan(host) == (0, 1, 2, 4)
+    restart(host)
+    host.mend(3)
+    assert plan(host) == tuple(range(8))
+
+
+def test_so_is_one_that_did_not_come_up_at_this_boot_either() -> None:
+    host = Host.of(8)
+    host.set(7, health=NpuHealth.UNKNOWN, reason=ABSENT)
+    host.later(PATIENCE_S)
+    restart(host)
+    del host.npus[7]  # nobody tells of it, and behind the last one there is no gap
+    host.see()
+    host.later(1)
+    assert plan(host) == (0, 1, 2, 3)
+    host.feed(ClearAsked((7,), "root"))  # it was taken out
+    assert plan(host) is Code.NPU_TOO_FEW  # seven are what there is
+
+
+def test_one_whose_reset_is_impossible_is_not_waited_for_anew() -> None:
+    host = Host.of(8)
+    host.others = frozenset({0})
+    host.break_(0, NPU)
+    host.later(PATIENCE_S)
+    host.others = frozenset()
+    restart(host)
+    host.see()
+    assert [one.npus for one in host.did(ResetNpus)] == [(0,)]
+    assert plan(host) == (1, 2, 3, 4)
+    host.reset_ends(ResetOutcome.BUSY)
+    assert plan(host) == (1, 2, 3, 4)
+    host.mend(0)
+    assert plan(host) == tuple(range(8))
+
+
 # --- not there from the start --------------------------------------------------------------------
 
 

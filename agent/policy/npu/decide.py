@@ -138,7 +138,8 @@ def _take_clear(fleet: Fleet, event: ClearAsked, at: float) -> tuple[Fleet, Iter
         if state.quarantine is not None:
             told.append(Release(state.logic_id, f"{event.by} says so"))
         pardoned = tuple(replace(fault, pardoned=True) for fault in state.faults)
-        state = replace(state, faults=pardoned, acts=(), quarantine=None, hit_at=None)
+        lost = "" if state.npu is None else state.lost  # one that was taken out does not come
+        state = replace(state, faults=pardoned, acts=(), quarantine=None, hit_at=None, lost=lost)
         fleet = fleet.with_npu(well(state))
     return fleet, told
 

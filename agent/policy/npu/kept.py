@@ -24,6 +24,7 @@ class NpuMemory:
     acts: tuple[Act, ...] = ()
     tries: int = 0
     faults: tuple[Followed, ...] = ()  # those that were acted upon, or pardoned, and are not over
+    lost: str = ""  # why no plan waits for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,8 @@ def _of(state: NpuState) -> NpuMemory:
         for fault in state.faults
         if fault.acted_at is not None or fault.pardoned
     )
-    return NpuMemory(
-        state.logic_id, state.quarantine, state.acts, max(0, state.tries), tuple(faults)
-    )
+    tries = max(0, state.tries)
+    return NpuMemory(state.logic_id, state.quarantine, state.acts, tries, tuple(faults), state.lost)
 
 
 def _recall(memory: NpuMemory, at: float) -> NpuState:
@@ -84,6 +84,8 @@ def _recall(memory: NpuMemory, at: float) -> NpuState:
         acts=tuple(replace(act, at=min(at, act.at)) for act in memory.acts),
         quarantine=aside,
         tries=memory.tries,
+        busy=int(bool(memory.lost)),  # its reset is most likely as impossible as it was
+        lost=memory.lost,
     )
 
 

@@ -30,7 +30,9 @@ def watch_lost(fleet: Fleet, at: float, rules: Rules) -> Fleet:
 
 def _wait(state: NpuState, why: str, at: float, *, counts: bool) -> NpuState:
     if not why:
-        return replace(state, missed_since=None, lost="")
+        # What the agent before this one knew holds until the NPU has been seen.
+        lost = state.lost if state.npu is None else ""
+        return replace(state, missed_since=None, lost=lost)
     if not counts:
         return replace(state, missed_since=None)
     since = at if state.missed_since is None else state.missed_since
