@@ -62,6 +62,14 @@ class Reader:
         ]
         return Listed(without_doubles(chips)[:MAX_CHIPS], self._driver_version())
 
+    def lists(self, key: ChipKey) -> bool:
+        """Whether this process can ask it: dcmi_init leaves out, for good, each card that does not
+        answer then."""
+        try:
+            return key[0] in self._cards()
+        except DriverRefused:
+            return True
+
     def _cards(self) -> list[int]:
         count = ctypes.c_int(0)
         cards = (ctypes.c_int * abi.MAX_CARDS)()

@@ -20,6 +20,9 @@ NEVER = (abi.NOT_PERMITTED, abi.NOT_SUPPORTED, abi.MISSING)
 
 def reset(reader: Reader, order: ResetOrder) -> ResetEnded:
     """Returns when all chips have booted, or one did not in time, or nothing was done."""
+    if unlisted := [key for key in order.ring if not reader.lists(key)]:
+        why_not = f"a new process of libdcmi does not list chip {_name(unlisted[0])}"
+        return ResetEnded(ResetOutcome.BUSY, why_not)
     states = {key: reader.read_state(key) for key in order.ring}
     why_not = (
         _who_uses_them(reader, states)

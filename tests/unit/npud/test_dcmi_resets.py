@@ -430,6 +430,20 @@ def test_the_node_of_a_chip_that_dropped(reading: Reading) -> None:
         assert reading.reset(1, codes=("40F84E00",))[0] is OK
 
 
+def test_a_chip_that_dcmi_init_leaves_out_cannot_be_reset(reading: Reading) -> None:
+    """Each reset is a process of its own, which begins when the chip has dropped off."""
+    reading.double.start(cards=2)
+    reading.double.set_option("init-asks", "on")
+    reading.read()
+    reading.double.drop(1, 0)
+    reading.read()
+    told = (BUSY, "a new process of libdcmi does not list chip 1.0")
+    assert reading.reset(1, codes=("40F84E00",)) == told
+    assert reset_calls(reading) == []
+    reading.double.undrop(1, 0)
+    assert reading.reset(1)[0] is OK
+
+
 # --- it never will -------------------------------------------------------------------------------
 
 
