@@ -162,6 +162,7 @@ def test_events_of_a_hanging_chip_are_told(reading: Reading) -> None:
     reading.double.hang("get_device_health", 1)
     reading.source.begin(time.monotonic())
     reading.run(lambda: reading.npu(1).reason != "")
+    reading.read()  # by the next worker, which has asked for events by now
     reading.double.raise_fault(1, 0, CODE)
     reading.run(lambda: [fault.code for fault in reading.npu(1).faults] == [CODE], 15)
     assert reading.npu(1).health is NpuHealth.UNKNOWN

@@ -105,7 +105,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def test_a_reset_that_works(host: Host) -> None:
-    host.set(chips={"1": SICK, "2": SICK}, boot_s=0.8)
+    host.set(chips={"1": SICK, "2": SICK}, boot_s=2.5)  # a busy machine asks once a second
     assert host.reset(1, codes=("80C98001",)) == (OK, "health ok")
     assert host.resets() == ["set -t reset -i 1 -c 0"]
     assert [npu.health.value for npu in host.told[-1].npus] == ["ok", "ok", "critical", "ok"]
