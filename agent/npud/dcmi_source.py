@@ -38,7 +38,7 @@ from agent.npud.dcmi.process import kill_process
 from agent.npud.dcmi.renewal import Renewal
 from agent.npud.dcmi.reset_plan import plan_reset
 from agent.npud.dcmi.resets import Resets
-from agent.npud.devices import Devices, read_devices
+from agent.npud.devices import read_names
 from agent.npud.log import Log
 from agent.npud.requests import Reset
 from agent.npud.source import (
@@ -141,7 +141,7 @@ class Dcmi(Source, Hearer):
         if self._resets.is_under_way():
             on_end(ResetOutcome.BUSY, ANOTHER_RESET)
             return
-        devices = self._read_devices()
+        devices = read_names(self._folder)
         order = plan_reset(request, self._picture, self._left_out, self._limits, devices)
         if isinstance(order, str):
             on_end(ResetOutcome.BUSY, order)
@@ -206,11 +206,8 @@ class Dcmi(Source, Hearer):
         self._on_account(self._account())
 
     def _is_one_missing(self, now: float) -> bool:
-        nodes = self._read_devices().chips
+        nodes = read_names(self._folder).chips
         return self._renewal.is_due(self._picture.lacks_any(len(nodes)), nodes, now)
-
-    def _read_devices(self) -> Devices:
-        return read_devices(self._folder, lambda _status: True)
 
     def call_hangs(self, call: Call, now: float) -> None:
         del now

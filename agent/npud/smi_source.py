@@ -12,7 +12,7 @@ from selectors import BaseSelector
 
 from agent.model import DriverState, Inventory, ResetOutcome
 from agent.npud.child import Kill, kill_group
-from agent.npud.devices import read_devices
+from agent.npud.devices import read_names
 from agent.npud.inventory import build_account
 from agent.npud.npu_smi import (
     OCCUPIED,
@@ -116,7 +116,7 @@ class NpuSmi(Source):
         reset = self._reset
         ended = None
         if reset is not None:
-            ended = reset.after_look(account, has_processes, self._read_nodes(), now)
+            ended = reset.after_look(account, has_processes, read_names(self._folder).chips, now)
         if reset is not None and reset.is_to_be_run():
             ended = self._who_has_them_open(reset)
         if ended is not None:
@@ -139,9 +139,6 @@ class NpuSmi(Source):
         else:
             self._reset = SmiReset(request, on_end, self._limits)
             self.begin(now)
-
-    def _read_nodes(self) -> frozenset[int]:
-        return read_devices(self._folder, lambda _status: True).chips
 
     def _who_has_them_open(self, reset: SmiReset) -> Ended | None:
         """A pause of npud's, but a short one, and nothing else is asked of npu-smi meanwhile."""
