@@ -164,7 +164,7 @@ async def _run(options: Options) -> int:
     def tell_port(failure: Failure | None) -> None:
         controller.put(MetricsPortSeen(failure))
 
-    requests = Requests(controller, watcher.look, reload, units, watcher.meet)
+    requests = Requests(controller, watcher.look, reload, units)
     metrics = MetricsText(controller.board, read_own_process)
     port = ScrapePort(build_scrape_app(metrics), open_tcp, tell_port)
     port.want(controller.config.metrics.listen)

@@ -273,14 +273,19 @@ def find_profile(config: Config, name: str) -> Profile:
         case BrokenProfile():
             raise ConfigError(Code.CONFIG_INVALID, found.message, found.hint)
         case None:
-            names = ", ".join(one.name for one in config.profiles) or "none"
-            where = f"write /etc/deepseek-agent/models.d/{name}.toml, or correct the name"
-            proper = f"a name fits {INSTANCE_NAME}; correct it"
-            raise ConfigError(
-                Code.INSTANCE_UNKNOWN,
-                f"cannot serve {name!r}: there is no profile of that name (there are: {names})",
-                where if is_instance_name(name) else proper,
-            )
+            raise no_profile(config, name)
+
+
+def no_profile(config: Config, name: str) -> ConfigError:
+    """Of a name that `config` has none for."""
+    names = ", ".join(one.name for one in config.profiles) or "none"
+    where = f"write /etc/deepseek-agent/models.d/{name}.toml, or correct the name"
+    proper = f"a name fits {INSTANCE_NAME}; correct it"
+    return ConfigError(
+        Code.INSTANCE_UNKNOWN,
+        f"cannot serve {name!r}: there is no profile of that name (there are: {names})",
+        where if is_instance_name(name) else proper,
+    )
 
 
 # In force when the files cannot be used at the start: nothing is known, so nothing is touched.

@@ -149,9 +149,7 @@ class Controller:
         )
         self._disk_care = DiskCare(
             lambda: self.config,
-            lambda: build_keep(
-                self.config, self.config_problem, self.roster, self._without_profile
-            ),
+            lambda: build_keep(self.config, self.config_problem, self.roster, self.strangers.names),
             self.disks,
             self.put,
             self._tasks,
@@ -160,7 +158,6 @@ class Controller:
         # Until systemd has been asked nothing is known, and nothing is done.
         self.systemd_problem: Failure | None = NOT_ASKED_YET
         self._take_config(self.config)
-        self._without_profile: tuple[str, ...] = ()
         self.board = Board(self._snapshot())
 
     def put(self, message: Message) -> None:
@@ -185,9 +182,8 @@ class Controller:
         if message is not None:
             self._handle(message)
         self._look_at_npus()
-        # Files that cannot be read say of nobody that it has no profile.
-        known = self.config_problem is None
-        self._without_profile = self.strangers.look(self.config) if known else ()
+        if self.config_problem is None:
+            self.strangers.look(self.config)
         for record in self.roster:
             self.pilot.feed(record.profile.name, Tick())
             self.pilot.check_start(record)
@@ -375,6 +371,8 @@ class Controller:
     # --- telling ---------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
+        # Files that cannot be read say of nobody that it has no profile.
+        without_profile = self.strangers.names if self.config_problem is None else ()
         shown = Shown(
             self.config,
             self.config_problem,
@@ -383,7 +381,7 @@ class Controller:
             self.events.latest,
             self._disk_care.views(),
             self._disk_care.prunable_bytes,
-            self._without_profile,
+            without_profile,
         )
         return build_snapshot(shown, self.roster, self.desk)
 

@@ -37,8 +37,8 @@ from agent.status.history import EventPage
 
 class Requests:
     """Puts requests in the writer's queue and returns when they have been taken. `look` has the
-    writer told what systemd says of an instance now, `meet` of one that may have no profile;
-    `reload` reads the configuration again."""
+    writer told what systemd says of an instance now, also of one that may have no profile; `reload`
+    reads the configuration again."""
 
     def __init__(
         self,
@@ -46,10 +46,8 @@ class Requests:
         look: Callable[[str], Awaitable[None]],
         reload: Callable[[], Awaitable[Failure | None]],
         fronts: Fronts,
-        meet: Callable[[str], Awaitable[None]],
     ) -> None:
         self._controller = controller
-        self._meet = meet
         self._look = look
         self._reload = reload
         self._fronts = fronts
@@ -59,7 +57,7 @@ class Requests:
         before, and only the agent is new: that is no reason to hurry."""
         controller = self._controller
         if controller.roster.get(instance) is None and instance not in controller.strangers:
-            await self._meet(instance)
+            await self._look(instance)
         if not resumed:
             self._known(instance)
             # A front unit that starts while the instance serves, as far as is known: it was stopped

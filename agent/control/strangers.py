@@ -5,11 +5,10 @@ Of those there is no record, and attach is refused and goes; without this nobody
 model that does not come up after a boot, nor of an engine that a new agent knows nothing of.
 """
 
-from agent.config.values import Config, find_profile
+from agent.config.values import Config, no_profile
 from agent.control.events import EventLog
 from agent.control.messages import UnitsSeen
 from agent.control.roster import Roster
-from agent.errors import ConfigError, Failure
 from agent.policy.wish import is_refused, is_wished
 
 
@@ -20,7 +19,7 @@ class Strangers:
         self._roster = roster
         self._events = events
         self._wished: set[str] = set()  # of those that are not in the roster
-        self._told: tuple[str, ...] = ()
+        self.names: tuple[str, ...] = ()  # those without a profile, by the latest look
 
     def __contains__(self, name: str) -> bool:
         return name in self._wished
@@ -32,23 +31,13 @@ class Strangers:
         else:
             self._wished.discard(seen.instance)
 
-    def look(self, config: Config) -> tuple[str, ...]:
-        """Those without a profile in `config`, each told of once; of the ones in the roster, too,
-        as they do not start again."""
+    def look(self, config: Config) -> None:
+        """Tells of each once; of the ones in the roster, too, as they do not start again."""
         ours = [one.name for one in self._roster if one.state.wished]
         wished = sorted(self._wished.difference(self._roster.names()).union(ours))
         names = tuple(name for name in wished if config.profile(name) is None)
         for name in names:
-            if name not in self._told:
-                failure = _why(config, name)
+            if name not in self.names:
+                failure = no_profile(config, name).failure
                 self._events.note(name, failure.code, failure.message)
-        self._told = names
-        return names
-
-
-def _why(config: Config, name: str) -> Failure:
-    try:
-        find_profile(config, name)
-    except ConfigError as error:
-        return error.failure
-    raise AssertionError(f"{name} has a profile")
+        self.names = names

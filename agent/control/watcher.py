@@ -98,8 +98,6 @@ class UnitWatcher:
             # systemd may know of more than there are profiles.
             known = [fronts_instance(unit) for unit in await self._units.loaded(ALL_FRONTS)]
             changed = {*self._all(), *known}
-            for instance in changed:
-                await self._follow(instance)
         for instance in sorted(changed):
             before = self._seen.get(instance)
             await self.look(instance)
@@ -108,17 +106,6 @@ class UnitWatcher:
         if anew:
             self._put(SystemdSeen(None))
             self.began.set()
-
-    async def _follow(self, instance: str) -> None:
-        for unit in (front_unit(instance), engine_unit(instance)):
-            self._instances[unit] = instance
-            await self._units.watch(unit)
-
-    async def meet(self, instance: str) -> None:
-        """One that may have no profile; from now on it is looked after as any. Raises
-        HostUnavailable, HostError."""
-        await self._follow(instance)
-        await self.look(instance)
 
     def _calm(self, instance: str) -> None:
         """To look loads a unit that systemd has let go of since, and when that is part of a front
@@ -129,8 +116,11 @@ class UnitWatcher:
         asyncio.get_running_loop().call_later(CALM_S, again)
 
     async def look(self, instance: str) -> None:
-        """The writer has been told what systemd says now when this returns. Raises HostUnavailable,
-        HostError."""
+        """The writer has been told what systemd says now when this returns, and hears of changes
+        from then on. Raises HostUnavailable, HostError."""
+        for unit in (front_unit(instance), engine_unit(instance)):
+            self._instances[unit] = instance
+            await self._units.watch(unit)
         asked_at = time.monotonic()
         # In this order: a stop begins at the front, so an engine that it took down is never seen
         # beside a front that still wishes.

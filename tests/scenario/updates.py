@@ -154,7 +154,7 @@ async def life(host: Host) -> AsyncIterator[Life]:
 
     try:
         await asyncio.sleep(0.1)
-        yield Life(host, controller, Requests(controller, look, reload, host.engines, look))
+        yield Life(host, controller, Requests(controller, look, reload, host.engines))
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

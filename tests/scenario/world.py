@@ -325,7 +325,7 @@ class Agent:
             await requests.take_config(world.config())
             return world.refused
 
-        requests = Requests(controller, watcher.look, reload, units, watcher.meet)
+        requests = Requests(controller, watcher.look, reload, units)
         metrics = MetricsText(controller.board, lambda: None)
         server = SocketServer(build_app(controller.board, requests, metrics))
         world.socket.unlink(missing_ok=True)
