@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Spares a process what its libraries import and it never uses (docs/adr/0003).
 
-Called before those are imported: by the launchers (rpm/launchers) and by npud's package. Whoever
+Called before those are imported, by the launchers (rpm/launchers). Whoever
 asks for what was spared gets the real one after all, and pays for it; only what was left out is
 taken for not installed, which the libraries that it is done for are made for.
 """
@@ -30,13 +30,13 @@ def spare_agentd() -> None:
     # Of the standard library, by functions that it never calls, or only to print where an
     # exception came from.
     _put_off("ast", "tokenize", "locale", "calendar")
-    spare_inspect()
+    spare_dataclasses()
     _leave_out("typing_extensions")  # msgspec takes typing then, which has all of it
     _leave_out("rich")  # structlog has colored tracebacks where it is there
 
 
 def spare_supply() -> None:
-    spare_inspect()
+    spare_dataclasses()
     _leave_out("click")  # httpx has a command line where it is there: 1.6 MiB
     _leave_out("anyio", "trio")  # httpcore has locks of theirs where they are there
     _leave_out("typing_extensions")
@@ -45,9 +45,17 @@ def spare_supply() -> None:
 
 def spare_podman() -> None:
     """A third of the time that podman-py takes to be imported."""
-    spare_inspect()
+    spare_dataclasses()
     _leave_out("rich")  # podman-py has progress bars where it is there: 30 ms
     _leave_out("typing_extensions")
+
+
+def spare_dataclasses() -> None:
+    """Before the first import of what defines dataclasses."""
+    spare_inspect()
+    from agent.dataclass_methods import share_methods  # not at the top: it imports dataclasses
+
+    share_methods()
 
 
 def spare_inspect() -> None:

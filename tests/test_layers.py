@@ -27,7 +27,8 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "errors": (),
     "facts": ("model",),
     "exits": (),
-    "lean": (),
+    "dataclass_methods": (),
+    "lean": ("dataclass_methods",),
     "decoding": (),
     "json_text": (),
     "cells": (),
@@ -152,7 +153,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "decoding",
         "json_text",
     ),
-    "npud": ("", "lean", "model", "errors", "notify", "json_text"),
+    "npud": ("", "model", "errors", "notify", "json_text"),
     "attach": ("", "model", "errors", "exits", "notify"),
     "drain": ("model", "errors", "facts", "host.payloads", "tls"),
     "evidence": ("model", "errors", "facts", "disks", "host.payloads", "json_text"),
@@ -228,6 +229,7 @@ STANDARD_LIBRARY_ONLY = (
     "errors",
     "facts",
     "exits",
+    "dataclass_methods",
     "lean",
     "supplies",
     "disks",
@@ -459,6 +461,17 @@ def test_a_process_loads_nothing_big(launcher: str) -> None:
     loaded = done.stdout.split()
     assert "agent" in loaded
     assert [name for name in loaded if name in NOT_IN[launcher]] == []
+
+
+@pytest.mark.parametrize("launcher", ["agentd", "npud", "supply", "deepseekctl"])
+def test_frozen_dataclasses_share_their_methods(launcher: str) -> None:
+    """Memory and time of several hundred classes, if somebody imported one too early."""
+    script = load(launcher) + "\nfrom agent.model import Hold, NpuFault"
+    script += "\nprint(Hold.__eq__ is NpuFault.__eq__)"
+    done = subprocess.run(
+        [sys.executable, "-ISB", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
 
 
 def test_who_asks_podman_loads_nothing_that_it_never_uses() -> None:

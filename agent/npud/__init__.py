@@ -14,7 +14,3 @@ It is small, runs in the host's mount namespace with full capabilities, and read
 daemon.py is the loop that joins them. A source does what source.Source says: it reads, and it
 resets. dcmi/ is what is behind dcmi_source.
 """
-
-from agent.lean import spare_inspect
-
-spare_inspect()  # here, since every module of npud's is imported after this one

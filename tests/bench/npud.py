@@ -23,6 +23,8 @@ from tests.fakes.dcmi.control import DcmiDouble
 REPOSITORY = Path(__file__).parents[2]
 PLAIN_FILES = """
 import sys
+from agent.lean import spare_dataclasses
+spare_dataclasses()
 from agent.npud.__main__ import main
 sys.exit(main(is_device=lambda status: True))
 """

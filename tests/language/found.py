@@ -45,6 +45,7 @@ SAME = re.compile(
     r"|cannot be told: see [\w-]+"
     r"|container deepseek-vllm-|data: |cannot |cannot serve \{0\}: |\[supply\] fetch = false"
     r"|(Podman|Python|systemd|cgroup v|Bearer) ?\{0\}(, cgroup v\{1\})?"
+    r"|cannot (assign to|delete) field \{0\}"  # Python's words, of a mistake in the program
     r"|HTTP \{0\}: \{1\}|\{0\} of \{1\} GiB"
 )
 

@@ -11,6 +11,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 def run(code: str) -> object:
     start = f"import sys, json\nsys.path.insert(0, {str(REPOSITORY)!r})\n"
+    start += "from agent.lean import spare_dataclasses\nspare_dataclasses()\n"
     told = subprocess.run(
         [sys.executable, "-ISB", "-c", start + code], capture_output=True, text=True, check=True
     )

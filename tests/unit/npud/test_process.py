@@ -24,6 +24,8 @@ REPOSITORY = Path(__file__).parents[3]
 # Plain files stand for device nodes; nothing else differs from `python3 -sP -m agent.npud`.
 PLAIN_FILES = """
 import sys
+from agent.lean import spare_dataclasses
+spare_dataclasses()
 from agent.npud.__main__ import main
 sys.exit(main(is_device=lambda status: True))
 """
