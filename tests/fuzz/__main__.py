@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """`python -m tests.fuzz [TARGET ...] --minutes N`: fuzzes each for so long, one after the other.
 
-What reaches more of our code than before gets into tests/fuzz/corpus, as long as it is small. A
-find stays in build/fuzz/TARGET, and exit status 1 tells of it; copied into tests/fuzz/corpus/TARGET
-it fails in tests/unit/test_fuzz_corpus.py, which needs no atheris. Needs Python 3.11 on x86_64:
-atheris comes from PyPI by tests/fuzz.lock into a folder outside the tree, and is kept there.
+What reaches more of our code than before gets into tests/fuzz/corpus, as long as it is small, and
+docs/fuzzing.md adds up the minutes. A find stays in build/fuzz/TARGET, beside what libFuzzer said,
+and exit status 1 tells of it; copied into tests/fuzz/corpus/TARGET it fails in
+tests/unit/test_fuzz_corpus.py, which needs no atheris. Needs Python 3.11 on x86_64: atheris comes
+from PyPI by tests/fuzz.lock into a folder outside the tree, and is kept there.
 """
 
 import argparse
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO
 
+from tests.fuzz.record import record
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 from tests.lab.cache import build_key, ensure_built
@@ -28,6 +31,7 @@ LOCK = TREE / "tests/fuzz.lock"
 FINDS = TREE / "build/fuzz"
 PIP_LIMIT_S = 600
 MERGE_LIMIT_S = 900
+SHOWN_LINES = 40  # what a find prints, or the final numbers
 CORPUS_LIMIT_BYTES = 10 * 1024  # of each target
 
 
@@ -56,11 +60,16 @@ def fuzz(target: Target, site: Path, seconds: int) -> bool:
     limits = (f"-max_total_time={seconds}", f"-artifact_prefix={finds}/", "-print_final_stats=1")
     hints = (f"-dict={dictionary}",) if target.words else ()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = _run(target, site, *limits, *hints, str(work), str(target.corpus))
+    log = finds / "log"
+    with log.open("wb") as output:
+        done = _run(target, site, *limits, *hints, str(work), str(target.corpus), output=output)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     # Beside others, or at a low priority, it is less than what the clock says.
-    print(f"== {target.name}: {used_s / 60:.1f} minutes of a processor", flush=True)
+    used = f"== {target.name}: {used_s / 60:.1f} minutes of a processor"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    print("\n".join([*lines[-SHOWN_LINES:], used]), flush=True)
+    record([*lines, used])
     return done == 0
 
 
@@ -73,7 +82,7 @@ def keep(target: Target, site: Path) -> None:
         shutil.copytree(target.corpus, merged)
         known = {file.name for file in merged.iterdir()}
         room = CORPUS_LIMIT_BYTES - sum(file.stat().st_size for file in merged.iterdir())
-        _run(target, site, "-merge=1", str(merged), str(work), quiet=True)
+        _run(target, site, "-merge=1", str(merged), str(work), output=subprocess.DEVNULL)
         new = [file for file in merged.iterdir() if file.name not in known]
         for file in sorted(new, key=lambda one: (one.stat().st_size, one.name)):
             room -= file.stat().st_size
@@ -82,10 +91,9 @@ def keep(target: Target, site: Path) -> None:
             shutil.copyfile(file, target.corpus / file.name[:16])
 
 
-def _run(target: Target, site: Path, *arguments: str, quiet: bool = False) -> int:
+def _run(target: Target, site: Path, *arguments: str, output: IO[bytes] | int) -> int:
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{TREE}", "PYTHONHASHSEED": "0"}
     command = (sys.executable, "-m", "tests.fuzz.run", target.name, *arguments)
-    output = subprocess.DEVNULL if quiet else None
     return subprocess.run(
         command, cwd=TREE, env=environment, stdout=output, stderr=output, check=False
     ).returncode
