@@ -25,8 +25,9 @@ from agent.model import (
     ProductLine,
     ResetOutcome,
 )
+from agent.plan.demand import Demand
 from agent.plan.holders import Holder
-from agent.plan.npus import Demand, choose_npus
+from agent.plan.npus import choose_npus
 from agent.policy.npu.kept import recall_fleet, remember_fleet
 from agent.policy.npu.reset import RESETS, TRIES
 from agent.policy.npu.state import (

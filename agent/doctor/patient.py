@@ -13,9 +13,10 @@ from agent.errors import Failure
 from agent.exits import HELD
 from agent.facts import ModelFacts
 from agent.model import HOLDING, DriverState, UnitActive, container_name, front_unit
+from agent.plan.demand import Demand
 from agent.plan.holders import find_holders
 from agent.plan.needs import check_cores, check_files, check_port, check_ram
-from agent.plan.npus import Demand, check_supported, choose_npus
+from agent.plan.npus import check_supported, choose_npus
 from agent.status.snapshot import InstanceView, Snapshot
 from agent.wording import gib
 

@@ -10,9 +10,10 @@ from agent.config.values import Profile
 from agent.errors import Failure
 from agent.facts import Facts, HostFacts
 from agent.model import Npu, ProductLine, product_line
+from agent.plan.demand import Demand
 from agent.plan.holders import find_holders
 from agent.plan.needs import check_driver, check_host
-from agent.plan.npus import Demand, check_supported, choose_npus
+from agent.plan.npus import check_supported, choose_npus
 from agent.supplies import Supply, revision_folder
 
 # What the driver has installed and the container must see (the tutorial's step 4 and the

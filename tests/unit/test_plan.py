@@ -31,9 +31,10 @@ from agent.model import (
     Unfit,
     product_line,
 )
+from agent.plan.demand import Choice, Demand
 from agent.plan.holders import Holder, find_holders, npus_of
 from agent.plan.needs import MANAGER_DEVICES
-from agent.plan.npus import Choice, Demand, choose_npus
+from agent.plan.npus import choose_npus
 from agent.plan.plan import Plan, build_plan
 from tests.build import (
     IMAGE_ID,

@@ -19,7 +19,8 @@ from agent.model import (
 )
 from agent.npud.devices import Devices
 from agent.npud.inventory import NODE_NOT_TOLD, unknown_npu, with_devices
-from agent.plan.npus import Choice, Demand, choose_npus
+from agent.plan.demand import Choice, Demand
+from agent.plan.npus import choose_npus
 from agent.policy.npu.kept import recall_fleet, remember_fleet
 from agent.policy.npu.lost import PATIENCE_S
 from agent.policy.npu.reset import BUSY_AGAIN_MAX_S, COOL_DOWN_S, TRIES
