@@ -15,8 +15,8 @@ from agent.status.client import AgentClient
 from agent.status.npus import show_npus
 from agent.status.page import Look
 from agent.status.show import show
-from agent.status.snapshot import Snapshot
 from agent.status.top import Paces, show_top
+from agent.status.verdict import is_well
 
 EXIT_NOT_SERVING = 1
 WATCH_EVERY_S = 1.0
@@ -47,20 +47,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def _status(options: argparse.Namespace) -> int:
     client = AgentClient(options.socket)
     snapshot = _show(options, client.status_json, client.decode, show)
-    return 0 if _is_well(snapshot) else EXIT_NOT_SERVING
-
-
-def _is_well(snapshot: Snapshot) -> bool:
-    wished = [one for one in snapshot.instances if one.wished]
-    serving = all(one.phase == "serving" and one.trouble is None for one in wished)
-    return serving and not (
-        any(one.refused for one in snapshot.instances)
-        or snapshot.without_profile
-        or snapshot.config_problem
-        or snapshot.broken
-        or snapshot.systemd_problem
-        or snapshot.faults_problem
-    )
+    return 0 if is_well(snapshot) else EXIT_NOT_SERVING
 
 
 def _npus(options: argparse.Namespace) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Who may import whom (style, section 10), read from the sources; and what is loaded in the end."""
+"""Who may import whom (docs/data-flow.md), read from the sources; and what is loaded in the end."""
 
 import ast
 import asyncio
@@ -19,7 +19,7 @@ TREE = Path(__file__).resolve().parents[1]
 PACKAGE = TREE / "agent"
 
 # What each part may import of our own: modules or folders below `agent`; itself always.
-# `config.values` and `config.flags` alone of `config`, because `load` and `schema` bring pydantic.
+# Of `config` no more than named, because `load` and `schema` bring pydantic.
 MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "": (),  # agent/__init__.py
     "model": (),
@@ -46,7 +46,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "supplies": ("errors",),
     "disks": ("errors",),
     "wording": ("supplies", "language"),
-    "ports": ("model", "errors", "facts", "supplies", "disks"),
+    "ports": ("model", "facts", "supplies", "disks"),
     "config": (
         "model",
         "references",
@@ -59,7 +59,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "json_text",
     ),
     "plan": ("model", "errors", "facts", "supplies", "config.values"),
-    "render": ("model", "errors", "facts", "config.values", "plan"),
+    "render": ("model", "facts", "config.values", "plan"),
     "policy": (
         "model",
         "errors",
@@ -109,7 +109,6 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "disks",
         "wording",
         "config.values",
-        "config.faults",
         "config.kept",
         "ports",
         "policy",
@@ -126,7 +125,6 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "errors",
         "exits",
         "facts",
-        "supplies",
         "disks",
         "wording",
         "config.values",
@@ -153,14 +151,13 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "decoding",
         "json_text",
     ),
-    "npud": ("", "model", "errors", "notify", "json_text"),
-    "attach": ("", "model", "errors", "exits", "notify"),
-    "drain": ("model", "errors", "facts", "host.payloads", "tls"),
-    "evidence": ("model", "errors", "facts", "disks", "host.payloads", "json_text"),
+    "npud": ("model", "notify", "json_text"),
+    "attach": ("exits", "notify"),
+    "drain": ("model", "host.payloads", "tls"),
+    "evidence": ("model", "disks", "host.payloads", "json_text"),
     # It gathers what there is of all of them; it decides nothing.
     "support": (
         "",
-        "model",
         "errors",
         "ports",
         "wording",
@@ -195,7 +192,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     # What bundles are to instances, for `bundling`.
     "pins": ("config.values", "errors", "language", "status", "supplies", "supply", "wording"),
     "cli_acts": ("errors", "language", "status"),
-    "cli_look": ("language", "screen", "status"),
+    "cli_look": ("screen", "status"),
     "cli_supply": ("errors", "language", "status", "terminal", "wording"),
     "cli": (
         "",
@@ -205,16 +202,11 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "model",
         "errors",
         "exits",
-        "config.values",
-        "plan",
         "render",
         "status",
-        "supplies",
-        "disks",
         "ports",
         "command_line",
         "terminal",
-        "wording",
         "language",
     ),
 }
@@ -383,6 +375,23 @@ def loads(tree: Mapping[str, set[str]], start: str, banned: tuple[str, ...]) -> 
 
 def test_nobody_imports_what_it_may_not() -> None:
     assert list(violations(read_tree(PACKAGE))) == []
+
+
+def test_every_permission_is_used() -> None:
+    tree = read_tree(PACKAGE)
+    used = {
+        (module.partition(".")[0], name.removeprefix("agent:"))
+        for module, names in tree.items()
+        for name in names
+        if name.startswith("agent:")
+    }
+    unused = [
+        f"{layer}: {one}"
+        for layer, allowed in MAY_IMPORT.items()
+        for one in allowed
+        if not any(a == layer and (b == one or b.startswith(f"{one}.")) for a, b in used)
+    ]
+    assert unused == []
 
 
 def test_agentd_loads_nothing_big() -> None:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Host: the only code that touches the machine."""
+"""Host: of what agentd does, the only code that touches the machine."""

@@ -16,6 +16,13 @@ def serves_well(view: InstanceView) -> bool:
     return view.phase is Phase.SERVING and view.trouble is None
 
 
+def is_well(snapshot: Snapshot) -> bool:
+    """What the exit status of `deepseekctl status` says."""
+    serving = all(serves_well(view) for view in snapshot.instances if view.wished)
+    refused = any(view.refused for view in snapshot.instances)
+    return serving and not refused and not any(_wrong(snapshot))
+
+
 def verdict(snapshot: Snapshot) -> Row:
     wished = [view for view in snapshot.instances if view.wished]
     refused = [_refused(view) for view in snapshot.instances if view.refused]
