@@ -8,7 +8,6 @@ systemd starts it anew at once, and a new agent adopts what runs.
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -52,9 +51,10 @@ from agent.host.own_process import read_own_process
 from agent.host.payloads import ProcPayloads
 from agent.host.supply import SupplyUnit
 from agent.host.systemd import Systemd
-from agent.model import Health, Phase
-from agent.notify import notify, watchdog_interval_s
+from agent.model import Health
+from agent.notify import notify
 from agent.ports import StoredEvent
+from agent.pulse import Pulse
 from agent.render.choose import all_paths
 from agent.render.workload import ENGINE_PORT
 from agent.status.api.app import build_app, build_scrape_app
@@ -164,14 +164,14 @@ async def _run(options: Options) -> int:
     def tell_port(failure: Failure | None) -> None:
         controller.put(MetricsPortSeen(failure))
 
+    def tell_file(failure: Failure | None) -> None:
+        controller.put(FileTrouble(failure))
+
     requests = Requests(controller, watcher.look, reload, units)
     metrics = MetricsText(controller.board, read_own_process)
     port = ScrapePort(build_scrape_app(metrics), open_tcp, tell_port)
     port.want(controller.config.metrics.listen)
     server = SocketServer(build_app(controller.board, requests, metrics, options.share, changes))
-
-    def tell(failure: Failure | None) -> None:
-        controller.put(FileTrouble(failure))
 
     tasks = [
         asyncio.create_task(work)
@@ -180,9 +180,9 @@ async def _run(options: Options) -> int:
             units.keep(watcher.on_change, watcher.on_systemd),
             watcher.run(),
             follower.run(),
-            config_file.run(tell),
-            memory_file.run(tell),
-            store.run(tell),
+            config_file.run(tell_file),
+            memory_file.run(tell_file),
+            store.run(tell_file),
             port.run(),
             _on_hangup(reload),
             files.keep_reading(reload),
@@ -255,34 +255,6 @@ def _compose(
         told_before,
         config_problem=config if isinstance(config, Failure) else None,
     )
-
-
-class Pulse:
-    """Tells systemd, from the writer's own loop, that it turns, and what it does."""
-
-    def __init__(self) -> None:
-        interval_s = watchdog_interval_s()
-        # Twice within the limit, as sd_watchdog_enabled(3) advises; the loop turns every 5 s.
-        self._every_s = interval_s / 2 if interval_s else None
-        self._pinged_at = 0.0
-        self._status = ""
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        now = time.monotonic()
-        if self._every_s is not None and now - self._pinged_at >= self._every_s:
-            self._pinged_at = now
-            notify("WATCHDOG=1")
-        status = _summary(snapshot)
-        if status != self._status:
-            self._status = status
-            notify(f"STATUS={status}")
-
-
-def _summary(snapshot: Snapshot) -> str:
-    wished = [one for one in snapshot.instances if one.wished or one.phase is not Phase.IDLE]
-    present = sum(npu.device_present for npu in snapshot.inventory.npus)
-    npus = f"{present} NPUs, driver {snapshot.inventory.driver}"
-    return "; ".join([npus, *(f"{one.name}: {one.phase}" for one in wished)])
 
 
 async def _on_hangup(reload: Callable[[], Awaitable[object]]) -> None:

@@ -41,6 +41,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "certificate": (),
     "image_build": ("command_line", "language"),
     "notify": (),
+    "pulse": ("model", "notify", "status"),
     "threads": (),
     "journal": ("model",),
     "supplies": ("errors",),
@@ -193,11 +194,13 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
     "pins": ("config.values", "errors", "language", "status", "supplies", "supply", "wording"),
     "cli_acts": ("errors", "language", "status"),
     "cli_look": ("screen", "status"),
+    "cli_quarantine": ("language", "status"),
     "cli_supply": ("errors", "language", "status", "terminal", "wording"),
     "cli": (
         "",
         "cli_acts",
         "cli_look",
+        "cli_quarantine",
         "cli_supply",
         "model",
         "errors",
@@ -207,7 +210,6 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "ports",
         "command_line",
         "terminal",
-        "language",
     ),
 }
 # The composition roots: the daemon, and the processes behind `deepseekctl render`, `bundle`
