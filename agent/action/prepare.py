@@ -7,6 +7,7 @@ Touches nothing. Raises what the ports raise.
 """
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from agent.action.facts import images_of, read_facts
@@ -14,7 +15,7 @@ from agent.action.leftovers import look_for_leftovers
 from agent.action.tried import build_mark
 from agent.config.values import NO_SUPPLY, Profile, RendererChoice, SupplySettings
 from agent.errors import Code, Failure
-from agent.facts import ContainerFacts, Facts, Neighbor, PodmanSurvey
+from agent.facts import ContainerFacts, Facts, Neighbor, PayloadFacts, PodmanSurvey
 from agent.model import Inventory, Unfit
 from agent.plan.holders import npus_of
 from agent.plan.leftovers import Leftovers
@@ -64,6 +65,7 @@ class Prepared:
     file: RenderedFile
     mark: str  # another one when something has changed that a start depends on
     recheck: Order | None  # for when it is known that an engine cannot read the model
+    outlived: Collection[PayloadFacts] = ()  # strays that could not be cleared (plan/leftovers)
 
 
 async def prepare(
@@ -72,15 +74,17 @@ async def prepare(
     machine: Machine,
     payloads: Payloads,
     units: UnitManager,
+    outlived: Collection[PayloadFacts] = (),
 ) -> Prepared | Leftovers | Lacking | Failure:
-    """Plan and unit file, or what has to be cleared or brought first, or why there can be none."""
+    """Plan and unit file, or what has to be cleared or brought first, or why there can be none.
+    `outlived`: strays that are known not to end."""
     waiting = check_driver(request.inventory)
     if waiting is not None:
         return waiting  # without asking Podman: at boot this may go on for minutes
     profile = request.profile
     alive = await asyncio.to_thread(payloads.find)
     survey = await podman.survey(request.images)
-    leftovers = await look_for_leftovers(profile.name, alive, survey, units)
+    leftovers = await look_for_leftovers(profile.name, alive, survey, units, outlived)
     if leftovers:
         return leftovers
     facts = await _facts(request, survey, machine)
@@ -92,7 +96,7 @@ async def prepare(
     mark = build_mark(file.text, plan.model_identity, request.inventory.driver_version)
     ours = plan.model_revision if request.mends else ""
     recheck = build_recheck(profile, request.supply, ours) if ours else None
-    return Prepared(plan, file, mark, recheck)
+    return Prepared(plan, file, mark, recheck, outlived)
 
 
 def _order_to_mend(failure: Failure, request: Request, facts: Facts) -> Order | None:

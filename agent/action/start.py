@@ -12,13 +12,15 @@ from pathlib import PurePosixPath
 
 from agent.action.apply import apply
 from agent.action.force import stop_by_force
-from agent.action.leftovers import clear_leftovers, look_for_leftovers
+from agent.action.jobs import RUN, why_not_down, why_not_started
+from agent.action.leftovers import clear_leftovers, look_for_leftovers, payload_left
 from agent.action.prepare import Prepared, Request, order_missing, plan_anew, plan_update, prepare
 from agent.action.running import Running, forget_running, no_drain_mark, save_running
 from agent.action.tried import Tried
 from agent.config.values import Profile
 from agent.errors import AgentError, Code, Failure
-from agent.model import JobResult, UnitActive, UnitStatus, engine_unit, network_unit
+from agent.facts import PayloadFacts
+from agent.model import JobResult, UnitActive, engine_unit, network_unit
 from agent.plan.leftovers import Leftovers
 from agent.plan.supply import Lacking, Update, UpdatePlan
 from agent.ports import ContainerEngine, Evidence, Machine, Payloads, UnitFiles, UnitManager
@@ -32,19 +34,12 @@ from agent.render.workload import (
 )
 from agent.supplies import Order
 
-# Of ExecCondition= (units/front-is-up); the job itself ends with "done".
-CONDITION_NOT_MET = "exec-condition"
-# Where systemd and Podman write whatever they start; a full one has no word in their results.
-RUN = "/run"
 # Each finds nothing any more, unless somebody makes new ones.
 CLEARINGS = 2
 # Longer than what systemd itself allows the unit, so that systemd's own word is heard.
 START_JOB_DEADLINE_S = UNIT_START_TIMEOUT_S + 30
 NETWORK_DEADLINE_S = 40.0  # its TimeoutStartSec is 30 s (units/deepseek-network@.service)
 STOP_JOB_DEADLINE_S = STOP_LIMIT_S + 10
-# Of a start: the engine has been tried. With TimeoutStartSec= the job is "failed", too; any other
-# result says that something else ended it (a stop, a reboot, a mount that fails, a full queue).
-RAN = (JobResult.DONE, JobResult.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,7 @@ class Started:
     running: Running | None
     refused: str = ""  # what the quadlet generator said, when a plain unit was used for it
     alarmed: str = ""  # why it has NPUs in spite of their alarm
+    beside: Failure | None = None  # what of others hangs, and could not be cleared before
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ class Actions:
             active = (await self.units.status(unit)).active
             if active.is_down():
                 found = await look_for_leftovers(instance, alive, survey, self.units)
-                await clear_leftovers(found, self.podman, self.payloads)
+                await clear_leftovers(found.of_sweep(), self.podman, self.payloads)
                 forget_running(self.files, instance)
             if active is UnitActive.FAILED:
                 # conmon was killed while it stopped, or so: nobody wants to hear of it any more.
@@ -124,7 +120,7 @@ class Actions:
         unit = engine_unit(instance)
         try:
             result = await self.units.stop(unit, STOP_JOB_DEADLINE_S)
-            return _check_down(await self.units.status(unit), f"job {result}")
+            return why_not_down(await self.units.status(unit), f"job {result}")
         except AgentError as error:
             return error.failure
 
@@ -141,7 +137,7 @@ class Actions:
             status = await self.units.status(unit)
         except AgentError as error:
             return error.failure
-        failure = _check_down(status, f"{killed} processes got SIGKILL")
+        failure = why_not_down(status, f"{killed} processes got SIGKILL")
         return killed if failure is None else failure
 
     async def reload_network(self, instance: str) -> Failure | None:
@@ -222,20 +218,23 @@ class Actions:
         status = await self.units.status(unit)
         # Where its end was not waited for any more, what has come up of it is watched all the same.
         if result in (JobResult.DONE, JobResult.TIMEOUT) and status.active.is_up():
-            return Started(running, file.refused, plan.alarmed)
-        return _explain(result, status, self.machine.has_room(RUN))
+            left = payload_left(prepared.outlived).failure if prepared.outlived else None
+            return Started(running, file.refused, plan.alarmed, left)
+        return why_not_started(result, status, self.machine.has_room(RUN))
 
     async def _prepare(self, turn: Turn) -> Prepared | Lacking | Failure:
+        outlived: frozenset[PayloadFacts] = frozenset()
         for _ in range(CLEARINGS + 1):
             async with turn.planning:
-                request = turn.request()
-                found = await prepare(request, self.podman, self.machine, self.payloads, self.units)
+                found = await prepare(
+                    turn.request(), self.podman, self.machine, self.payloads, self.units, outlived
+                )
                 if isinstance(found, Prepared):
                     turn.claim(found.plan.logic_ids)
                 if not isinstance(found, Leftovers):
                     return found
             # Outside of the lock: it may take as long as a stop.
-            await clear_leftovers(found, self.podman, self.payloads)
+            outlived |= await clear_leftovers(found, self.podman, self.payloads)
         return Failure(
             Code.PAYLOAD_LEFT,
             "cannot start it: what earlier engines left comes back each time",
@@ -257,37 +256,3 @@ class Actions:
             self.files.write(certificate, self.files.read_public(profile.tls_certificate))
         else:
             self.files.remove(certificate)
-
-
-def _check_down(status: UnitStatus, done: str) -> Failure | None:
-    if status.active.is_down():
-        return None
-    return Failure(
-        Code.UNIT_STOP_FAILED,
-        f"cannot stop {status.name}: {done}, unit {status.active}",
-        f"systemctl status {status.name}; a process that hangs in the driver needs a reboot",
-    )
-
-
-def _explain(result: JobResult, status: UnitStatus, has_room: bool) -> Failure:
-    """Why the job did not end with "done"."""
-    if status.result == CONDITION_NOT_MET:
-        return Failure(Code.NOT_WISHED, f"cannot start {status.name}: its front unit is not active")
-    if not has_room:
-        return Failure(
-            Code.RUN_TOO_FULL,  # the host's trouble: no update is undone for it
-            f"cannot start {status.name}: job {result}, no room is left in {RUN}",
-            f"see: df -h {RUN}",
-        )
-    if result not in RAN:
-        return Failure(
-            Code.JOB_NOT_RUN,
-            f"cannot start {status.name}: job {result}",
-            f"journalctl -b -u {status.name}; systemctl list-jobs",
-        )
-    detail = f"result {status.result}, exit status {status.exit_status}"
-    return Failure(
-        Code.UNIT_START_FAILED,
-        f"cannot start {status.name}: job {result}, {detail}",
-        f"journalctl -b -u {status.name}",
-    )

@@ -137,6 +137,8 @@ class Pilot:
                     self._events.note(done.instance, "quadlet-refused", done.outcome.refused)
                 if done.outcome.alarmed:
                     self._events.note(done.instance, "npu-alarm-passed", done.outcome.alarmed)
+                if (beside := done.outcome.beside) is not None:
+                    self._events.note(done.instance, beside.code, beside.message)
             case Started():
                 self._roster.learn(record)
                 self._updating.started(record, is_new=False)

@@ -17,10 +17,17 @@ class Leftovers:
     """To be cleared before the next start."""
 
     containers: tuple[ContainerFacts, ...]  # of this instance, under whatever name
-    payloads: tuple[PayloadFacts, ...]  # processes of theirs, or of a container that is gone
+    payloads: tuple[PayloadFacts, ...]  # processes of theirs, or of one of its that is gone
+    # Of a container that is gone: another instance's, whose unit is down, or nobody knows whose.
+    strays: tuple[PayloadFacts, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.containers or self.payloads)
+        return bool(self.containers or self.payloads or self.strays)
+
+    def of_sweep(self) -> "Leftovers":
+        """What others left is theirs to clear; what may be its own is told of."""
+        maybe_own = tuple(one for one in self.strays if not one.unit)
+        return Leftovers(self.containers, self.payloads + maybe_own)
 
 
 def find_leftovers(
@@ -28,15 +35,25 @@ def find_leftovers(
     payloads: Sequence[PayloadFacts],
     survey: PodmanSurvey,
     in_use: Collection[str] = (),
+    outlived: Collection[PayloadFacts] = (),
 ) -> Leftovers:
     """`payloads` have to be looked for before `survey`: then one whose container Podman does not
     list has lost it, and is not one that has just been started. `in_use`: units of others that are
-    not down. What runs in them serves, and Podman alone has lost it."""
+    not down. What runs in them serves, and Podman alone has lost it. `outlived`: strays that did
+    not end by SIGKILL, and will do nothing any more but hold what they hold."""
     containers = tuple(one for one in survey.containers if is_of(instance, one))
     own = {one.container_id for one in containers}
-    lost = [one for one in find_lost(payloads, survey) if one.unit not in in_use]
+    lost = find_lost(payloads, survey)
+    unit = engine_unit(instance)
+    # Not by its unit, which nobody may know any more.
+    over = {(one.pid, one.started) for one in outlived}
+    strays = (one for one in lost if one.unit not in (unit, *in_use))
     return Leftovers(
-        containers, tuple(one for one in payloads if one.container_id in own or one in lost)
+        containers,
+        tuple(
+            one for one in payloads if one.container_id in own or (one.unit == unit and one in lost)
+        ),
+        tuple(one for one in strays if (one.pid, one.started) not in over),
     )
 
 

@@ -4,6 +4,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from agent.errors import Code
 from agent.facts import PayloadFacts
 from agent.model import NpuProcess, Phase, engine_unit
@@ -130,3 +132,35 @@ def test_npus_are_taken_before_the_start_that_takes_them_has_ended(
         assert (neighbor.name, neighbor.npus) == ("14b", (3,))
 
     play(World(tmp_path, bus, profiles=("8b", "14b")), scenario)
+
+
+def test_what_hangs_of_one_keeps_no_other_down(
+    tmp_path: Path, bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine died, a process of it hangs in the driver, and Podman has dropped the record."""
+    monkeypatch.setattr("agent.action.leftovers.END_DEADLINE_S", 0.01)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start("8b")
+        await agent.reach(Phase.SERVING, "8b")
+        container = world.podman.containers["deepseek-vllm-8b"]
+        world.payloads.running.append(
+            PayloadFacts(4711, 7, container.container_id, engine_unit("8b"))
+        )
+        world.payloads.hanging.add(4711)
+        world.machine.alive[4711] = f"0::/deepseek.slice/libpod-{container.container_id}.scope"
+        process = NpuProcess(4711, "python", 30_000)
+        held = build_npu(0, processes=(process,), processes_told=True)
+        agent.see(build_inventory([held, build_npu(1), build_npu(2)], sequence=2))
+        world.kill_engine("8b")
+        await until(lambda: agent.view("8b").failures >= 2)
+        world.start("7b")
+        await agent.reach(Phase.SERVING, "7b")
+        assert agent.view("7b").npus == (1,)
+        assert Code.PAYLOAD_LEFT in agent.kinds("7b")
+        failure = agent.view("8b").failure
+        assert failure is not None
+        assert failure.code is Code.PAYLOAD_LEFT
+        assert world.engine("8b") != "active"
+
+    play(World(tmp_path, bus, profiles=("8b", "7b")), scenario)

@@ -23,6 +23,7 @@ from agent.model import (
     DriverState,
     Inventory,
     JobResult,
+    NpuProcess,
     Unfit,
     UnitActive,
     UnitStatus,
@@ -36,6 +37,7 @@ from tests.build import (
     build_front,
     build_host,
     build_inventory,
+    build_npu,
     build_profile,
     build_survey,
 )
@@ -355,6 +357,83 @@ def test_a_process_that_outlives_sigkill(world: World, monkeypatch: pytest.Monke
     assert (failure.code, failure.remedy) == (Code.PAYLOAD_LEFT, Remedy.RETRY)
     assert "process 100" in failure.message
     assert "start" not in world.units.calls
+
+
+@pytest.fixture
+def hung(world: World, monkeypatch: pytest.MonkeyPatch) -> PayloadFacts:
+    """Process 100 outlives SIGKILL, Podman has lost it, and the driver says that it has NPU 0."""
+    monkeypatch.setattr("agent.action.leftovers.END_DEADLINE_S", 0.1)
+    payload = PayloadFacts(100, 7, "f" * 64)
+    world.payloads.running.append(payload)
+    world.payloads.hanging.add(100)
+    world.machine.alive[100] = f"0::/deepseek.slice/libpod-{payload.container_id}.scope"
+    npus = [
+        build_npu(0, processes=(NpuProcess(100, "python", 30_000),), processes_told=True),
+        build_npu(1, processes_told=True),
+    ]
+    world.request = replace(world.request, inventory=build_inventory(npus))
+    return payload
+
+
+@pytest.mark.parametrize("unit", ["", engine_unit("7b")])
+def test_what_hangs_of_another_engine_costs_its_npu_and_no_more(
+    world: World, hung: PayloadFacts, unit: str
+) -> None:
+    """It gets SIGKILL, and will never do anything any more."""
+    world.payloads.running[:] = [replace(hung, unit=unit)]
+    world.units.others[engine_unit("7b")] = UnitActive.FAILED
+    outcome = world.start()
+    assert isinstance(outcome, Started)
+    assert outcome.running is not None
+    assert outcome.running.npus == (1,)
+    assert world.payloads.killed == [100]
+    assert outcome.beside is not None
+    assert (outcome.beside.code, "process 100" in outcome.beside.message) == (
+        Code.PAYLOAD_LEFT,
+        True,
+    )
+
+
+@pytest.mark.usefixtures("hung")
+def test_what_hangs_on_the_last_npu_is_waited_for(world: World) -> None:
+    world.request = replace(world.request, profile=build_profile(npus=(0,)))
+    failure = world.failure()
+    assert failure.code is Code.NPU_LEFTOVER
+    assert "process 100" in failure.message
+
+
+def test_beside_what_hangs_of_its_own_engine_nothing_is_started(
+    world: World, hung: PayloadFacts
+) -> None:
+    world.payloads.running[:] = [replace(hung, unit=UNIT)]
+    assert world.failure().code is Code.PAYLOAD_LEFT
+    assert "start" not in world.units.calls
+
+
+def test_beside_what_may_be_its_own_and_got_no_sigkill_nothing_is_started(
+    world: World, hung: PayloadFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go on to serve."""
+
+    def refuse(payload: PayloadFacts) -> None:
+        raise HostError(Code.PAYLOAD_LEFT, f"cannot end process {payload.pid}: not permitted")
+
+    monkeypatch.setattr(world.payloads, "kill", refuse)
+    assert "not permitted" in world.failure().message
+    world.payloads.running[:] = [replace(hung, unit=engine_unit("7b"))]
+    world.units.others[engine_unit("7b")] = UnitActive.FAILED
+    assert world.running().npus == (1,)
+
+
+def test_a_sweep_is_of_its_own_and_of_what_may_be(world: World, hung: PayloadFacts) -> None:
+    failure = asyncio.run(world.actions().sweep("8b"))
+    assert failure is not None
+    assert failure.code is Code.PAYLOAD_LEFT
+    world.payloads.running[:] = [replace(hung, unit=engine_unit("7b"))]
+    world.payloads.killed.clear()
+    world.units.others[engine_unit("7b")] = UnitActive.FAILED
+    assert asyncio.run(world.actions().sweep("8b")) is None
+    assert world.payloads.killed == []
 
 
 def test_after_a_stop_nothing_of_it_is_left(world: World) -> None:

@@ -36,8 +36,9 @@ def test_its_own_by_name_and_by_label() -> None:
 def test_a_process_whose_container_podman_has_forgotten() -> None:
     """Podman 4.3.1 drops the record of a container that it takes for stopped (seen in the lab)."""
     found = find_leftovers("8b", [process(1, "f" * 64)], survey(OTHER))
-    assert found.containers == ()
-    assert [one.pid for one in found.payloads] == [1]
+    assert (found.containers, found.payloads) == ((), ())
+    assert [one.pid for one in found.strays] == [1]  # nobody knows whose
+    assert [one.pid for one in found.of_sweep().payloads] == [1]
 
 
 def test_an_engine_whose_unit_is_up_is_nobodys_leftover() -> None:
@@ -45,7 +46,16 @@ def test_an_engine_whose_unit_is_up_is_nobodys_leftover() -> None:
     up = "deepseek-vllm-7b.service"
     payloads = [process(1, "a" * 64, up), process(2, "b" * 64, "deepseek-vllm-14b.service")]
     found = find_leftovers("8b", payloads, survey(), [up])
-    assert [one.pid for one in found.payloads] == [2]
+    assert [one.pid for one in found.strays] == [2]
+    assert not found.of_sweep()  # of that one it is
+
+
+def test_a_stray_that_does_not_end_is_passed_over() -> None:
+    """Also when its unit is not known any more: the next start removes the file that tells it."""
+    other = process(1, "a" * 64, "deepseek-vllm-7b.service")
+    own = process(2, "b" * 64, "deepseek-vllm-8b.service")
+    found = find_leftovers("8b", [replace(other, unit=""), own], survey(), (), [other, own])
+    assert (found.payloads, found.strays) == ((own,), ())
 
 
 def test_its_own_lost_container_is_left_over_whoever_else_is_up() -> None:
