@@ -2,11 +2,11 @@
 """What outlives the agent, in state.json: how often things have failed, NPUs set aside. Pure.
 
 Only what cannot be seen again. Wishes, engines and their NPUs are in systemd and Podman, and are
-looked at; so losing this costs a backoff that begins anew, counters, NPUs in quarantine, and the
-way back from an update.
+looked at; so losing this costs a backoff that begins anew, counters, NPUs in quarantine, holds, and
+the way back from an update.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -23,6 +23,10 @@ from agent.policy.state import InstanceState
 from agent.policy.update_state import UpdateState
 
 NO_NPUS = FleetMemory()
+# What is kept of instances without a profile: of so many, and for so long.
+ABSENT_MAX = 64
+ABSENT_MAX_S = 90 * 86_400.0
+ABSENT_STEP_S = 3600.0  # written no more often than this because of the time alone
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
 
 
@@ -41,6 +45,7 @@ class InstanceMemory:
     answered_as: str = ""  # the invocation of the engine's unit that has served
     update: UpdateState = NO_UPDATE  # which image and model it runs on, beside what else
     hold: Hold | None = None  # a person wants it stopped
+    absent_s: float = 0.0  # it has had no profile, while an agent ran; 0 as long as it has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,33 @@ def remember(
     now: float,
     wall: float,
     npus: FleetMemory = NO_NPUS,
+    absent: Iterable[InstanceMemory] = (),
 ) -> Memory:
-    """`now` is monotonic, `wall` in seconds since the epoch."""
+    """`now` is monotonic, `wall` in seconds since the epoch; `absent`: see `carry_over`."""
     found = (_of(record, now, wall) for record in records)
     instances = tuple(one for one in found if one != InstanceMemory(one.name))
-    return Memory(SCHEMA, boot_id, instances, npus)
+    return Memory(SCHEMA, boot_id, (*instances, *absent), npus)
+
+
+def carry_over(
+    memory: Memory, known: Collection[str], boot_id: str, for_s: float
+) -> tuple[InstanceMemory, ...]:
+    """What stays of those that are not `known`: a profile may be away for a moment, or all of them
+    where the configuration cannot be read, and a hold must outlive that as the way back does.
+
+    For so long in which agents ran without it (`for_s`: this one), which no clock can shorten.
+    """
+    found = []
+    for one in memory.instances:
+        absent_s = (max(0.0, one.absent_s) + for_s) // ABSENT_STEP_S * ABSENT_STEP_S
+        empty = replace(one, absent_s=0.0) == InstanceMemory(one.name)
+        if one.name not in known and not empty and absent_s < ABSENT_MAX_S:
+            found.append(replace(one, absent_s=absent_s))
+    found = sorted(found, key=lambda one: one.absent_s)[:ABSENT_MAX]
+    if memory.boot_id == boot_id:
+        return tuple(found)
+    # The next agent will take them for things of this boot.
+    return tuple(replace(one, failures=0, retry_at=0.0, failure=None, tried=None) for one in found)
 
 
 def encode_memory(memory: Memory) -> str:

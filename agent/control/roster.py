@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from agent.action.running import load_running
 from agent.config.values import Limits, Profile
-from agent.control.memory import Memory, recall, remember
+from agent.control.memory import Memory, carry_over, recall, remember
 from agent.control.record import Record
 from agent.facts import Neighbor
 from agent.model import HOLDING, Phase
@@ -24,6 +24,7 @@ class Roster:
         self._memory = memory
         self._boot_id = boot_id
         self._records: dict[str, Record] = {}
+        self._began = time.monotonic()
 
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records.values())
@@ -101,5 +102,7 @@ class Roster:
         }
 
     def remembered(self, npus: FleetMemory) -> Memory:
-        """What shall outlive the agent."""
-        return remember(self, self._boot_id, time.monotonic(), time.time(), npus)
+        """What shall outlive the agent; also of those that have no profile now."""
+        now = time.monotonic()
+        absent = carry_over(self._memory, self._records, self._boot_id, now - self._began)
+        return remember(self, self._boot_id, now, time.time(), npus, absent)

@@ -214,3 +214,22 @@ def test_but_not_in_observe_mode(world: World) -> None:
             assert world.acted() == []
 
     asyncio.run(scenario())
+
+
+def test_a_hold_outlives_an_agent_that_does_not_find_the_profile(world: World) -> None:
+    """It had been moved away when that agent began; nor could what was last in force be read."""
+    world.memory = on_hold()
+
+    async def scenario() -> None:
+        async with host(world):
+            there, world.profiles = world.profiles, ()
+            async with running(world) as agent:
+                await until(lambda: world.memory.instances)
+                await asyncio.sleep(0.1)
+            world.profiles = there
+            async with running(world) as agent:
+                world.start()
+                await is_held(world, agent)
+            assert START not in world.acted()
+
+    asyncio.run(scenario())

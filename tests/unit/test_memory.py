@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from agent.action.tried import Tried
 from agent.control.memory import (
+    ABSENT_MAX,
+    ABSENT_MAX_S,
     InstanceMemory,
     Memory,
+    carry_over,
     decode_memory,
     encode_memory,
     recall,
@@ -20,7 +23,7 @@ from agent.control.memory import (
 from agent.control.record import Record
 from agent.control.roster import Roster
 from agent.errors import Code, Failure
-from agent.model import Phase, ResetOutcome
+from agent.model import Hold, Phase, ResetOutcome
 from agent.policy.npu.kept import FleetMemory, NpuMemory, recall_fleet, remember_fleet
 from agent.policy.npu.reset import COOL_DOWN_S
 from agent.policy.npu.state import (
@@ -129,6 +132,73 @@ def test_time_alone_changes_nothing() -> None:
         encode_memory(remember([record_], "boot", NOW + at, WALL + at)) for at in (0.0, 1.3, 7.9)
     }
     assert len(texts) == 1
+
+
+# --- without a profile ---------------------------------------------------------------------------
+
+ON_HOLD = InstanceMemory("8b", 3, hold=Hold(WALL, "root", "a new fan"))
+
+
+def carried(memory: Memory, *known: str, boot: str = "boot", for_s: float = 0.0) -> Memory:
+    return Memory(1, boot, carry_over(memory, known, boot, for_s))
+
+
+def test_what_has_no_profile_now_is_carried_over() -> None:
+    memory = Memory(1, "boot", (ON_HOLD, InstanceMemory("7b", 2), InstanceMemory("14b")))
+    assert carried(memory, "7b").instances == (ON_HOLD,)
+    assert carried(carried(memory, "7b"), "7b").instances == (ON_HOLD,)
+
+
+def test_a_boot_is_a_new_chance_for_it_too() -> None:
+    """The next agent takes what it reads for things of its own boot."""
+    tried = Tried("mark", DIED)
+    known = replace(ON_HOLD, failures=5, retry_at=WALL, failure=DIED, tried=tried)
+    memory = Memory(1, "boot", (known,))
+    assert carried(memory).instances == (known,)
+    assert carried(memory, boot="another").instances == (ON_HOLD,)
+
+
+def test_it_is_forgotten_after_a_while_in_which_an_agent_ran() -> None:
+    """Not by the wall clock, which may have jumped by years."""
+    memory = Memory(1, "boot", (ON_HOLD,))
+    for _ in range(3):
+        memory = carried(memory, for_s=ABSENT_MAX_S / 3 + 1)
+    assert memory.instances == ()
+    memory = carried(Memory(1, "boot", (ON_HOLD,)), for_s=ABSENT_MAX_S - 1)
+    assert memory.of("8b").hold == ON_HOLD.hold
+
+
+def test_its_time_alone_is_written_once_an_hour() -> None:
+    memory = Memory(1, "boot", (ON_HOLD,))
+    texts = {encode_memory(carried(memory, for_s=at)) for at in range(0, 7200, 60)}
+    assert len(texts) == 2
+
+
+def test_only_so_many_are_carried_over() -> None:
+    """Those that had a profile last."""
+    late = tuple(InstanceMemory(f"late{number}", 1) for number in range(ABSENT_MAX))
+    early = replace(ON_HOLD, absent_s=7200.0)
+    assert carried(Memory(1, "boot", (early, *late))).instances == late
+
+
+@given(st.floats(allow_nan=False), st.floats(0, 1e12))
+def test_no_time_in_the_file_keeps_it_for_ever(absent_s: float, for_s: float) -> None:
+    memory = Memory(1, "boot", (replace(ON_HOLD, absent_s=absent_s),))
+    for one in carried(memory, for_s=for_s).instances:
+        assert 0 <= one.absent_s < ABSENT_MAX_S
+    assert carried(memory, for_s=ABSENT_MAX_S).instances == ()
+
+
+def test_it_comes_back_with_its_profile(tmp_path: Path) -> None:
+    files, memory = RootedFiles(tmp_path), Memory(1, "boot", (ON_HOLD,))
+    memory = Roster(files, memory, "boot").remembered(FleetMemory())
+    roster = Roster(files, decode_memory(encode_memory(memory)), "boot")
+    roster.add(build_profile(), LIMITS)
+    again = roster.get("8b")
+    assert again is not None
+    assert again.hold == ON_HOLD.hold
+    again.hold = None
+    assert roster.remembered(FleetMemory()).instances == (InstanceMemory("8b", 3),)
 
 
 @given(st.floats(-1e12, 1e12), st.integers(-5, 100), st.floats(0, 1e12))
