@@ -119,6 +119,7 @@ class Pilot:
         if record is None:
             return
         failure, lost = None, None
+        self._worker.claims.pop(done.instance, None)
         record.started_at, record.runs_as = done.ended_at, ""
         record.fetch.lacks = None
         match done.outcome:

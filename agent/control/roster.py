@@ -65,12 +65,14 @@ class Roster:
         record.npus = found.npus if found is not None else ()
         return True
 
-    def neighbors(self, record: Record, claims: dict[str, tuple[int, ...]]) -> tuple[Neighbor, ...]:
+    def neighbors(
+        self, record: Record, claims: Mapping[str, tuple[int, ...]]
+    ) -> tuple[Neighbor, ...]:
         """The others that are up, or on their way."""
         return tuple(
             Neighbor(
                 other.profile.name,
-                (*other.npus, *claims.get(other.profile.name, ())),
+                _npus_of(other, claims),
                 other.in_force.listen,
                 other.in_force.port,
             )
@@ -79,15 +81,9 @@ class Roster:
         )
 
     def holdings(self, claims: Mapping[str, tuple[int, ...]]) -> tuple[Holding, ...]:
-        """Who has which NPUs; one that starts has what it has claimed for this start."""
+        """Who has which NPUs."""
         return tuple(
-            Holding(
-                record.profile.name,
-                claims.get(record.profile.name, ())
-                if record.state.phase is Phase.STARTING
-                else record.npus,
-                record.state.phase,
-            )
+            Holding(record.profile.name, _npus_of(record, claims), record.state.phase)
             for record in self
             if record.state.phase in HOLDING
         )
@@ -106,3 +102,12 @@ class Roster:
         now = time.monotonic()
         absent = carry_over(self._memory, self._records, self._boot_id, now - self._began)
         return remember(self, self._boot_id, now, time.time(), npus, absent)
+
+
+def _npus_of(record: Record, claims: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """One that starts has what it has claimed for this start, and nothing of its former engine:
+    that is down, and what may be left of it is cleared first. (What is not, Podman or the driver
+    tell.)"""
+    if record.state.phase is Phase.STARTING:
+        return claims.get(record.profile.name, ())
+    return record.npus

@@ -73,7 +73,7 @@ class Upkeep:
         sweep.under_way = False
         if swept.failure is None:
             sweep.tries = 0
-            record.running = None
+            record.running, record.npus = None, ()
         else:
             sweep.tries -= 1
             sweep.not_before = time.monotonic() + SWEEP_AGAIN_S

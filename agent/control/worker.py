@@ -95,11 +95,10 @@ class Worker:
         self.put = put
         self._planning = asyncio.Lock()
         self._busy: dict[str, asyncio.Lock] = {}
-        self.claims: dict[str, tuple[int, ...]] = {}  # NPUs of the latest start, by instance
+        self.claims: dict[str, tuple[int, ...]] = {}  # NPUs of starts under way, by instance
 
     async def start(self, order: StartOrder) -> None:
         name = order.name
-        self.claims.pop(name, None)
         outcome: Started | Lacking | Failure
         try:
             pinned = await order.ready()

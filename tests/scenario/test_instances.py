@@ -164,3 +164,44 @@ def test_what_hangs_of_one_keeps_no_other_down(
         assert world.engine("8b") != "active"
 
     play(World(tmp_path, bus, profiles=("8b", "7b")), scenario)
+
+
+def test_what_one_had_is_free_for_another_that_starts_beside_it(
+    tmp_path: Path, bus: PrivateBus
+) -> None:
+    """The profile has other NPUs by now, and nobody has started it since."""
+    world = World(tmp_path, bus, profiles=("8b", "7b"))
+    world.npus = {"8b": (0, 1, 2, 3), "7b": (2, 3)}
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start("8b")
+        await agent.reach(Phase.SERVING, "8b")
+        world.stop("8b")
+        await agent.reach(Phase.IDLE, "8b")
+        await until(lambda: agent.view("8b").unit_file == "")  # swept
+        assert agent.view("8b").npus == ()
+        world.npus["8b"] = (0, 1)
+        await agent.requests.take_config(world.config())
+        world.podman.survey_takes_s = 0.1
+        world.start("8b")
+        await agent.reach(Phase.STARTING, "8b")
+        world.start("7b")
+        for name in world.profiles:
+            await agent.reach(Phase.SERVING, name)
+        assert [agent.view(name).npus for name in world.profiles] == [(0, 1), (2, 3)]
+        assert agent.kinds("7b").count("held") == 0
+
+    play(world, scenario)
+
+
+def test_a_claim_ends_with_its_start(tmp_path: Path, bus: PrivateBus) -> None:
+    """The next start of the same plans anew, and meanwhile takes nothing from the others."""
+    world = World(tmp_path, bus, profiles=("8b", "7b"))
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start("8b")
+        await until(lambda: agent.controller._worker.claims == {"8b": (0,)})
+        await agent.reach(Phase.SERVING, "8b")
+        assert agent.controller._worker.claims == {}
+
+    play(world, scenario)

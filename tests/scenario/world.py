@@ -96,6 +96,7 @@ class World:
     start_budget_s: float = 0.0
     supply: SupplySettings = SUPPLY
     refused: Failure | None = None  # why the configuration cannot be used
+    npus: dict[str, tuple[int, ...]] = field(default_factory=dict)  # by profile; else "auto"
 
     def __post_init__(self) -> None:
         self.files = RootedFiles(self.folder / "root")
@@ -133,6 +134,7 @@ class World:
             port=self.endpoints[name].port,
             listen=self.listen,
             start_budget_s=self.start_budget_s,
+            npus=self.npus.get(name, "auto"),
         )
 
     def keep(self, memory: Memory) -> None:

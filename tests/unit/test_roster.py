@@ -12,6 +12,7 @@ from agent.control.messages import ContainerFound
 from agent.control.record import Record
 from agent.control.roster import Roster
 from agent.control.vitals import Vitals
+from agent.model import Phase
 from tests.build import LIMITS, build_config, build_container, build_profile
 from tests.scenario.ports import RootedFiles
 
@@ -70,3 +71,25 @@ def test_what_podman_says_wins(
     assert record.npus == npus
     assert not roster.learn(record)
     assert record.npus == npus
+
+
+@pytest.mark.parametrize(
+    ("phase", "npus"),
+    [
+        (Phase.STARTING, (0, 1)),  # it has those that it takes now, not those of the engine before
+        (Phase.SERVING, (4, 5)),
+        (Phase.STOPPING, (4, 5)),
+    ],
+)
+def test_what_the_others_have(roster: Roster, phase: Phase, npus: tuple[int, ...]) -> None:
+    other = only(roster)
+    other.npus, other.state = (4, 5), replace(other.state, phase=phase)
+    roster.add(build_profile(name="7b"), LIMITS)
+    record = roster.get("7b")
+    assert record is not None
+    claims = {"8b": (0, 1)}
+    (neighbor,) = roster.neighbors(record, claims)
+    assert (neighbor.name, neighbor.npus) == ("8b", npus)
+    assert [one.npus for one in roster.holdings(claims)] == [npus]
+    (neighbor,) = roster.neighbors(record, {})
+    assert neighbor.npus == (() if phase is Phase.STARTING else npus)
