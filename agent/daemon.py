@@ -223,7 +223,8 @@ def _compose(
     told_before: Sequence[StoredEvent],
 ) -> Controller:
     http = LocalHttp()
-    podman, files = HealingPodman(Podman(), units), RenderedFiles()
+    supplier, files = SupplyUnit(units), RenderedFiles()
+    podman = HealingPodman(Podman(), units, supplier.is_pulling)
     payloads = ProcPayloads()
     actions = Actions(units, podman, files, LocalMachine(), payloads, EvidenceUnit(units))
     engines = Guard(http, PidfdEnds(payloads), ENGINE_PORT, payloads, read_forwarding)
@@ -245,7 +246,7 @@ def _compose(
         npud,
         units,
         Observers(probe, guard, LogWatch(JournalLog())),
-        SupplyUnit(units),
+        supplier,
         LocalDisks(units),
         turned,
         keep,

@@ -26,17 +26,29 @@ SERVICE_DEADLINE_S = 100.0
 FAILURES_LIMIT = 3
 # Where the cause is another one (a hung disk), it does not help, and is not done again and again.
 RENEW_EVERY_S = 120.0
+# An image that is pulled through the service would be lost, and may be what holds the lock. It is
+# spared for as long as it may be silent while it is placed (supply/image); then it is ended anyway.
+PULL_PATIENCE_S = 3600.0
 
 Result = TypeVar("Result")
 
 
 class HealingPodman:
-    """Asks `podman`; what it cannot answer is mended where that can be done, and asked again."""
+    """Asks `podman`; what it cannot answer is mended where that can be done, and asked again.
+    `is_pulling`: whether an image of ours is on its way through the service."""
 
-    def __init__(self, podman: ContainerEngine, units: UnitManager) -> None:
+    def __init__(
+        self,
+        podman: ContainerEngine,
+        units: UnitManager,
+        is_pulling: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._podman = podman
         self._units = units
+        self._is_pulling = is_pulling
         self._failures = 0
+        self._counted_at = float("-inf")  # monotonic, the latest of them
+        self._spare_until = float("-inf")  # monotonic, a pull
         self._renewed_at = -RENEW_EVERY_S
 
     async def survey(self, images: Sequence[str]) -> PodmanSurvey:
@@ -46,32 +58,47 @@ class HealingPodman:
         await self._ask(lambda: self._podman.remove(container))
 
     async def _ask(self, ask: Callable[[], Awaitable[Result]]) -> Result:
+        began = time.monotonic()
         try:
             answer = await ask()
         except HostUnavailable as error:
-            if not await self._mend(error):
+            if not await self._mend(error, began):
                 raise
             answer = await ask()
         self._failures = 0
         return answer
 
-    async def _mend(self, error: HostUnavailable) -> bool:
-        """Whether it is worth asking again now."""
+    async def _mend(self, error: HostUnavailable, began: float) -> bool:
+        """Whether it is worth asking again now. `began`: when it was asked, monotonic."""
         if error.failure.code not in (Code.PODMAN_UNAVAILABLE, Code.PODMAN_SILENT):
             return False
-        self._failures += 1
+        self._count(began)
         if not (await self._units.status(SOCKET)).active.is_up():
             await self._open_socket(error)
             return True
-        now = time.monotonic()
-        if self._failures < FAILURES_LIMIT or now - self._renewed_at < RENEW_EVERY_S:
+        if self._failures < FAILURES_LIMIT:
             return False
-        self._renewed_at = now
+        if time.monotonic() < self._spare_until and await self._is_pulling():
+            return False
+        now = time.monotonic()
+        if now - self._renewed_at < RENEW_EVERY_S:
+            return False
+        self._renewed_at, self._spare_until = now, now + PULL_PATIENCE_S
         log.warning("podman-api-renewed", reason=error.failure.message)
         await self._units.stop(SOCKET, SOCKET_DEADLINE_S)
         await self._units.stop(SERVICE, SERVICE_DEADLINE_S)
         await self._open_socket(error)
         return True
+
+    def _count(self, began: float) -> None:
+        """Several may ask at once, as for all engines that a new agent finds: what fails them all
+        is one failure."""
+        if began < self._counted_at:
+            return
+        self._counted_at = time.monotonic()
+        if not self._failures:
+            self._spare_until = self._counted_at + PULL_PATIENCE_S
+        self._failures += 1
 
     async def _open_socket(self, refused: HostUnavailable) -> None:
         log.warning("podman-socket-started", reason=refused.failure.message)

@@ -18,9 +18,9 @@ from agent.decoding import decode_json
 from agent.errors import AgentError, Code, HostError
 from agent.host.atomic import write_atomically
 from agent.host.reading import read_regular
-from agent.model import JobResult, supply_unit, switch_unit
+from agent.model import JobResult, is_instance_name, supply_unit, switch_unit
 from agent.ports import UnitManager
-from agent.supplies import Order, Progress, Purpose, Report, letter_stem
+from agent.supplies import Item, Order, Progress, Purpose, Report, Stage, letter_stem
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +69,15 @@ class SupplyUnit:
 
     async def end(self, instance: str) -> None:
         await self._end(supply_unit(instance))
+
+    async def is_pulling(self) -> bool:
+        """Whether an image is on its way through Podman's service. Raises what `units` raise."""
+        for path in sorted(self._folder.glob("*.progress.json")):
+            stem = path.name.removesuffix(".progress.json")
+            pulls = is_instance_name(stem) and _is_pull(self._read(stem, "progress", Progress))
+            if pulls and await self._is_up(supply_unit(stem)):
+                return True
+        return False
 
     async def _end(self, unit: str) -> None:
         if await self._is_up(unit):
@@ -121,6 +130,16 @@ class SupplyUnit:
 
     def _path(self, stem: str, kind: str) -> Path:
         return self._folder / f"{stem}.{kind}.json"
+
+
+def _is_pull(progress: Progress | None) -> bool:
+    """Archives are loaded by Podman's command, and their source is a path."""
+    return (
+        progress is not None
+        and progress.item is Item.IMAGE
+        and progress.stage in (Stage.FETCHING, Stage.PLACING)
+        and not progress.source.startswith("/")
+    )
 
 
 def _switches(order: Order) -> bool:

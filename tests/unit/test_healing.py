@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from agent.action import healing
-from agent.action.healing import FAILURES_LIMIT, SERVICE, SOCKET, HealingPodman
+from agent.action.healing import FAILURES_LIMIT, PULL_PATIENCE_S, SERVICE, SOCKET, HealingPodman
 from agent.errors import Code, HostError, HostUnavailable
 from agent.facts import PodmanSurvey
 from agent.model import JobResult, UnitActive, UnitStatus
+from agent.supply.image import PLACING_PATIENCE_S
 from tests.build import build_front
 
 SURVEY = PodmanSurvey((5, 4, 2), (), ())
@@ -25,9 +26,11 @@ class FakePodman:
 
     answers: list[HostUnavailable | None]
     asked: int = 0
+    takes_s: float = 0.0
 
     async def survey(self, images: Sequence[str]) -> PodmanSurvey:
         self.asked += 1
+        await asyncio.sleep(self.takes_s)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is not None:
             raise answer
@@ -65,6 +68,20 @@ class FakeUnits:
         raise NotImplementedError
 
 
+@dataclass
+class Pulls:
+    """Whether an image is being pulled."""
+
+    going: bool = False
+
+    async def __call__(self) -> bool:
+        return self.going
+
+
+def heal(inner: FakePodman, units: FakeUnits, pulls: Pulls | None = None) -> HealingPodman:
+    return HealingPodman(inner, units, pulls or Pulls())
+
+
 def ask(podman: HealingPodman) -> PodmanSurvey | HostUnavailable:
     try:
         return asyncio.run(podman.survey(()))
@@ -74,19 +91,19 @@ def ask(podman: HealingPodman) -> PodmanSurvey | HostUnavailable:
 
 def test_a_socket_that_is_off_is_started_and_asked_again() -> None:
     inner, units = FakePodman([REFUSED, None]), FakeUnits()
-    assert ask(HealingPodman(inner, units)) is SURVEY
+    assert ask(heal(inner, units)) is SURVEY
     assert units.acts == [("start", SOCKET)]
     assert inner.asked == 2
 
 
 def test_a_socket_that_is_on_is_left_alone_at_first() -> None:
     units = FakeUnits(UnitActive.ACTIVE)
-    assert ask(HealingPodman(FakePodman([REFUSED]), units)) is REFUSED
+    assert ask(heal(FakePodman([REFUSED]), units)) is REFUSED
     assert units.acts == []
 
 
 def test_a_masked_socket_is_named() -> None:
-    answer = ask(HealingPodman(FakePodman([REFUSED]), FakeUnits(masked=True)))
+    answer = ask(heal(FakePodman([REFUSED]), FakeUnits(masked=True)))
     assert isinstance(answer, HostUnavailable)
     assert answer.failure.code is Code.PODMAN_UNAVAILABLE
     assert "podman.socket is off" in answer.failure.message
@@ -101,7 +118,7 @@ RENEWED = [("stop", SOCKET), ("stop", SERVICE), ("start", SOCKET)]
 def test_an_api_that_stays_in_trouble_is_renewed_once(trouble: HostUnavailable) -> None:
     """It hangs, it answers errors, or somebody has removed its socket's file."""
     units = FakeUnits(UnitActive.ACTIVE)
-    podman = HealingPodman(FakePodman([trouble]), units)
+    podman = heal(FakePodman([trouble]), units)
     for _ in range(FAILURES_LIMIT - 1):
         assert ask(podman) is trouble
     assert units.acts == []
@@ -112,7 +129,7 @@ def test_an_api_that_stays_in_trouble_is_renewed_once(trouble: HostUnavailable) 
 
 def test_an_answer_in_between_begins_the_count_anew() -> None:
     units = FakeUnits(UnitActive.ACTIVE)
-    podman = HealingPodman(FakePodman([SILENT, SILENT, None, SILENT, SILENT, None]), units)
+    podman = heal(FakePodman([SILENT, SILENT, None, SILENT, SILENT, None]), units)
     for _ in range(6):
         ask(podman)
     assert units.acts == []
@@ -121,7 +138,7 @@ def test_an_answer_in_between_begins_the_count_anew() -> None:
 def test_after_a_while_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(healing, "RENEW_EVERY_S", 0.0)
     units = FakeUnits(UnitActive.ACTIVE)
-    podman = HealingPodman(FakePodman([SILENT]), units)
+    podman = heal(FakePodman([SILENT]), units)
     for _ in range(FAILURES_LIMIT + 1):
         ask(podman)
     assert units.acts == RENEWED * 2
@@ -131,5 +148,73 @@ def test_other_trouble_is_none_of_podman_s() -> None:
     lost = HostUnavailable(Code.SYSTEMD_UNAVAILABLE, "cannot ask systemd: the bus is gone")
     units = FakeUnits()
     for _ in range(FAILURES_LIMIT + 1):
-        assert ask(HealingPodman(FakePodman([lost]), units)) is lost
+        assert ask(heal(FakePodman([lost]), units)) is lost
     assert units.acts == []
+
+
+def ask_at_once(podman: HealingPodman, callers: int = FAILURES_LIMIT) -> None:
+    """As the searches of all instances that an agent has just adopted."""
+
+    async def all_of_them() -> None:
+        answers = (podman.survey(()) for _ in range(callers))
+        await asyncio.gather(*answers, return_exceptions=True)
+
+    asyncio.run(all_of_them())
+
+
+def test_questions_asked_at_once_are_one_failure() -> None:
+    """A slow call is none in a row, whoever waits for it."""
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = heal(FakePodman([SILENT], takes_s=0.01), units)
+    for _ in range(FAILURES_LIMIT - 1):
+        ask_at_once(podman)
+    assert units.acts == []
+    ask_at_once(podman)
+    assert units.acts == RENEWED
+
+
+def test_a_pull_of_ours_is_not_broken_off() -> None:
+    """It runs through the service, and what holds Podman's lock may be that very pull."""
+    units, pulls = FakeUnits(UnitActive.ACTIVE), Pulls(going=True)
+    podman = heal(FakePodman([SILENT]), units, pulls)
+    for _ in range(2 * FAILURES_LIMIT):
+        assert ask(podman) is SILENT
+    assert units.acts == []
+    pulls.going = False
+    assert ask(podman) is SILENT
+    assert units.acts == RENEWED
+
+
+def test_but_not_for_longer_than_it_may_be_silent_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("agent.action.healing.time.monotonic", lambda: now)
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = heal(FakePodman([SILENT]), units, Pulls(going=True))
+    for at in (0.0, PULL_PATIENCE_S / 2, PULL_PATIENCE_S - 1):
+        now = 1000.0 + at
+        assert ask(podman) is SILENT
+    assert units.acts == []
+    now = 1000.0 + PULL_PATIENCE_S
+    assert ask(podman) is SILENT
+    assert units.acts == RENEWED
+
+
+def test_its_patience_begins_anew_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("agent.action.healing.time.monotonic", lambda: now)
+    units = FakeUnits(UnitActive.ACTIVE)
+    podman = heal(FakePodman([SILENT, None, SILENT]), units, Pulls(going=True))
+    for at in (
+        0.0,
+        PULL_PATIENCE_S,
+        2 * PULL_PATIENCE_S,
+        2 * PULL_PATIENCE_S,
+        2.5 * PULL_PATIENCE_S,
+    ):
+        now = 1000.0 + at
+        ask(podman)
+    assert units.acts == []
+
+
+def test_it_is_as_long_as_that_of_the_pull() -> None:
+    assert PULL_PATIENCE_S >= PLACING_PATIENCE_S

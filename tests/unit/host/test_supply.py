@@ -177,3 +177,36 @@ def test_a_switch_does_not_wait_for_what_is_fetched(tmp_path: Path) -> None:
     assert bring(units, order) == (REPORT, [])
     assert units.jobs == ["start"]
     assert not (tmp_path / "8b.order.json").exists()
+
+
+PULL = Progress(Item.IMAGE, Stage.FETCHING, "registry.example", 5, 10, 2.0, at=1.0)
+
+
+@pytest.mark.parametrize(
+    ("progress", "pulls"),
+    [
+        (PULL, True),
+        (replace(PULL, stage=Stage.PLACING), True),
+        (replace(PULL, stage=Stage.ASKING), False),  # nothing has come that could be lost
+        (replace(PULL, source="/var/lib/deepseek/import/a.tar"), False),  # past Podman's service
+        (HALF, False),
+    ],
+)
+def test_a_pull_through_podman_s_service_is_told(
+    units: Units, progress: Progress, pulls: bool
+) -> None:
+    supplier = SupplyUnit(units, units.folder)
+    assert not run(supplier.is_pulling())
+    units.write("progress", progress)()
+    assert not run(supplier.is_pulling())  # it is over
+    units.active = UnitActive.ACTIVE
+    assert run(supplier.is_pulling()) is pulls
+
+
+@pytest.mark.parametrize("name", ["x y", "8b@switch", "../8b", ""])
+def test_what_else_lies_there_is_no_pull(units: Units, name: str) -> None:
+    path = units.folder / f"{name.replace('/', '_')}.progress.json"
+    path.write_bytes(msgspec.json.encode(PULL))
+    units.active = UnitActive.ACTIVE
+    assert not run(SupplyUnit(units, units.folder).is_pulling())
+    assert not run(SupplyUnit(units, units.folder / "not-there").is_pulling())
