@@ -129,7 +129,8 @@ class Actions:
         for it."""
         unit = engine_unit(instance)
         try:
-            # Nobody waits for what it has to do any more (agent/drain.py).
+            # Nobody waits for what it has to do any more (agent/drain.py). Should the stop come to
+            # nothing, that is so until the engine is found to be up after all, and adopted.
             self.files.write(no_drain_mark(instance), "")
             killed = await stop_by_force(
                 instance, container_id, self.units, self.payloads, STOP_JOB_DEADLINE_S

@@ -141,7 +141,7 @@ class Pilot:
                 if (beside := done.outcome.beside) is not None:
                     self._events.note(done.instance, beside.code, beside.message)
             case Started():
-                self._roster.learn(record)
+                self._roster.adopt(record)
                 self._updating.started(record, is_new=False)
         if lost is not None:
             self.feed(done.instance, NpuLost(lost))
@@ -264,7 +264,7 @@ class Pilot:
         if adopted:
             # From a start of ours whose end was not heard: the bus was away, or the job was late.
             # Or it is the one of before, since a stop of ours was not heard there.
-            self._roster.learn(record)
+            self._roster.adopt(record)
             self._updating.started(record, is_new=False)
         if record.state.phase is not before.phase:
             record.since = time.time()

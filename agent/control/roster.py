@@ -3,12 +3,14 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from agent.action.running import load_running
+from agent.action.running import load_running, no_drain_mark
 from agent.config.values import Limits, Profile
 from agent.control.memory import Memory, carry_over, recall, remember
 from agent.control.record import Record
+from agent.errors import AgentError
 from agent.facts import Neighbor
 from agent.model import HOLDING, Phase
 from agent.policy.npu.kept import FleetMemory
@@ -64,6 +66,13 @@ class Roster:
         record.running = found
         record.npus = found.npus if found is not None else ()
         return True
+
+    def adopt(self, record: Record) -> None:
+        """Its engine was found to be up. A stop of it waits for its requests again: one that was
+        not to wait has not been heard, and the next may come days later."""
+        self.learn(record)
+        with suppress(AgentError):  # the next start removes it
+            self._files.remove(no_drain_mark(record.name))
 
     def neighbors(
         self, record: Record, claims: Mapping[str, tuple[int, ...]]

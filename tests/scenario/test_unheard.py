@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.action.running import Running, save_running
+from agent.action.running import Running, no_drain_mark, save_running
 from agent.control.messages import EngineSeen
 from agent.errors import Code, Failure, HostUnavailable
 from agent.model import JobResult, Phase, UnitStatus, engine_unit
@@ -179,6 +179,54 @@ def test_what_podman_says_is_what_it_has(npus: World) -> None:
                 await asyncio.sleep(0.4)
                 assert agent.view().phase is Phase.SERVING
             assert npus.acted() == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_an_engine_that_goes_on_after_all_is_stopped_as_any_other(
+    npus: World, *, seen: bool
+) -> None:
+    """A stop without waiting for its requests was not heard. `seen`: it is before the next try."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        stop, asked = agent.units.stop, asyncio.Event()
+
+        async def lost(unit: str, deadline_s: float) -> JobResult:
+            agent.units.stop = stop  # type: ignore[method-assign]
+            assert world.files.read(no_drain_mark("8b")) == ""
+            asked.set()
+            return await gone()
+
+        agent.units.stop = lost  # type: ignore[method-assign]
+        if seen:
+            limits = replace(world.config().limits, backoff_first_s=60.0, backoff_max_s=60.0)
+            await agent.requests.take_config(world.config(limits=limits))
+        refused = Failure(Code.ENGINE_FAILED, "cannot keep serving: nobody listens any more")
+        agent.controller.put(EngineSeen("8b", refused, ""))
+        await asked.wait()
+        await until(lambda: agent.view().phase not in (Phase.SERVING, Phase.STOPPING))
+        if seen:
+            world.systemd.change(ENGINE, "active")
+        await agent.reach(Phase.SERVING)
+        assert (world.acted().count(START), world.acted().count(STOP)) == (1, 0)
+        assert world.files.read(no_drain_mark("8b")) is None
+
+    play(npus, scenario)
+
+
+def test_a_new_agent_has_an_engine_that_serves_stopped_as_any_other(npus: World) -> None:
+    """The one before it ended between the mark and the stop."""
+
+    async def scenario() -> None:
+        async with host(npus):
+            npus.run_engine()
+            npus.files.write(no_drain_mark("8b"), "")
+            npus.attach()
+            async with running(npus) as agent:
+                await agent.reach(Phase.SERVING)
+                assert npus.files.read(no_drain_mark("8b")) is None
 
     asyncio.run(scenario())
 
