@@ -350,10 +350,21 @@ DOCTOR = {
         "查看 /etc/resolv.conf 与 getent hosts 域名；没有互联网时：deepseekctl bundle"
     ),
     "{0}: each answers": "{0}：均有应答",
-    "a proxy: systemctl edit deepseek-supply@.service (Environment=HTTPS_PROXY=...); a mirror: "
-    "[supply] of agent.toml; without internet: deepseekctl bundle": (
-        "代理：systemctl edit deepseek-supply@.service（Environment=HTTPS_PROXY=...）；镜像站：agent.toml "
-        "的 [supply]；没有互联网时：deepseekctl bundle"
+    "a proxy: systemctl edit deepseek-supply@.service, and podman.service for the image "
+    "(Environment=HTTPS_PROXY=...); a mirror: [supply] of agent.toml; without internet: "
+    "deepseekctl bundle": (
+        "代理：systemctl edit deepseek-supply@.service，镜像另需 podman.service"
+        "（Environment=HTTPS_PROXY=...）；镜像站：agent.toml 的 [supply]；没有互联网时：deepseekctl bundle"
+    ),
+    "deepseek-supply@ has a proxy, and podman.service, which pulls it, has none: {0}": (
+        "deepseek-supply@ 设有代理，而拉取镜像的 podman.service 没有：{0}"
+    ),
+    "cannot pull the image: {0}": "无法拉取镜像：{0}",
+    "cannot pull the image from everywhere: {0}": "有镜像来源无法拉取：{0}",
+    "systemctl edit podman.service ([Service], Environment=HTTPS_PROXY=...), then: systemctl "
+    "try-restart podman.service": (
+        "systemctl edit podman.service（[Service]，Environment=HTTPS_PROXY=...），然后：systemctl "
+        "try-restart podman.service"
     ),
     "cannot fetch what is missing: {0}": "无法下载缺少的内容：{0}",
     "cannot reach every source: {0}": "有下载源无法访问：{0}",

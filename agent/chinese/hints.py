@@ -255,6 +255,11 @@ HINTS = {
         "写入 HTTPS_PROXY：http://用户:密码@主机:端口"
     ),
     # the way to a source
+    "Podman pulls images without the proxy that supply has: systemctl edit podman.service "
+    "([Service], Environment=HTTPS_PROXY=...), then: systemctl try-restart podman.service": (
+        "Podman 拉取镜像时没有 supply 所用的代理：systemctl edit podman.service"
+        "（[Service]，Environment=HTTPS_PROXY=...），然后：systemctl try-restart podman.service"
+    ),
     "a proxy or a login page may answer instead of the hub; see: curl -v ADDRESS": (
         "应答的可能是代理或登录页面，而不是下载源；查看：curl -v 地址"
     ),

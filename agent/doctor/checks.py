@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from agent.doctor import agent, host, npus, patient, podman
+from agent.doctor import agent, host, npus, patient, podman, sources
 from agent.doctor.checkup import Checkup, Patient
 from agent.doctor.verdict import Finding, Group, Verdict, finish
 
@@ -66,8 +66,8 @@ MODEL_CHECKS = (
     ModelCheck("fetch-room", patient.room),
     ModelCheck("key-files", patient.key_files),
     ModelCheck("port", patient.port),
-    ModelCheck("dns", patient.lookup),
-    ModelCheck("sources", patient.reach),
+    ModelCheck("dns", sources.lookup),
+    ModelCheck("sources", sources.reach),
 )
 
 

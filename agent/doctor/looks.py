@@ -116,3 +116,5 @@ class Reached:
     lookup_problem: str = ""  # why the name has no address; empty: it has, or a proxy looks it up
     problem: str = ""  # why nobody answers there; empty: somebody does
     proxy: str = ""
+    by_podman: bool = False  # it pulls from there, by itself
+    lacks_proxy: bool = False  # which asks without one, and supply has one

@@ -7,7 +7,6 @@ from agent.config.values import Profile, SupplySettings
 from agent.disks import GIB, DiskFacts
 from agent.doctor.agent import is_wished
 from agent.doctor.checkup import Checkup, Patient
-from agent.doctor.looks import Reached
 from agent.doctor.verdict import Verdict, error, lean, need, of_failure, ok, skipped, some, warning
 from agent.errors import Failure
 from agent.exits import HELD
@@ -237,45 +236,3 @@ def port(checkup: Checkup, patient: Patient) -> Verdict:
     if failure is not None and unit is not None and is_wished(unit) and not facts.podman_seen:
         return skipped(f"somebody listens on {where}: only root can tell whether it is ours")
     return of_failure(failure, f"{where} is free")
-
-
-def lookup(checkup: Checkup, patient: Patient) -> Verdict:
-    """Names of the hosts that something has to come from."""
-    sources = lean(patient.sources, "sources")
-    direct = [one for one in sources if not one.proxy]
-    unknown = sorted({one.host for one in direct if one.lookup_problem})
-    if not direct:
-        return skipped("a proxy looks names up")
-    if not unknown:
-        return ok(some(sorted({one.host for one in direct})))
-    why = next(one.lookup_problem for one in direct if one.lookup_problem)
-    found = f"cannot look up {some(unknown)}: {why}"
-    hint = "see /etc/resolv.conf, and: getent hosts NAME; without internet: deepseekctl bundle"
-    return (
-        error(found, hint)
-        if len(unknown) == len({o.host for o in direct})
-        else warning(found, hint)
-    )
-
-
-def reach(checkup: Checkup, patient: Patient) -> Verdict:
-    """Hubs and registries that something has to come from."""
-    sources = need(patient.sources)
-    known = [one for one in sources if not one.lookup_problem]
-    if not known:
-        return skipped("cannot be told: see dns")
-    silent = [one for one in known if one.problem]
-    if not silent:
-        return ok(f"{some(map(_said, known))}: each answers")
-    told = some(f"{one.host}: {one.problem}" for one in silent)
-    hint = (
-        "a proxy: systemctl edit deepseek-supply@.service (Environment=HTTPS_PROXY=...); a mirror: "
-        "[supply] of agent.toml; without internet: deepseekctl bundle"
-    )
-    if len(silent) == len(known):
-        return error(f"cannot fetch what is missing: {told}", hint)
-    return warning(f"cannot reach every source: {told}", hint)
-
-
-def _said(one: Reached) -> str:
-    return f"{one.host} (by {one.proxy})" if one.proxy else one.host

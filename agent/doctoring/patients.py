@@ -4,9 +4,9 @@
 import asyncio
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,14 @@ from agent.facts import FileFacts, ModelFacts, PodmanStore, PodmanSurvey
 from agent.host.disks import find_storage, look_at_room
 from agent.host.look import look
 from agent.host.machine import LocalMachine
+from agent.host.proxies import (
+    KNOWN_TO_PODMAN,
+    PODMAN_UNIT,
+    lacks_proxy,
+    only_proxies,
+    read_engine_proxies,
+    read_podman_proxies,
+)
 from agent.host.reach import DEADLINE_S as REACH_S
 from agent.host.reach import START_S, Address, reach_all
 from agent.host.units import read_proxies
@@ -146,38 +154,55 @@ async def _look_at_sources(
         return Unseen(Why.NOT_ASKED, "nothing has to be fetched")
     if not asked.config.supply.fetch:
         return Unseen(Why.NOT_ASKED, "nothing is fetched by itself: [supply] fetch = false")
-    addresses = _addresses(
-        profile, asked.config, asked.inventory, lacks_model=lacks_model, lacks_image=lacks_image
-    )
-    if not addresses:
+    hubs = _hubs(profile, asked.config) if lacks_model else ()
+    registries = _registries(profile, asked.config, asked.inventory) if lacks_image else ()
+    if not hubs and not registries:
         return Unseen(Why.NOT_ASKED, "no source is configured for what is missing")
-    asking = _reach(profile, addresses)
+    asking = _reach(profile, hubs, registries)
     return await look("sources", SYSTEMD_S + REACH_S + START_S, asking)
 
 
-async def _reach(profile: Profile, addresses: Sequence[Address]) -> tuple[Reached, ...]:
-    proxies = await look("systemd", SYSTEMD_S, read_proxies(supply_unit(profile.name), SYSTEMD_S))
-    return await reach_all(addresses, {} if isinstance(proxies, Unseen) else proxies)
+async def _reach(
+    profile: Profile, hubs: Sequence[Address], registries: Sequence[Address]
+) -> tuple[Reached, ...]:
+    """Each with the proxies of who fetches from it: supply, and Podman's service."""
+    ours, podman = await asyncio.gather(
+        look("systemd", SYSTEMD_S, read_proxies(supply_unit(profile.name), SYSTEMD_S)),
+        look("podman.service", SYSTEMD_S, _read_podman_proxies()),
+    )
+    # Where systemd cannot be asked, whoever asks may have the same ones.
+    ours = only_proxies(os.environ) if isinstance(ours, Unseen) else ours
+    podman = ours if isinstance(podman, Unseen) else podman
+    models, images = await asyncio.gather(reach_all(hubs, ours), reach_all(registries, podman))
+    return (*models, *(_by_podman(one, ours, podman) for one in images))
 
 
-def _addresses(
-    profile: Profile,
-    config: Config,
-    inventory: Inventory,
-    *,
-    lacks_model: bool,
-    lacks_image: bool,
-) -> tuple[Address, ...]:
-    """Each once: hubs of the model, registries of the image."""
+async def _read_podman_proxies() -> dict[str, str]:
+    """It ends when nobody asks it, and only root may look at it; then what its unit says."""
+    running = await in_thread(read_podman_proxies)
+    if running is not None:
+        return running
+    given = await read_proxies(PODMAN_UNIT, SYSTEMD_S)
+    return {**read_engine_proxies(), **only_proxies(given, KNOWN_TO_PODMAN)}
+
+
+def _by_podman(one: Reached, ours: Mapping[str, str], podman: Mapping[str, str]) -> Reached:
+    return replace(one, by_podman=True, lacks_proxy=lacks_proxy(one.host, ours, podman))
+
+
+def _hubs(profile: Profile, config: Config) -> tuple[Address, ...]:
+    """Of the model, each once."""
+    sources = order_model(profile, config.supply).sources
+    found = (Address(one.endpoint, one.tls_verify, one.ca_file) for one in sources)
+    return tuple({one.url: one for one in found}.values())
+
+
+def _registries(profile: Profile, config: Config, inventory: Inventory) -> tuple[Address, ...]:
+    """Of the image, each once."""
     found: list[Address] = []
-    if lacks_model:
-        model = order_model(profile, config.supply)
-        found += [Address(one.endpoint, one.tls_verify, one.ca_file) for one in model.sources]
-    if lacks_image:
-        image = order_image(profile.image_for(inventory), config.supply)
-        for one in image.sources:
-            if (reference := parse_reference(one.reference)) is not None:
-                host = reference.registry
-                host = "registry-1.docker.io" if host == DOCKER_HUB else host
-                found.append(Address(f"https://{host}/v2/", one.tls_verify, one.ca_file))
+    for one in order_image(profile.image_for(inventory), config.supply).sources:
+        if (reference := parse_reference(one.reference)) is not None:
+            host = reference.registry
+            host = "registry-1.docker.io" if host == DOCKER_HUB else host
+            found.append(Address(f"https://{host}/v2/", one.tls_verify, one.ca_file))
     return tuple({one.url: one for one in found}.values())

@@ -12,11 +12,13 @@ the next time.
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from podman import PodmanClient
@@ -40,6 +42,8 @@ from agent.host.image_sync import sync_storage
 from agent.host.image_whole import find, find_brought, is_there, missing
 from agent.host.layers import Layers
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
+from agent.host.proxies import HINT as PROXY_HINT
+from agent.host.proxies import lacks_proxy, read_podman_proxies
 from agent.host.pull_failures import explain_pull, shorten
 from agent.host.registry import read_digest, read_layers
 from agent.host.registry_access import read_credentials, trusted_ca
@@ -107,11 +111,20 @@ def _take(raw: bytes, layers: Layers, registry: str) -> None:
     error = line.get("error") or line.get("errorDetail") or line.get("message")
     if error:
         text = error.get("message") if isinstance(error, dict) else error
-        raise _error(explain_pull(registry, str(text)))
+        raise _error(_explain(registry, str(text)))
     layers.take(line)
     if layers.has_bytes:
         stage = Stage.PLACING if layers.is_fetched else Stage.FETCHING
         say(progress={"stage": stage, "done": layers.done, "total": layers.total})
+
+
+def _explain(registry: str, text: str) -> Failure:
+    failure = explain_pull(registry, text)
+    if failure.code is Code.SOURCE_UNREACHABLE:
+        podman = read_podman_proxies()
+        if podman is not None and lacks_proxy(registry, os.environ, podman):
+            return replace(failure, hint=PROXY_HINT)
+    return failure
 
 
 @contextmanager

@@ -7,11 +7,11 @@ process, because neither a name server nor a proxy can be asked with a deadline 
 """
 
 import json
+import os
 import socket
 import ssl
 import sys
 import threading
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
@@ -23,6 +23,7 @@ from agent.decoding import decode_json
 from agent.doctor.looks import Reached
 from agent.errors import Code, HostUnavailable
 from agent.host.process import run_module
+from agent.host.proxies import proxy_for, spell_both
 from agent.host.registry import trust
 
 MODULE = "agent.host.reach"
@@ -42,9 +43,14 @@ class Address:
 async def reach_all(
     addresses: Sequence[Address], proxies: Mapping[str, str]
 ) -> tuple[Reached, ...]:
-    """All at a time. `proxies`: variables beside those of this process."""
+    """All at a time. `proxies`: of who would fetch; those of this process, a person's, may be
+    others, and count for nothing."""
+    if not addresses:
+        return ()
     asked = json.dumps([asdict(one) for one in addresses])
-    done = await run_module(MODULE, (asked,), deadline_s=DEADLINE_S + START_S, environment=proxies)
+    done = await run_module(
+        MODULE, (asked,), deadline_s=DEADLINE_S + START_S, environment=spell_both(proxies)
+    )
     if done.status is None:
         raise TimeoutError
     try:
@@ -64,10 +70,7 @@ def reach(address: Address) -> Reached:
 
 def _proxy_for(url: httpx.URL) -> str:
     """Host and port alone: what is before them may be a password."""
-    if urllib.request.proxy_bypass(url.host):
-        return ""
-    proxies = urllib.request.getproxies()
-    chosen = proxies.get(url.scheme) or proxies.get("all") or ""
+    chosen = proxy_for(url.scheme, url.host, os.environ)
     return chosen.rpartition("@")[2].rpartition("//")[2].rstrip("/")
 
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """Units as systemctl shows them to anybody: without a connection that is kept, and without root."""
 
+import asyncio
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from agent.errors import Code, HostUnavailable
 from agent.host.process import Completed, run
+from agent.host.proxies import only_proxies
 from agent.model import UnitActive, UnitStatus
 
 PROPERTIES = (
@@ -22,7 +24,6 @@ PROPERTIES = (
     "InvocationID",
 )
 _VERSION = re.compile(r"systemd ([0-9]{2,4})\b")
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 HINT = "is this host booted with systemd? see: systemctl is-system-running"
 
 
@@ -44,12 +45,20 @@ async def read_units(names: Sequence[str], deadline_s: float) -> tuple[UnitStatu
     return tuple(_unit(name, _pairs(text)) for name, text in zip(names, blocks, strict=True))
 
 
-async def read_proxies(unit: str, deadline_s: float) -> Mapping[str, str]:
-    """The proxies that a unit is given; empty when none."""
-    done = await _systemctl(("show", "--no-pager", "--property=Environment", unit), deadline_s)
+async def read_proxies(unit: str, deadline_s: float) -> dict[str, str]:
+    """The proxies that a unit is given, by systemd's own environment (DefaultEnvironment=) or its
+    own; empty when none."""
+    shown = await asyncio.gather(_environment((), deadline_s), _environment((unit,), deadline_s))
+    return only_proxies({**shown[0], **shown[1]})
+
+
+async def _environment(unit: Sequence[str], deadline_s: float) -> dict[str, str]:
+    """Without a unit: what all of them have."""
+    done = await _systemctl(("show", "--no-pager", "--property=Environment", *unit), deadline_s)
+    if done.status != 0:
+        raise _failed(done.errors.strip()[:200] or f"exit status {done.status}")
     words = shlex.split(done.output.strip().partition("=")[2])
-    pairs = (word.partition("=") for word in words)
-    return {name: value for name, _, value in pairs if name.upper() in _PROXIES}
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 async def read_main_pid(unit: str, deadline_s: float) -> int:

@@ -24,6 +24,7 @@ WHOLE = (
     "doctor/npus.py",
     "doctor/patient.py",
     "doctor/podman.py",
+    "doctor/sources.py",
     "doctor/verdict.py",
     "doctoring/gather.py",
     "doctoring/npus.py",

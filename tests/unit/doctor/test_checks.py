@@ -71,6 +71,11 @@ UNKNOWN = Unseen(Why.FAILED, "cannot serve '70b': no such profile", "correct the
 ROOT = Unseen(Why.NEEDS_ROOT, "only root may see it")
 QUAY = Reached("https://quay.io/v2/", "quay.io")
 HUB = Reached("https://modelscope.cn", "modelscope.cn")
+BARE = replace(QUAY, by_podman=True, lacks_proxy=True)
+BY_ITSELF = (
+    "cannot pull the image: deepseek-supply@ has a proxy, and podman.service, which pulls it, has "
+    "none: quay.io: "
+)
 MISSING = ModelFacts(PROFILE.model, 0, "there is no such directory", present=False)
 
 
@@ -461,6 +466,22 @@ CASES: tuple[tuple[str, Mapping[str, Any], Status, str], ...] = (
     ("sources", patient(sources=(replace(QUAY, problem="refused"), HUB)), WARNING, "quay.io: ref"),
     ("sources", patient(sources=(replace(QUAY, problem="refused"),)), ERROR, "HTTPS_PROXY"),
     ("sources", patient(sources=(replace(QUAY, lookup_problem="no"),)), SKIPPED, "see dns"),
+    # The model comes by supply's proxy, the image never: Podman's service has none.
+    ("dns", patient(sources=(HUB, replace(BARE, lookup_problem="no"))), OK, "modelscope.cn"),
+    ("sources", patient(sources=(HUB, replace(BARE, lookup_problem="no"))), ERROR, BY_ITSELF),
+    ("sources", patient(sources=(HUB, replace(BARE, problem="refused"))), ERROR, BY_ITSELF),
+    ("sources", patient(sources=(HUB, BARE)), OK, "each answers"),
+    (
+        "sources",
+        patient(
+            sources=(
+                replace(BARE, problem="refused"),
+                replace(QUAY, host="mirror.example", by_podman=True),
+            )
+        ),
+        WARNING,
+        "systemctl edit podman.service",
+    ),
 )
 
 

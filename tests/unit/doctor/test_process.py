@@ -11,10 +11,20 @@ from pathlib import Path
 import pytest
 
 from agent.doctor.checks import CHECKS, MODEL_CHECKS
+from tests.unit.npud.fake_smi import write_script
 
 TREE = Path(__file__).resolve().parents[3]
 USAGE = 2
 pytestmark = pytest.mark.timeout(120)  # each look has its deadline, and the machine may be busy
+
+
+@pytest.fixture(autouse=True)
+def _systemd_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leaves this machine: its own units may have a proxy that works, or need none."""
+    (tmp_path / "bin").mkdir()
+    write_script(tmp_path / "bin/systemctl", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
 
 
 def run(*arguments: str, etc: Path | str = "/nonexistent") -> tuple[int, str, str]:
@@ -22,7 +32,6 @@ def run(*arguments: str, etc: Path | str = "/nonexistent") -> tuple[int, str, st
     done = subprocess.run(
         [sys.executable, "-m", "agent.cli", "doctor", *arguments, *places],
         cwd=TREE,
-        env={**os.environ, "HTTPS_PROXY": "http://127.0.0.1:9"},  # nothing leaves this machine
         capture_output=True,
         text=True,
         check=False,

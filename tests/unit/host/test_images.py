@@ -66,6 +66,24 @@ def pull(api: FakePodmanApi, reference: str = NAME, **options: object) -> list[d
     return ask(api, "pull", {"source": source, "keep_free_mib": 0})
 
 
+def pull_here(api: FakePodmanApi) -> Mapping[str, object]:
+    """In this process, of which a test may have changed something."""
+    order = {"source": {"reference": NAME, "tls_verify": True}, "keep_free_mib": 0}
+
+    def whole() -> Mapping[str, object]:
+        with PodmanClient(base_url=f"unix://{api.path}", timeout=10) as client:
+            return images.pull(client, order)
+
+    async def scenario() -> Mapping[str, object]:
+        await api.start()
+        try:
+            return await asyncio.to_thread(whole)
+        finally:
+            await api.close()
+
+    return run(scenario())
+
+
 def test_pull(api: FakePodmanApi) -> None:
     *told, last = pull(api)
     assert last == {"answer": {"image_id": IMAGE_ID, "digest": DIGEST, "is_new_name": False}}
@@ -99,20 +117,7 @@ def test_an_image_is_on_the_disk_before_it_is_told(
         api.requests.clear()
 
     monkeypatch.setattr(images, "sync_storage", sync)
-    order = {"source": {"reference": NAME, "tls_verify": True}, "keep_free_mib": 0}
-
-    def whole() -> Mapping[str, object]:
-        with PodmanClient(base_url=f"unix://{api.path}", timeout=10) as client:
-            return images.pull(client, order)
-
-    async def scenario() -> Mapping[str, object]:
-        await api.start()
-        try:
-            return await asyncio.to_thread(whole)
-        finally:
-            await api.close()
-
-    assert run(scenario())["image_id"] == IMAGE_ID
+    assert pull_here(api)["image_id"] == IMAGE_ID
     assert steps[-2:] == ["POST /images/pull", f"sync {api.storage}"]
     assert api.requests == [f"GET /images/{NAME}/json"]
 
@@ -179,6 +184,35 @@ def test_podman_s_error(api: FakePodmanApi, status: int, line: dict[str, object]
     assert error["code"] == Code.SOURCE_NOT_FOUND
     assert error["message"].startswith("cannot pull from localhost:1: ")
     assert "manifest unknown" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("podman", "hint"),
+    [
+        ({}, "systemctl edit podman.service"),
+        ({"HTTPS_PROXY": "http://p:1"}, "can be reached from this host"),
+        (None, "can be reached from this host"),  # nobody can tell
+    ],
+)
+def test_a_proxy_that_podman_lacks_is_named(
+    api: FakePodmanApi,
+    monkeypatch: pytest.MonkeyPatch,
+    podman: dict[str, str] | None,
+    hint: str,
+) -> None:
+    """The pull is its service's, with that unit's environment."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://user:s3cret@127.0.0.1:9")
+    monkeypatch.setattr(images, "read_podman_proxies", lambda: podman)
+    text = "pinging container registry localhost:1: dial tcp: i/o timeout"
+    api.pull_lines = [{"error": text}]
+    with pytest.raises(AgentError) as raised:
+        pull_here(api)
+    failure = raised.value.failure
+    assert failure.code is Code.SOURCE_UNREACHABLE
+    assert hint in failure.hint
+    assert "s3cret" not in str(failure)
 
 
 @pytest.mark.parametrize("mode", [Mode.ERROR, Mode.GARBAGE, Mode.CUT])

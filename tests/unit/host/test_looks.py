@@ -241,6 +241,13 @@ def test_its_version(systemctl: Path) -> None:
         asyncio.run(read_systemd_version(5))
 
 
+def test_a_proxy_that_systemd_gives_to_all(systemctl: Path) -> None:
+    """DefaultEnvironment=; what a unit has of its own counts."""
+    for_all = "Environment=HTTPS_PROXY=http://all:1 HTTP_PROXY=http://all:1"
+    write_script(systemctl, f'[ "$#" = 4 ] && echo Environment=HTTPS_PROXY= || echo "{for_all}"')
+    assert asyncio.run(read_proxies("a.service", 5)) == {"HTTP_PROXY": "http://all:1"}
+
+
 def test_proxies_and_pids(systemctl: Path) -> None:
     shown = 'Environment=HTTPS_PROXY=http://p:1 "no_proxy=a b" HOME=/x'
     write_script(systemctl, f"echo '{shown}'")
@@ -248,5 +255,8 @@ def test_proxies_and_pids(systemctl: Path) -> None:
         "HTTPS_PROXY": "http://p:1",
         "no_proxy": "a b",
     }
+    write_script(systemctl, "exit 1")
+    with pytest.raises(HostUnavailable):
+        asyncio.run(read_proxies("a.service", 5))
     write_script(systemctl, "echo 4711")
     assert asyncio.run(read_main_pid("a.service", 5)) == 4711

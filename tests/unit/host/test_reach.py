@@ -17,7 +17,7 @@ from agent.host import reach as module
 from agent.host.reach import Address, reach_all
 from tests.trickling import answered, trickle
 
-NO_PROXIES = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "")
+NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def trickling() -> AbstractContextManager[int]:
 
 def ask(*addresses: str, proxies: dict[str, str] | None = None) -> tuple[Reached, ...]:
     asked = [Address(one) for one in addresses]
-    return asyncio.run(reach_all(asked, {**NO_PROXIES, **(proxies or {})}))
+    return asyncio.run(reach_all(asked, proxies or {}))
 
 
 def status(code: int) -> bytes:
@@ -78,7 +78,7 @@ def test_several_that_do_not_answer_hide_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They are waited for together: who asks has one deadline for all."""
-    for name in NO_PROXIES:
+    for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(module, "DEADLINE_S", 3.0)
     with trickling() as port, answering(status(200)) as well:
@@ -114,7 +114,17 @@ def test_a_proxy_is_named_without_its_password() -> None:
     assert (found.proxy, found.problem) == (f"127.0.0.1:{port}", "")
 
 
+def test_a_proxy_of_whoever_asks_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person's shell has one, the unit that fetches has none."""
+    with answering(status(200)) as port, answering(status(503)) as ours:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{ours}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        (found,) = ask(f"http://127.0.0.1:{port}/")
+    assert (found.proxy, found.problem) == ("", "")
+
+
 def test_a_certificate_file_that_is_not_there() -> None:
     address = Address("https://127.0.0.1:1/", ca_file="/nonexistent/ca.pem")
-    (found,) = asyncio.run(reach_all([address], NO_PROXIES))
+    (found,) = asyncio.run(reach_all([address], {}))
     assert "No such file" in found.problem
