@@ -105,9 +105,9 @@ def _look(path: str, needed: float, keep_free_mib: int) -> Failure | None:
     )
 
 
-def read_staged(temporary: str, before: frozenset[str]) -> int:
-    """Bytes that Podman has fetched into folders that were not there `before`."""
-    return sum(
+def read_staged(temporary: str, before: frozenset[str]) -> tuple[int, ...]:
+    """Sizes of the files that Podman has fetched into folders that were not there `before`."""
+    return tuple(
         _size_of(file)
         for folder in list_staging(temporary) - before
         for file in _files(Path(temporary, folder))

@@ -15,9 +15,8 @@ import json
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -26,15 +25,14 @@ from podman.errors import APIError, PodmanError
 from requests.exceptions import RequestException
 
 from agent.errors import AgentError, Code, Failure
+from agent.host.arrival import Arrival
 from agent.host.image_list import list_images, remove_image
 from agent.host.image_load import load
 from agent.host.image_space import (
     find_places,
-    list_staging,
     needs_of_load,
     needs_of_pull,
     read_present,
-    read_staged,
     why_no_room_to_load,
     why_too_full,
 )
@@ -54,7 +52,6 @@ from agent.supplies import ImageSource, Stage
 # Podman says nothing while it unpacks the last layers of an image; who runs us has a limit for
 # silence that knows what is being done.
 PULL_TIMEOUT_S = 7200
-SAMPLE_S = 1.0
 NOT_FOUND = 404
 
 
@@ -75,7 +72,8 @@ def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]
     present = read_present(places.storage)
     if known and (full := why_too_full(known, present, places, order["keep_free_mib"])):
         raise _error(full)
-    layers = Layers(known)
+    layers = Layers(known, present)
+    arrival = Arrival(layers, places.temporary, _say_progress)
     parameters = {
         "reference": str(reference),
         "policy": "always",
@@ -85,12 +83,12 @@ def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]
     headers = {"X-Registry-Auth": credentials.header} if credentials else {}
     with (
         trusted_ca(reference.registry, source.ca_file),
-        _telling_staged(layers, places.temporary),
+        arrival.watched(),
         closing(_ask_for(client, parameters, headers)) as response,
     ):
         for line in response.iter_lines():
-            _take(line, layers, reference.registry)
-    say(progress={"stage": Stage.PLACING, "done": layers.total, "total": layers.total})
+            _take(line, arrival, reference.registry)
+    _say_progress(Stage.PLACING, layers.total, layers.total)
     sync_storage(places.storage)
     return {**find_brought(client, str(reference)), "is_new_name": is_new_name}
 
@@ -103,7 +101,11 @@ def _ask_for(
     )
 
 
-def _take(raw: bytes, layers: Layers, registry: str) -> None:
+def _say_progress(stage: Stage, done: int, total: int) -> None:
+    say(progress={"stage": stage, "done": done, "total": total})
+
+
+def _take(raw: bytes, arrival: Arrival, registry: str) -> None:
     line = load_json(raw)
     if not isinstance(line, dict):
         return
@@ -112,10 +114,7 @@ def _take(raw: bytes, layers: Layers, registry: str) -> None:
     if error:
         text = error.get("message") if isinstance(error, dict) else error
         raise _error(_explain(registry, str(text)))
-    layers.take(line)
-    if layers.has_bytes:
-        stage = Stage.PLACING if layers.is_fetched else Stage.FETCHING
-        say(progress={"stage": stage, "done": layers.done, "total": layers.total})
+    arrival.take(line)
 
 
 def _explain(registry: str, text: str) -> Failure:
@@ -125,30 +124,6 @@ def _explain(registry: str, text: str) -> Failure:
         if podman is not None and lacks_proxy(registry, os.environ, podman):
             return replace(failure, hint=PROXY_HINT)
     return failure
-
-
-@contextmanager
-def _telling_staged(layers: Layers, temporary: str) -> Iterator[None]:
-    """Before Podman 4.8 the API tells no bytes; the files that it fetches into do."""
-    before = list_staging(temporary)
-    over = threading.Event()
-
-    def tell() -> None:
-        last = -1
-        while not over.wait(SAMPLE_S) and not layers.has_bytes:
-            now = read_staged(temporary, before)
-            if now != last:
-                stage = Stage.FETCHING if now < layers.total or not now else Stage.PLACING
-                say(progress={"stage": stage, "done": now, "total": layers.total})
-            last = now
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        over.set()
-        teller.join()
 
 
 def tag(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
@@ -195,7 +170,7 @@ def load_archive(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str,
         archive["kind"],
         archive["selector"],
         places.temporary,
-        lambda done, total: say(progress={"stage": Stage.PLACING, "done": done, "total": total}),
+        lambda done, total: _say_progress(Stage.PLACING, done, total),
     )
     sync_storage(places.storage)
     found = find_brought(client, image_id)

@@ -24,7 +24,7 @@ NAME_HINT = "name it in the configuration as registry.example/name:tag, in small
 STILL = "it stands still"
 PAUSES_S = (5.0, 20.0)  # between the tries at one source
 # Podman tells bytes each second while there are any. What it unpacks it does not tell: a layer of
-# 10 GB takes minutes on a slow disk.
+# 10 GB takes minutes on a slow disk. Which of both it is `host.arrival` tells.
 FETCHING_PATIENCE_S = 300.0
 PLACING_PATIENCE_S = 3600.0
 # Another source would not help.

@@ -9,6 +9,7 @@ Seen from podman-py 5.8.0 against Podman 5.4.2: /v5.8.0/libpod/images/NAME/json,
 
 import asyncio
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -62,6 +63,8 @@ class FakePodmanApi:
     remove_takes_s: float = 0.0
     pull_lines: list[dict[str, object]] = field(default_factory=list)
     pull_status: int = 200
+    unpack_s: float = 0.0  # before the last of these lines, when `fetched` is in files
+    fetched: tuple[int, ...] = ()  # sizes
     pulled: dict[str, str] = field(default_factory=dict)  # what a pull adds to the images
     storage: str = "/var/lib/containers/storage"
     requests: list[str] = field(default_factory=list)
@@ -99,13 +102,33 @@ class FakePodmanApi:
                 writer.write(self._response(500, _error("the database is locked", 500)))
             case Mode.OK:
                 if path == "/images/pull":
-                    lines = "".join(json.dumps(line) + "\n" for line in self.pull_lines)
-                    self.images |= self.pulled
-                    writer.write(self._response(self.pull_status, lines.encode()))
+                    await self._pull(writer)
                 else:
                     status, answer = await self._answer(method, path)
                     writer.write(self._response(status, json.dumps(answer).encode()))
         await writer.drain()
+
+    async def _pull(self, writer: asyncio.StreamWriter) -> None:
+        lines = [json.dumps(line).encode() + b"\n" for line in self.pull_lines]
+        self.images |= self.pulled
+        if not self.unpack_s:
+            writer.write(self._response(self.pull_status, b"".join(lines)))
+            return
+        head = self._response(self.pull_status, b"").replace(
+            b"Content-Length: 0", b"Transfer-Encoding: chunked"
+        )
+        writer.write(head + b"".join(map(_chunk, lines[:-1])))
+        folder = self._stage()
+        await asyncio.sleep(self.unpack_s)
+        shutil.rmtree(folder)
+        writer.write(_chunk(lines[-1]) + _chunk(b""))
+
+    def _stage(self) -> Path:
+        folder = Path(self.storage, "container_images_storage1")
+        folder.mkdir()
+        for number, size in enumerate(self.fetched):
+            (folder / str(number)).write_bytes(bytes(size))
+        return folder
 
     async def _answer(self, method: str, path: str) -> tuple[int, object]:
         match path.strip("/").split("/"):
@@ -195,3 +218,7 @@ def _row(one: FakeContainer) -> dict[str, object]:
 
 def _error(message: str, status: int) -> bytes:
     return json.dumps({"cause": message, "message": message, "response": status}).encode()
+
+
+def _chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)

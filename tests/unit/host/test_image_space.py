@@ -100,8 +100,8 @@ def test_what_podman_has_fetched_into_new_folders(tmp_path: Path) -> None:
         (tmp_path / name / "1").write_bytes(b"x" * 10)
     before = list_staging(str(tmp_path))
     assert before == {"storage1", "container_images_storage2"}
-    assert read_staged(str(tmp_path), before) == 0
-    assert read_staged(str(tmp_path), frozenset()) == 20
+    assert read_staged(str(tmp_path), before) == ()
+    assert read_staged(str(tmp_path), frozenset()) == (10, 10)
 
 
 def test_a_file_that_goes_while_it_is_looked_at(
@@ -119,7 +119,7 @@ def test_a_file_that_goes_while_it_is_looked_at(
         return found
 
     monkeypatch.setattr(image_space, "_files", remove_one)
-    assert read_staged(str(tmp_path), frozenset()) == 10
+    assert sum(read_staged(str(tmp_path), frozenset())) == 10
 
 
 def test_places() -> None:
@@ -173,3 +173,62 @@ def test_lines_without_bytes_and_strange_lines_are_nothing() -> None:
         layers.take(one)
     layers.take({"status": "Downloading", "id": A, "progressDetail": {"current": "x"}})
     assert (layers.done, layers.has_bytes, layers.is_fetched) == (0, False, False)
+
+
+# --- the registry or the disk: what is waited for ------------------------------------------------
+
+THIRD = f"sha256:{'c' * 64}"
+C = "c" * 12
+IMAGE = [Layer(FIRST, 100), Layer(SECOND, 50), Layer(THIRD, 70)]
+
+
+def begun(layers: Layers, *names: str) -> Layers:
+    for one in names:
+        layers.take(line("Pulling fs layer", one))
+    return layers
+
+
+def test_all_bytes_are_here_though_podman_has_told_of_no_layer_that_it_is_complete() -> None:
+    """The last second of each is not told before it is unpacked, nor are small layers."""
+    layers = begun(Layers(IMAGE), A, B, C)
+    layers.take(line("Downloading", A, 90, 100))
+    assert not layers.has_come((90, 50, 70))
+    assert layers.has_come((100, 50, 70))
+    assert layers.count((100, 50, 70)) == 220
+    assert layers.has_come((100, 50, 70, 3))  # and the configuration
+
+
+def test_what_is_in_storage_does_not_come() -> None:
+    """Before Podman 4.8 nothing is told: a pull that goes on, an update with the same base."""
+    layers = Layers(IMAGE, frozenset([SECOND]))
+    assert not layers.has_come(())
+    assert not layers.has_come((100, 69))
+    assert layers.count((100, 69)) == 219
+    assert layers.has_come((100, 70))
+    assert layers.count((100, 70)) == 220
+
+
+def test_what_podman_fetches_again_comes() -> None:
+    layers = begun(Layers(IMAGE, frozenset([FIRST, SECOND])), A)
+    assert not layers.has_come((99, 70))
+    layers.take(line("Already exists", A))
+    assert layers.has_come((70, 1))
+
+
+def test_others_wait_for_what_is_unpacked() -> None:
+    """The storage is locked meanwhile, and Podman asks for no further layer."""
+    assert begun(Layers(IMAGE), A, B).has_come((100, 50))
+    assert not begun(Layers(IMAGE), A, B).has_come((100, 49))
+    assert not begun(Layers(IMAGE), A, B, C).has_come((100, 50, 0))  # one that has just begun
+
+
+def test_without_a_manifest_the_layers_that_have_begun_count() -> None:
+    layers = begun(Layers(None), A, B)
+    layers.take(line("Downloading", A, 90, 100))
+    assert not layers.has_come((100, 50))  # how long B is nobody has told
+    layers.take(line("Downloading", B, 10, 50))
+    assert not layers.has_come((100, 49))
+    assert layers.has_come((100, 50))
+    begun(layers, C)
+    assert not layers.has_come((100, 50, 70))
+    assert Layers(None).has_come((10,))  # text alone, before Podman 4.8

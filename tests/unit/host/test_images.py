@@ -99,6 +99,20 @@ def test_pull(api: FakePodmanApi) -> None:
     assert "X-Registry-Auth" not in head
 
 
+def test_podman_is_silent_while_it_unpacks(api: FakePodmanApi) -> None:
+    """It says that a layer is complete when it is in storage; before that it is no longer the
+    registry that is waited for."""
+    api.unpack_s, api.fetched = 2.5, (99,)
+    api.pull_lines = [*api.pull_lines[:2], {"status": "not yet"}]
+    *told, _ = pull(api)
+    assert [(one["progress"]["stage"], one["progress"]["done"]) for one in told] == [
+        ("fetching", 0),
+        ("fetching", 10),
+        ("placing", 99),
+        ("placing", 0),
+    ]
+
+
 def test_a_pull_says_that_it_has_made_the_name(api: FakePodmanApi) -> None:
     """An image that somebody has pulled under that name before keeps it."""
     api.pulled = {NAME: api.images.pop(NAME)}
