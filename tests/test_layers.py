@@ -185,6 +185,7 @@ MAY_IMPORT: Mapping[str, tuple[str, ...]] = {
         "host.image_load",
         "host.image_space",
         "host.image_sync",
+        "host.podman_folder",
         "host.reading",
         "references",
         "decoding",

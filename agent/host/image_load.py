@@ -6,7 +6,7 @@ its own first (pkg/api/handlers, 4.3 to 5.4), a second copy of 10 to 20 GB. `pod
 transport, not `podman load`: load takes all images of an archive, and unpacks a docker-archive as
 an oci-archive before it sees what it is (4.3.1, seen). What it costs in the temporary folder of
 Podman (seen with 4.3.1): the layers, as with every image; as much again for an oci-archive, and for
-a docker-archive that is compressed.
+a docker-archive that is compressed. It is put into a folder of its own there (`podman_folder`).
 """
 
 import gzip
@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from agent.errors import AgentError, Code
+from agent.host.podman_folder import OwnFolder, end, own_folder
 from agent.host.pull_failures import explain_load
 
 PODMAN = "/usr/bin/podman"
@@ -42,7 +43,9 @@ def load(
                 handle = open_files.enter_context(_unpacked(handle, temporary, tell))
             # By its descriptor: in a name, ":" would end the path, and what is unpacked has none.
             source = f"{kind}:/proc/{os.getpid()}/fd/{handle}"
-            return _pull(podman, path, f"{source}:{selector}" if selector else source, tell)
+            source = f"{source}:{selector}" if selector else source
+            own = open_files.enter_context(own_folder(temporary))
+            return _pull((podman, "pull", "--quiet", source), own, path, tell)
     except (OSError, EOFError) as error:
         failure = explain_load(path, str(error))
         raise AgentError(failure.code, failure.message, failure.hint) from error
@@ -68,13 +71,13 @@ def _unpacked(handle: int, temporary: str, tell: Tell) -> Iterator[int]:
         yield copy.fileno()
 
 
-def _pull(podman: str, path: str, source: str, tell: Tell) -> str:
-    if not shutil.which(podman):
-        raise AgentError(Code.PODMAN_UNAVAILABLE, f"cannot load {path}: there is no {podman}")
+def _pull(argv: tuple[str, ...], own: OwnFolder, path: str, tell: Tell) -> str:
+    if not shutil.which(argv[0]):
+        raise AgentError(Code.PODMAN_UNAVAILABLE, f"cannot load {path}: there is no {argv[0]}")
     with (
         tempfile.TemporaryFile() as output,
         tempfile.TemporaryFile() as errors,
-        _running((podman, "pull", "--quiet", source), output.fileno(), errors.fileno()) as child,
+        _running(argv, own, output.fileno(), errors.fileno()) as child,
     ):
         status = _wait(child, _size(Path(path)), tell)
         output.seek(0)
@@ -88,13 +91,21 @@ def _pull(podman: str, path: str, source: str, tell: Tell) -> str:
 
 
 @contextmanager
-def _running(argv: tuple[str, ...], output: int, errors: int) -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=errors)
+def _running(
+    argv: tuple[str, ...], own: OwnFolder, output: int, errors: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=errors,
+        env=own.environment,
+        pass_fds=own.open_files,
+    )
     try:
         yield child
     finally:
-        child.kill()
-        child.wait()
+        end(child)
 
 
 def _wait(child: subprocess.Popen[bytes], total: int, tell: Tell) -> int:

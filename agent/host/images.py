@@ -29,6 +29,7 @@ from agent.host.arrival import Arrival
 from agent.host.image_list import list_images, remove_image
 from agent.host.image_load import load
 from agent.host.image_space import (
+    Places,
     find_places,
     needs_of_load,
     needs_of_pull,
@@ -40,6 +41,7 @@ from agent.host.image_sync import sync_storage
 from agent.host.image_whole import find, find_brought, is_there, missing
 from agent.host.layers import Layers
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
+from agent.host.podman_folder import remove_left
 from agent.host.proxies import HINT as PROXY_HINT
 from agent.host.proxies import lacks_proxy, read_podman_proxies
 from agent.host.pull_failures import explain_pull, shorten
@@ -68,7 +70,7 @@ def pull(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]
     is_new_name = not is_there(client, str(reference))
     credentials = read_credentials(source.auth_file, reference)
     known = read_layers(source, reference, credentials)
-    places = find_places(client.info())
+    places = _places(client)
     present = read_present(places.storage)
     if known and (full := why_too_full(known, present, places, order["keep_free_mib"])):
         raise _error(full)
@@ -161,7 +163,7 @@ def untag(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
 
 def load_archive(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, str]:
     """One image out of an archive. It has no digest of a registry's manifest."""
-    archive, places = order["archive"], find_places(client.info())
+    archive, places = order["archive"], _places(client)
     size, packed = archive["size"], archive["is_packed"]
     if full := why_no_room_to_load(size, archive["kind"], packed, places, order["keep_free_mib"]):
         raise _error(full)
@@ -192,7 +194,7 @@ def _drop_name_of_file(client: PodmanClient, image_id: str) -> None:
 
 def measure(client: PodmanClient, order: Mapping[str, Any]) -> Mapping[str, object]:
     """Bytes by place that a pull or a load would need; empty where nobody can tell."""
-    places = find_places(client.info())
+    places = _places(client)
     if archive := order.get("archive"):
         needs = needs_of_load(archive["size"], archive["kind"], archive["is_packed"], places)
     else:
@@ -236,6 +238,13 @@ VERBS: Mapping[str, Callable[[PodmanClient, Mapping[str, Any]], Mapping[str, obj
     "list": listed,
     "remove": remove,
 }
+
+
+def _places(client: PodmanClient) -> Places:
+    """With the room that is taken by what a cut has left of a load."""
+    places = find_places(client.info())
+    remove_left(places.temporary)
+    return places
 
 
 def _parse(text: str) -> Reference:

@@ -31,6 +31,7 @@ from agent.host import image_load
 from agent.host.image_damage import LOOK_AGAIN_S, is_damage, read_names
 from agent.host.image_space import Places, find_places
 from agent.host.image_sync import sync_storage
+from agent.host.podman_folder import end, own_folder, remove_left
 from agent.json_text import load_json
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
@@ -106,7 +107,8 @@ class PodmanImages:
             self._run(("image", "rm", name), REMOVE_DEADLINE_S, fine=(0, 1))
 
     def places(self) -> Places:
-        """Where images are kept, and where they are put meanwhile."""
+        """Where images are kept, and where they are put meanwhile: with the room that is taken by
+        what a cut has left of ours."""
         asked = self._run(("info", "--format", "json"), ASK_DEADLINE_S)
         try:
             info = load_json(asked.stdout)
@@ -114,15 +116,22 @@ class PodmanImages:
             info = None
         places = find_places(info if isinstance(info, dict) else {})
         # Podman's own order (pkg/util, 4.3 and 5.4); it runs with our environment.
-        return replace(places, temporary=os.environ.get("TMPDIR") or places.temporary)
+        places = replace(places, temporary=os.environ.get("TMPDIR") or places.temporary)
+        remove_left(places.temporary)
+        return places
 
     @contextmanager
     def save(self, reference: str) -> Iterator["SavedStream"]:
         argv = (self._podman, "save", "--quiet", "--format", ARCHIVE_FORMAT, reference)
-        with tempfile.TemporaryFile() as words:
+        with tempfile.TemporaryFile() as words, own_folder(self.places().temporary) as own:
             try:
                 child = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=words,
+                    env=own.environment,
+                    pass_fds=own.open_files,
                 )
             except OSError as error:
                 raise _no_podman(error) from error
@@ -130,12 +139,13 @@ class PodmanImages:
                 try:
                     yield SavedStream(child, reference, words.fileno())
                 finally:
-                    child.kill()
+                    end(child)
 
     def load(self, archive: Path, tell: image_load.Tell) -> None:
-        """Beside it would be unpacked what is packed, which is no archive of a bundle."""
-        image_load.load(str(archive), ARCHIVE_FORMAT, "", str(archive.parent), tell, self._podman)
-        sync_storage(self.places().storage)
+        places = self.places()
+        temporary = places.temporary
+        image_load.load(str(archive), ARCHIVE_FORMAT, "", temporary, tell, self._podman)
+        sync_storage(places.storage)
 
     def tag(self, image_id: str, reference: str) -> None:
         """A name with a digest cannot be given; the id is enough for the agent."""
