@@ -37,6 +37,7 @@ from agent.supply.foreign_image import order_foreign
 from agent.supply.image import bring_image
 from agent.supply.image_room import bytes_beside, measure_image
 from agent.supply.model import bring_model
+from agent.supply.room import NO_IMAGE, ImageNeed
 from agent.supply.stored_images import note_brought
 from agent.terminal import ProgressLine, run_command
 
@@ -146,13 +147,16 @@ def _fetch(profile: Profile, image: str, architecture: str, config: Config, tell
     keep_free_mib = supply.keep_free_gib * 1024
     wanted = _lacking_image(profile, image, architecture, config)
     if not Path(profile.model).exists():
-        needs = measure_image(wanted, IMPORTS) if wanted is not None else ()
+        need = NO_IMAGE
+        if wanted is not None:
+            beside = bytes_beside(Path(profile.model), measure_image(wanted, IMPORTS))
+            need = ImageNeed(wanted.reference, beside)
         bring_model(
             order_model(profile, supply),
             supply.parallel,
             keep_free_mib,
             tell,
-            image_bytes=bytes_beside(Path(profile.model), needs),
+            image=need,
         )
     if wanted is None:
         return ""

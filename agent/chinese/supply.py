@@ -21,6 +21,10 @@ SUPPLY = {
     " and {0} GiB for the image and {1} GiB are to stay free": (
         "，镜像另需 {0} GiB，并须保留 {1} GiB"
     ),
+    " and {0} GiB for what else is being brought": "，同时获取的其他内容另需 {0} GiB",
+    " and {0} GiB for what else is being brought and {1} GiB are to stay free": (
+        "，同时获取的其他内容另需 {0} GiB，并须保留 {1} GiB"
+    ),
     "use a larger file system (for models: models_dir)": "使用更大的文件系统（模型：models_dir）",
     # sources
     "cannot ask for {0}: no answer came": "无法查询 {0}：没有应答",

@@ -78,7 +78,7 @@ class Search:
         missing = find_missing(staging, wrong)
         needed = sum(one.size for one in missing)
         what = f"mend {errand.home.link}"
-        check_room(what, {staging: needed}, errand.keep_free_mib, errand.image_bytes)
+        check_room(what, {staging: needed}, errand.keep_free_mib, errand.image.size_bytes)
         for copy in copies:
             if missing:
                 count = Count(errand.meter, Stage.FETCHING, str(copy.folder), needed)

@@ -59,24 +59,37 @@ def free_bytes(folder: Path) -> int:
 
 
 def check_room(
-    what: str, needed: Mapping[Path, int], keep_free_mib: int, image_bytes: int = 0
+    what: str,
+    needed: Mapping[Path, int],
+    keep_free_mib: int,
+    image_bytes: int = 0,
+    claimed_bytes: int = 0,
 ) -> None:
     """`needed`: what is missing, by folder; what goes to one file system is added up. Raises
     AgentError when it would not leave `keep_free_mib`. `image_bytes`: what an image that comes
-    later needs beside it."""
+    later needs beside it; `claimed_bytes`: what others still write there."""
     for folder, size in _by_file_system(needed).items():
         with writing(f"look how much room there is on {folder}"):
             free = free_bytes(folder)
-        if size <= 0 or size + image_bytes + keep_free_mib * MIB <= free:
+        more = image_bytes + claimed_bytes
+        if size <= 0 or size + more + keep_free_mib * MIB <= free:
             continue
-        image = f" and {image_bytes / GIB:.1f} GiB for the image" if image_bytes else ""
-        kept = f" and {keep_free_mib / 1024:.1f} GiB are to stay free" if keep_free_mib else ""
-        raise AgentError(
-            Code.DISK_TOO_FULL,
-            f"cannot {what}: needed {size / GIB:.1f} GiB{image}{kept}, "
-            f"there are {free / GIB:.1f} GiB on {folder}",
-            f"make room (see: df -h {nearest(folder)}), or {LARGER}",
-        )
+        whom = "what else is being brought" if claimed_bytes else "the image"
+        others = f" and {more / GIB:.1f} GiB for {whom}" if more else ""
+        raise too_full(what, folder, size, keep_free_mib, free, others)
+
+
+def too_full(
+    what: str, folder: Path, size: int, keep_free_mib: int, free: int, others: str = ""
+) -> AgentError:
+    """`size`: the bytes that are missing; `others`: what is needed beside it, in words."""
+    kept = f" and {keep_free_mib / 1024:.1f} GiB are to stay free" if keep_free_mib else ""
+    return AgentError(
+        Code.DISK_TOO_FULL,
+        f"cannot {what}: needed {size / GIB:.1f} GiB{others}{kept}, "
+        f"there are {free / GIB:.1f} GiB on {folder}",
+        f"make room (see: df -h {nearest(folder)}), or {LARGER}",
+    )
 
 
 def _by_file_system(needed: Mapping[Path, int]) -> Mapping[Path, int]:
@@ -112,14 +125,14 @@ def remove_tree(path: Path) -> None:
 
 
 @contextmanager
-def only_one(lock: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Held by the kernel, so it ends with the process whatever happens. Raises AgentError when
-    another has it for longer than `wait_s`."""
+def only_one(lock: Path, what: str, wait_s: float = 0.0) -> Iterator[int]:
+    """Held by the kernel, so it ends with the process whatever happens: the open file. Raises
+    AgentError when another has it for longer than `wait_s`."""
     with writing(f"write {lock}"):
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         until = time.monotonic() + wait_s
-        while not _is_locked(handle):
+        while not is_locked_now(handle):
             if time.monotonic() >= until:
                 raise AgentError(
                     Code.FILE_NOT_WRITTEN,
@@ -127,12 +140,12 @@ def only_one(lock: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
                     "wait for it; see: systemctl list-units 'deepseek*'",
                 )
             time.sleep(LOOK_EVERY_S)
-        yield
+        yield handle
     finally:
         os.close(handle)
 
 
-def _is_locked(handle: int) -> bool:
+def is_locked_now(handle: int) -> bool:
     """By us, now."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -51,10 +51,13 @@ class Download:
         parts: Iterable[tuple[RemoteFile, Part]],
         parallel: int,
         patience: Patience,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
-        """The parts are open."""
+        """The parts are open. `look` is called now and then while they grow; what it raises ends
+        the download."""
         self._client = client
         self._patience = patience
+        self._look = look
         self._parallel = parallel
         self._changed = Condition()
         self._jobs: list[Job] = []  # those that are not whole yet
@@ -253,6 +256,7 @@ class Download:
                 self._record()
                 if over:
                     return
+            self._look()
 
     def _checked(self) -> list[Job]:
         return [job for job in self._jobs if job.checked]

@@ -22,6 +22,7 @@ from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import sort_files
 from agent.supply.mend import mend_model
 from agent.supply.model import bring_model, folder_of, use_revision
+from agent.supply.room import NO_IMAGE, ImageNeed
 
 Tell = Callable[[Progress], None]
 # Where nothing is found, and nothing has gone wrong.
@@ -90,29 +91,30 @@ class _Errand:
         if self._model is None:
             return
         try:
-            image_bytes = self._image_bytes(Path(self._model.directory))
+            image = self._image_need(Path(self._model.directory))
             how = (self._model, order.parallel, order.keep_free_mib, self._tell)
             source = ""
             if self._model.recheck:
                 search = Search(order.import_folder, self._bundles.append)
-                mended = mend_model(*how, image_bytes=image_bytes, search=search)
+                mended = mend_model(*how, image=image, search=search)
                 found, source = mended.manifest, mended.source
             else:
                 switch = order.purpose is Purpose.BRING
-                found = bring_model(*how, switch=switch, image_bytes=image_bytes)
+                found = bring_model(*how, switch=switch, image=image)
             folder = folder_of(self._model.directory, found)
         except AgentError as error:
             self._failures.append(error.failure)
         else:
             self._has_model(found.revision, folder, source)
 
-    def _image_bytes(self, directory: Path) -> int:
+    def _image_need(self, directory: Path) -> ImageNeed:
         """Both have to fit where both go."""
         if self._image is None:
-            return 0
+            return NO_IMAGE
         from agent.supply.image_room import bytes_beside, measure_image
 
-        return bytes_beside(directory, measure_image(self._image, self._order.import_folder))
+        needs = measure_image(self._image, self._order.import_folder)
+        return ImageNeed(self._image.reference, bytes_beside(directory, needs))
 
     def bring_image(self) -> None:
         order = self._order

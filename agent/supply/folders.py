@@ -16,11 +16,12 @@ from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
 from agent.supplies import Manifest, ModelFile, Stage
 from agent.supply.checksum import sha256_of
-from agent.supply.disk import check_room, only_one, remove_tree, writing
+from agent.supply.disk import only_one, remove_tree, writing
 from agent.supply.hub.listing import CONFIG
 from agent.supply.manifest import model_files, read_manifest
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.place import Home, list_revisions, place, switch_to
+from agent.supply.room import Room, claim_room
 from agent.supply.settling import find_unfinished, is_being_copied
 from agent.supply.verify import look_at
 from agent.supply.whole import find_lacking, is_weights, name_some
@@ -117,8 +118,8 @@ class _Copy:
         staging = self._home.staging
         self._forget_others(staging)
         missing = sum(one.size for one in self._files if not (staging / one.key).exists())
-        check_room(f"copy {self._folder}", {staging: missing}, keep_free_mib)
-        copied = tuple(self._copy(file, staging / file.key) for file in self._files)
+        with claim_room(f"copy {self._folder}", staging, missing, keep_free_mib) as room:
+            copied = tuple(self._copy(file, staging / file.key, room) for file in self._files)
         self._hold_against(known, copied)
         with writing(f"read {self._folder}"):
             if _look(self._folder, known) != self._files:
@@ -137,7 +138,7 @@ class _Copy:
                 if left.name not in keys:
                     remove_tree(left)
 
-    def _copy(self, file: Found, target: Path) -> ModelFile:
+    def _copy(self, file: Found, target: Path, room: Room) -> ModelFile:
         with writing(f"copy {self._folder / file.path}"):
             if there := self._staged(target):
                 return ModelFile(file.path, file.size, there)
@@ -147,6 +148,7 @@ class _Copy:
                     copy.write(piece)
                     checksum.update(piece)
                     self._count.add(len(piece))
+                    room.wrote(len(piece))
                 copy.flush()
                 os.fchmod(copy.fileno(), 0o644)
                 os.fsync(copy.fileno())

@@ -45,6 +45,7 @@ from agent.supply.place import (
     list_revisions,
     remove_revision,
 )
+from agent.supply.room import NO_IMAGE, ImageNeed
 from agent.supply.verify import find_problems
 from agent.supply.whole import name_some
 
@@ -64,7 +65,7 @@ def mend_model(
     tell: Tell,
     *,
     patience: Patience | None = None,
-    image_bytes: int = 0,
+    image: ImageNeed = NO_IMAGE,
     search: Search | None = None,
 ) -> Mended:
     """Where names and sizes are right every byte is read first, and where all of them are right
@@ -73,17 +74,13 @@ def mend_model(
     name = _choose(home, order.revision)
     if not name:
         return Mended(
-            bring_model(
-                order, parallel, keep_free_mib, tell, patience=patience, image_bytes=image_bytes
-            )
+            bring_model(order, parallel, keep_free_mib, tell, patience=patience, image=image)
         )
     home.prepare()
     with only_one(home.lock, f"mend {home.link}"):
         home.tidy()
         count = threads(parallel)
-        errand = Errand(
-            home, count, keep_free_mib, image_bytes, meter, patience, [], [], switch=True
-        )
+        errand = Errand(home, count, keep_free_mib, image, meter, patience, [], [], switch=True)
         mended = _mend(errand, order, name, search or Search())
         with writing(f"remove {home.staging}"):
             remove_tree(home.staging)

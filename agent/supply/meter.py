@@ -65,10 +65,18 @@ class Meter:
 
 
 class Count:
-    """Bytes of one stage, as they pass."""
+    """Bytes of one stage, as they pass. `wrote` is told of each piece, too."""
 
-    def __init__(self, meter: Meter, stage: Stage, source: str, total: int) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        stage: Stage,
+        source: str,
+        total: int,
+        wrote: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._meter, self._stage, self._source, self._total = meter, stage, source, total
+        self._wrote = wrote
         self._done = self._skipped = 0
 
     def skip(self, size: int) -> None:
@@ -78,6 +86,7 @@ class Count:
 
     def add(self, size: int) -> None:
         self._done += size
+        self._wrote(size)
         self._show()
 
     def finish(self) -> None:

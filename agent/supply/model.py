@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.supplies import Manifest, ModelFile, ModelOrder, ModelSource, Stage
 from agent.supply.checksum import sha256_of
-from agent.supply.disk import check_room, only_one, remove_tree, writing
+from agent.supply.disk import only_one, remove_tree, writing
 from agent.supply.download import Download
 from agent.supply.hub.ask import list_files
 from agent.supply.hub.listing import COMMIT, Listing, RemoteFile, choose_files
@@ -26,6 +26,7 @@ from agent.supply.place import (
     place,
     switch_to,
 )
+from agent.supply.room import NO_IMAGE, ImageNeed, claim_room
 from agent.supply.staging import open_parts, take_over, tidy_staging
 
 # Of these another source may do better; all others are about this host.
@@ -47,7 +48,7 @@ class Errand:
     home: Home
     parallel: int
     keep_free_mib: int
-    image_bytes: int  # that an image needs on the same file system, later
+    image: ImageNeed
     meter: Meter
     patience: Patience
     revisions: list[Revision]  # in the store
@@ -63,7 +64,7 @@ def bring_model(
     *,
     switch: bool = True,
     patience: Patience | None = None,
-    image_bytes: int = 0,
+    image: ImageNeed = NO_IMAGE,
 ) -> Manifest:
     """Ends when the model can be seen at its directory; without `switch`, when it is in the store.
     What lies there counts by names and sizes; see `mend` for its bytes. Raises AgentError."""
@@ -81,7 +82,7 @@ def bring_model(
             home,
             threads(parallel),
             keep_free_mib,
-            image_bytes,
+            image,
             meter,
             patience or Patience(),
             revisions,
@@ -201,15 +202,26 @@ def fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> N
     count = Count(errand.meter, Stage.CHECKING, str(staging), total)
     take_over(staging, files, errand.revisions, count.add)
     with open_parts(staging, files) as parts:
-        needed = sum(part.missing_bytes() for _, part in parts)
-        keep_free_mib, image_bytes = errand.keep_free_mib, errand.image_bytes
-        check_room("fetch the model", {staging: needed}, keep_free_mib, image_bytes)
+
+        def missing_bytes() -> int:
+            return sum(part.missing_bytes() for _, part in parts)
+
         there = total - sum(part.size for _, part in parts)
-        Download(client, parts, errand.parallel, errand.patience).run(
-            lambda done, trouble: errand.meter.show(
-                Stage.FETCHING, client.host, there + done, total, trouble
-            )
+        room = claim_room(
+            "fetch the model", staging, missing_bytes(), errand.keep_free_mib, errand.image
         )
+        with room as claimed:
+            Download(
+                client,
+                parts,
+                errand.parallel,
+                errand.patience,
+                lambda: claimed.look(missing_bytes()),
+            ).run(
+                lambda done, trouble: errand.meter.show(
+                    Stage.FETCHING, client.host, there + done, total, trouble
+                )
+            )
 
 
 def _place(

@@ -7,6 +7,7 @@
     PARENT/.incoming/.bundle-INSTANCE/   staging of a bundle, see `bundle.bring`
     PARENT/.incoming/NAME.lock           who fetches it, or removes what a fetch has left: hours
     PARENT/.incoming/.NAME.lock          who changes store and link: moments
+    PARENT/.incoming/.NAME@room          what is still to come, see `room`
 
 A folder or a link at PARENT/NAME that we have not made is the operator's, and stays. Only the
 second lock is waited for: a bundle that somebody has carried here, and a switch, do not wait for
@@ -26,6 +27,7 @@ from agent.host.atomic import sync_folder
 from agent.supplies import STORE, Manifest
 from agent.supply.disk import make_folders, only_one, remove_tree, writing
 from agent.supply.manifest import digest_of, read_manifest, write_manifest
+from agent.supply.room import forget_claim
 from agent.supply.verify import is_all_there
 
 INCOMING = ".incoming"
@@ -80,6 +82,7 @@ class Home:
         """Under `lock`: what a placing that was cut off has left is removed."""
         with self.alone(), writing(f"write below {self.parent}"):
             make_folders(self.staging, self.lock.parent)
+            forget_claim(self.staging)
             for left in self.store.iterdir():
                 if left.name.startswith("."):
                     remove_tree(left)

@@ -29,7 +29,7 @@ UNHEARD = ("chinese", "npud", "evidence", "drain")
 # "cannot <what>: <why>" is made of what is given to these, at this place: with any reason,
 DOING = {"writing": 0, "disk_error": 1}
 # or with one of their own.
-WANTING = {"check_room": 0, "only_one": 1}
+WANTING = {"check_room": 0, "claim_room": 0, "only_one": 1}
 # Faults of a value that pydantic words itself.
 OF_PYDANTIC = (
     PydanticKnownError("greater_than", {"gt": 0}),
@@ -68,6 +68,8 @@ PARTS = {
     LARGER,
     " and {0} GiB for the image",
     " and {0} GiB are to stay free",
+    " and {0} GiB for what else is being brought",
+    " and {0} GiB for what else is being brought and {1} GiB are to stay free",
     " and {0} GiB for the image and {1} GiB are to stay free",
     # files of a model, and several of them
     "{0}: missing",

@@ -33,6 +33,7 @@ from agent.supply.disk import check_room, writing
 from agent.supply.manifest import read_manifest, sort_files
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.place import BUNDLE, INCOMING, Home, list_revisions, place, switch_to
+from agent.supply.room import Room, claim_room
 from agent.supply.verify import is_all_there
 
 _STAGED_MODEL = "model"
@@ -150,11 +151,16 @@ def _bring(
         staging.mkdir(parents=True, exist_ok=True)
         with Records(staging / RECORDS) as records:
             _tidy(wanted, image, model, staging)
-            _check_room(image, model, staging, records, target)
-            if image is not None:
-                _bring_image(opened, image, staging, records, target, tell)
-            if model is not None:
-                _bring_model(opened, model, staging, records, target, tell)
+            archive, weights = _missing_bytes(image, model, staging, records)
+            most = max(archive, weights)  # the archive is gone again before the model comes
+            _check_room(image, most, staging, target)
+            with claim_room("import the bundle", staging, most, target.keep_free_mib) as room:
+                if image is not None:
+                    room.expect(archive)
+                    _bring_image(opened, image, staging, records, target, tell, room)
+                if model is not None:
+                    room.expect(weights)
+                    _bring_model(opened, model, staging, records, target, tell, room)
             _tidy(wanted, None, None, staging)
             if os.listdir(staging) == [RECORDS]:
                 shutil.rmtree(staging)
@@ -172,21 +178,21 @@ def _tidy(
         prune_files(staging / _STAGED_MODEL, frozenset(content.path for content in contents))
 
 
-def _check_room(
-    image: BundledImage | None,
-    model: BundledModel | None,
-    staging: Path,
-    records: Records,
-    target: Target,
-) -> None:
-    """The archive of the image is gone again before the model comes."""
+def _missing_bytes(
+    image: BundledImage | None, model: BundledModel | None, staging: Path, records: Records
+) -> tuple[int, int]:
+    """Of the archive, and of the model."""
     archive = weights = 0
     if image is not None:
         archive = _left(image.archive, staging / IMAGE_STEM, records)
     if model is not None:
         paths = ((content, staging / _STAGED_MODEL / content.path) for content in model.contents)
         weights = sum(_left(content, path, records) for content, path in paths)
-    needed = {staging: max(archive, weights)}
+    return archive, weights
+
+
+def _check_room(image: BundledImage | None, missing: int, staging: Path, target: Target) -> None:
+    needed = {staging: missing}
     if image is not None:
         places = target.images.places()
         for place, size in needs_of_load(image.archive.size, ARCHIVE_FORMAT, False, places):
@@ -212,10 +218,12 @@ def _bring_image(
     records: Records,
     target: Target,
     tell: Tell,
+    room: Room,
 ) -> None:
     archive = staging / IMAGE_STEM
     size = image.archive.size
-    count = Count(Meter(tell, Item.IMAGE), Stage.FETCHING, str(opened.folder), size)
+    meter = Meter(tell, Item.IMAGE)
+    count = Count(meter, Stage.FETCHING, str(opened.folder), size, room.wrote)
     copy_content(opened.folder, image.archive, archive, records, count)
     count.finish()
     placing = Meter(tell, Item.IMAGE)
@@ -262,11 +270,13 @@ def _bring_model(
     records: Records,
     target: Target,
     tell: Tell,
+    room: Room,
 ) -> None:
     home, staged = _home(target, model), staging / _STAGED_MODEL
     before = list_revisions(str(home.link))
     staged.mkdir(exist_ok=True)
-    count = Count(Meter(tell, Item.MODEL), Stage.FETCHING, str(opened.folder), model.manifest.size)
+    meter, size = Meter(tell, Item.MODEL), model.manifest.size
+    count = Count(meter, Stage.FETCHING, str(opened.folder), size, room.wrote)
     for content in model.contents:
         copy_content(opened.folder, content, staged / content.path, records, count)
     count.finish()

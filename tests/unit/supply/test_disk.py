@@ -11,7 +11,7 @@ from agent.errors import AgentError
 from agent.supplies import ImageOrder, ImageSource
 from agent.supply.disk import MIB, check_room, free_bytes
 from agent.supply.image_room import bytes_beside, measure_image
-from tests.unit.supply.hubs import Bringing
+from tests.unit.supply.hubs import BIG, Bringing
 
 pytestmark = pytest.mark.timeout(60)
 TREE = Path(__file__).parents[3]
@@ -21,30 +21,73 @@ import os, sys
 from agent.errors import AgentError
 from agent.supplies import Hub, ModelOrder, ModelSource, Stage
 from agent.supply.model import bring_model
-endpoint, repo, models, filler_bytes = sys.argv[1:]
+endpoint, repo, models, filler_bytes, keep_free_mib = sys.argv[1:]
 def tell(progress):
     if progress.stage is Stage.FETCHING and not os.path.exists(models + "/filler"):
         with open(models + "/filler", "wb") as stream:
             stream.write(bytes(int(filler_bytes)))
 source = ModelSource(Hub.HUGGINGFACE, endpoint, repo, "main")
 try:
-    bring_model(ModelOrder(models + "/small", (source,)), 1, 0, tell)
+    bring_model(ModelOrder(models + "/small", (source,)), 1, int(keep_free_mib), tell)
+except AgentError as error:
+    print(error.failure.code, error.failure.message, error.failure.hint, sep="|")
+print(os.path.lexists(models + "/small"))
+"""
+FETCH_BOTH = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from agent.errors import AgentError
+from agent.supplies import Hub, ModelOrder, ModelSource
+from agent.supply.model import bring_model
+endpoint, repo, models, _, keep_free_mib = sys.argv[1:]
+source = ModelSource(Hub.HUGGINGFACE, endpoint, repo, "main")
+def bring(name):
+    order = ModelOrder(models + "/" + name, (source,))
+    try:
+        bring_model(order, 1, int(keep_free_mib), lambda progress: None)
+    except AgentError as error:
+        return error.failure.message
+    return "whole"
+with ThreadPoolExecutor() as pool:
+    print(*pool.map(bring, ("8b", "14b")), sep="\\n")
+"""
+
+COPY = """
+import os, sys
+from pathlib import Path
+import agent.supply.room
+from agent.errors import AgentError
+from agent.supply.folders import copy_model
+_, source, models, filler_bytes, keep_free_mib = sys.argv[1:]
+agent.supply.room.LOOK_EVERY_S = 0.0
+def tell(progress):
+    with open(models + "/filler", "wb") as stream:
+        stream.write(bytes(int(filler_bytes)))
+try:
+    copy_model(Path(source), models + "/small", int(keep_free_mib), tell, settled_s=0.0)
 except AgentError as error:
     print(error.failure.code, error.failure.message, error.failure.hint, sep="|")
 print(os.path.lexists(models + "/small"))
 """
 
 
-def fetch_into(bringing: Bringing, size_kib: int, filler_bytes: int) -> list[str]:
+def fetch_into(
+    bringing: Bringing,
+    size_kib: int,
+    filler_bytes: int = 0,
+    keep_free_mib: int = 0,
+    script: str = FETCH,
+    repo: str = "",
+) -> list[str]:
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespaces here")
     bringing.models.mkdir()
     source, models = bringing.source(), str(bringing.models)
     mount = f"mount -t tmpfs -o size={size_kib}k none {models}"
-    words = (source.endpoint, source.repo, models, str(filler_bytes))
+    words = (source.endpoint, repo or source.repo, models, str(filler_bytes), str(keep_free_mib))
     inside = (*NAMESPACE, "sh", "-c", f'{mount} && exec "$@"', "sh")
     done = subprocess.run(
-        [*inside, sys.executable, "-c", FETCH, *words],
+        [*inside, sys.executable, "-c", script, *words],
         cwd=TREE,
         capture_output=True,
         text=True,
@@ -54,7 +97,7 @@ def fetch_into(bringing: Bringing, size_kib: int, filler_bytes: int) -> list[str
 
 
 def test_too_small_at_first(bringing: Bringing) -> None:
-    failure, seen = fetch_into(bringing, 2000, 0)
+    failure, seen = fetch_into(bringing, 2000)
     assert failure.startswith("disk-too-full|cannot fetch the model: needed 0.0 GiB, there are")
     assert seen == "False"
     assert bringing.fetched() == []
@@ -104,5 +147,41 @@ def test_filled_by_somebody_else_meanwhile(bringing: Bringing) -> None:
     assert seen == "False"
 
 
+def test_it_ends_before_the_disk_is_full(bringing: Bringing) -> None:
+    """Of 20 MiB that are to stay free somebody else takes 15."""
+    bringing.hub.spoil({"kind": "slow", "rate": 300_000, "match": "Signature", "times": -1})
+    failure, seen = fetch_into(bringing, 40 * 1024, 35 * MIB, keep_free_mib=20)
+    assert failure.startswith("disk-too-full|cannot fetch the model: needed 0.0 GiB and 0.0 GiB")
+    assert seen == "False"
+    assert any(one.endswith(BIG) for one in bringing.fetched())
+
+
+def test_a_copy_ends_before_the_disk_is_full(bringing: Bringing, tmp_path: Path) -> None:
+    folder = tmp_path / "usb"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"weights!" * MIB)
+    failure, seen = fetch_into(
+        bringing, 40 * 1024, 28 * MIB, keep_free_mib=20, script=COPY, repo=str(folder)
+    )
+    assert failure.startswith(f"disk-too-full|cannot copy {folder}: needed 0.0 GiB and 0.0 GiB")
+    assert seen == "False"
+
+
+def test_the_last_of_it_still_comes(bringing: Bringing) -> None:
+    """A model that lacks its last file helps nobody: half of what is to stay free is left."""
+    bringing.hub.spoil({"kind": "slow", "rate": 600_000, "match": "Signature", "times": -1})
+    assert fetch_into(bringing, 40 * 1024, 21 * MIB, keep_free_mib=20) == ["True"]
+
+
+def test_two_at_once_leave_each_other_their_room(bringing: Bringing) -> None:
+    """Each fits, and both do not: one of them comes, as if it had been alone."""
+    bringing.hub.spoil({"kind": "slow", "rate": 800_000, "match": "Signature", "times": -1})
+    told = fetch_into(bringing, 5500, keep_free_mib=2, script=FETCH_BOTH)
+    assert "whole" in told
+    failure = next(one for one in told if one != "whole")
+    assert "GiB for what else is being brought" in failure
+
+
 def test_large_enough(bringing: Bringing) -> None:
-    assert fetch_into(bringing, 6000, 0) == ["True"]
+    assert fetch_into(bringing, 6000) == ["True"]
