@@ -198,7 +198,7 @@ def _is_same(manifest: Manifest, listing: Listing, files: tuple[RemoteFile, ...]
 def fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> None:
     """Then all of them are in staging, checked. Raises AgentError."""
     staging, total = errand.home.staging, sum(file.size for file in files)
-    tidy_staging(staging, files)
+    others = tidy_staging(staging, files)
     count = Count(errand.meter, Stage.CHECKING, str(staging), total)
     take_over(staging, files, errand.revisions, count.add)
     with open_parts(staging, files) as parts:
@@ -208,7 +208,7 @@ def fetch(errand: Errand, client: HubClient, files: tuple[RemoteFile, ...]) -> N
 
         there = total - sum(part.size for _, part in parts)
         room = claim_room(
-            "fetch the model", staging, missing_bytes(), errand.keep_free_mib, errand.image
+            "fetch the model", staging, missing_bytes(), errand.keep_free_mib, errand.image, others
         )
         with room as claimed:
             Download(

@@ -21,14 +21,15 @@ from agent.supply.hub.listing import RemoteFile
 SEGMENT_BYTES = 64 * 2**20
 MAP_LIMIT_BYTES = 2**20
 PART, MAP = ".part", ".map"
+_SHA256, _GIT = KEYS = ("sha256-", "git-")  # by their content
 
 
 def key_of(file: RemoteFile) -> str:
     """What the content is known by; two files with one key are the same."""
     if file.sha256:
-        return f"sha256-{file.sha256}"
+        return _SHA256 + file.sha256
     if file.git_sha1:
-        return f"git-{file.git_sha1}"
+        return _GIT + file.git_sha1
     return "unknown-" + hashlib.sha256(f"{file.url} {file.size}".encode()).hexdigest()
 
 

@@ -11,11 +11,12 @@ Below two folders of models on one file system nobody sees the other's: both end
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.errors import AgentError
 from agent.supply.disk import (
     MIB,
     check_room,
@@ -49,9 +50,18 @@ NO_IMAGE = ImageNeed()
 class Room:
     """Of one that is being brought."""
 
-    def __init__(self, what: str, staging: Path, missing: int, keep_free_mib: int) -> None:
+    def __init__(
+        self,
+        what: str,
+        staging: Path,
+        missing: int,
+        keep_free_mib: int,
+        spare: Iterable[Path] = (),
+    ) -> None:
+        """`spare`: files that may go when there is no room otherwise."""
         self._what, self._staging, self._keep_free_mib = what, staging, keep_free_mib
         self._missing = missing
+        self._spare = list(spare)
         self._looked_at = time.monotonic()
         self._claim = -1  # the open file
 
@@ -73,8 +83,35 @@ class Room:
             if self._claim >= 0:
                 os.pwrite(self._claim, _number(missing), 0)
             free = free_bytes(self._staging)
-        if _runs_out(free, missing, self._keep_free_mib * MIB):
+        if _runs_out(free, missing, self._keep_free_mib * MIB) and not self._give_back():
             raise too_full(self._what, self._staging, missing, self._keep_free_mib, free)
+
+    def check(self, image: ImageNeed, claimed: int) -> None:
+        """Before the first byte; `claimed`: what others still write. What is to spare goes where
+        that is enough. Raises AgentError."""
+        try:
+            self._check(self._missing, image, claimed)
+        except AgentError as error:
+            with writing(f"read below {self._staging}"):
+                spare = sum(_size_of(path) for path in self._spare)
+            try:
+                self._check(max(self._missing - spare, 1), image, claimed)
+            except AgentError:
+                raise error from None
+            self._give_back()
+            self._check(self._missing, image, claimed)
+
+    def _check(self, missing: int, image: ImageNeed, claimed: int) -> None:
+        needed = {self._staging: missing}
+        check_room(self._what, needed, self._keep_free_mib, image.size_bytes, claimed)
+
+    def _give_back(self) -> bool:
+        """Whether there was anything."""
+        with writing(f"write below {self._staging}"):
+            for path in self._spare:
+                path.unlink(missing_ok=True)
+        there_was, self._spare = bool(self._spare), []
+        return there_was
 
     def claim(self, handle: int, image: ImageNeed) -> None:
         """`handle`: of a file that counts while it is locked. Raises OSError."""
@@ -86,12 +123,17 @@ class Room:
 
 @contextmanager
 def claim_room(
-    what: str, staging: Path, missing: int, keep_free_mib: int, image: ImageNeed = NO_IMAGE
+    what: str,
+    staging: Path,
+    missing: int,
+    keep_free_mib: int,
+    image: ImageNeed = NO_IMAGE,
+    spare: Iterable[Path] = (),
 ) -> Iterator[Room]:
     """Meanwhile others leave it the room for what is `missing`; the folder above `staging` is
     there, and nobody else has this one. Raises AgentError when there is not enough, others that
-    came before counted."""
-    room = Room(what, staging, missing, keep_free_mib)
+    came before counted. `spare`: files that may go when there is not enough otherwise."""
+    room = Room(what, staging, missing, keep_free_mib, spare)
     if missing <= 0:  # a disk that is full has no room for a claim either
         forget_claim(staging)
         yield room
@@ -101,7 +143,7 @@ def claim_room(
         with only_one(folder / _LOCK, what, LOOKING_WAIT_S):
             with writing(f"read below {folder}"):
                 claimed = _claimed(folder, own, image.reference)
-            check_room(what, {staging: missing}, keep_free_mib, image.size_bytes, claimed)
+            room.check(image, claimed)
             handle = held.enter_context(only_one(own, what))
             held.callback(forget_claim, staging)
             with writing(f"write {own}"):
@@ -156,6 +198,12 @@ def _read_claim(path: Path) -> tuple[int, ImageNeed] | None:
     except ValueError:  # not ours
         return None
     return missing, ImageNeed(text[2 * _DIGITS :].decode(errors="replace"), image_bytes)
+
+
+def _size_of(path: Path) -> int:
+    """What its removal would bring. Raises OSError."""
+    status = path.lstat()
+    return status.st_blocks * 512 if status.st_nlink == 1 else 0
 
 
 def _number(size: int) -> bytes:

@@ -3,6 +3,7 @@
 
 import os
 import resource
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,19 +12,33 @@ from agent.host.atomic import sync_folder
 from agent.supply.checksum import sha256_of
 from agent.supply.disk import remove_tree, writing
 from agent.supply.hub.listing import RemoteFile
-from agent.supply.parts import MAP, PART, Part, key_of
+from agent.supply.parts import KEYS, MAP, PART, Part, key_of
 from agent.supply.place import Revision
 
 SPARE_FILES = 256  # connections, libraries
+OTHERS_LAST_S = 86_400.0
 
 
-def tidy_staging(staging: Path, files: Iterable[RemoteFile]) -> None:
-    """Only what is wanted stays; without a checksum nothing tells what it is."""
+def tidy_staging(staging: Path, files: Iterable[RemoteFile]) -> list[Path]:
+    """What is wanted stays; without a checksum nothing tells what it is. So does, for a day, what
+    another source has begun, whose content is another one: it may go on when this one breaks off.
+    That is told: it has to make way."""
     keys = {key_of(file) for file in files if file.sha256 or file.git_sha1}
+    others = []
     with writing(f"write below {staging}"):
         for entry in staging.iterdir():
-            if entry.name.removesuffix(PART).removesuffix(MAP) not in keys:
+            key = entry.name.removesuffix(PART).removesuffix(MAP)
+            if key in keys:
+                continue
+            if key.startswith(KEYS) and entry.is_file():
+                others.append(entry)
+            else:
                 remove_tree(entry)
+        if all(time.time() - entry.stat().st_mtime > OTHERS_LAST_S for entry in others):
+            for entry in others:
+                entry.unlink()
+            return []
+    return others
 
 
 def take_over(

@@ -52,6 +52,17 @@ with ThreadPoolExecutor() as pool:
     print(*pool.map(bring, ("8b", "14b")), sep="\\n")
 """
 
+WITH_SPARE = (
+    """
+import os, sys
+spare = sys.argv[3] + "/.incoming/small/sha256-" + "0" * 64 + ".part"
+os.makedirs(os.path.dirname(spare))
+with open(spare, "wb") as stream:
+    stream.write(bytes(2**21))
+"""
+    + FETCH
+    + "print(os.path.exists(spare))"
+)
 COPY = """
 import os, sys
 from pathlib import Path
@@ -81,7 +92,7 @@ def fetch_into(
 ) -> list[str]:
     if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespaces here")
-    bringing.models.mkdir()
+    bringing.models.mkdir(exist_ok=True)
     source, models = bringing.source(), str(bringing.models)
     mount = f"mount -t tmpfs -o size={size_kib}k none {models}"
     words = (source.endpoint, repo or source.repo, models, str(filler_bytes), str(keep_free_mib))
@@ -172,6 +183,15 @@ def test_the_last_of_it_still_comes(bringing: Bringing) -> None:
     """A model that lacks its last file helps nobody: half of what is to stay free is left."""
     bringing.hub.spoil({"kind": "slow", "rate": 600_000, "match": "Signature", "times": -1})
     assert fetch_into(bringing, 40 * 1024, 21 * MIB, keep_free_mib=20) == ["True"]
+
+
+def test_what_another_source_has_begun_makes_way(bringing: Bringing) -> None:
+    """It is kept where it would not help, too."""
+    assert fetch_into(bringing, 8000, script=WITH_SPARE) == ["True", "False"]
+    assert fetch_into(bringing, 4500, script=WITH_SPARE) == ["True", "False"]
+    failure, seen, kept = fetch_into(bringing, 4500, keep_free_mib=2, script=WITH_SPARE)
+    assert failure.startswith("disk-too-full|cannot fetch the model: needed 0.0 GiB")
+    assert (seen, kept) == ("False", "True")
 
 
 def test_two_at_once_leave_each_other_their_room(bringing: Bringing) -> None:

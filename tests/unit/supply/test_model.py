@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -241,10 +242,39 @@ def test_staging_of_another_revision(bringing: Bringing) -> None:
     (bringing.staging / f"sha256-{'0' * 64}{PART}").write_bytes(b"old")
     (bringing.staging / f"sha256-{'0' * 64}{MAP}").write_bytes(b"{}")
     (bringing.staging / "folder").mkdir()
+    cut = bringing.staging.with_name(".small@room")
+    cut.touch()
     bringing.fail()
+    assert not cut.exists()
     left = os.listdir(bringing.staging)
     assert "folder" not in left
-    assert not any("0" * 64 in name for name in left)
+    # Another source may have begun that today.
+    assert sum("0" * 64 in name for name in left) == 2
+    then = time.time() - 2 * 86_400
+    for path in bringing.staging.glob(f"*{'0' * 64}*"):
+        os.utime(path, (then, then))
+    bringing.fail()
+    assert not any("0" * 64 in name for name in os.listdir(bringing.staging))
+
+
+def test_two_hubs_with_other_weights_do_not_undo_each_other(
+    bringing: Bringing, tmp_path: Path
+) -> None:
+    """Both break off; the next try goes on where the first one was."""
+    broken: list[Rule] = [
+        {"kind": Kind.CUT, "after": 2_000_000, "match": CDN, "times": 1},
+        {"kind": Kind.STATUS, "status": 503, "match": CDN, "times": -1},
+    ]
+    make_repo(tmp_path / "hub", seed=2)
+    with HubDouble(tmp_path / "hub") as other:
+        sources = (bringing.source(), bringing.source(endpoint=other.endpoint))
+        bringing.hub.spoil(*broken)
+        other.spoil(*broken)
+        assert bringing.fail(*sources, parallel=1).failure.code is Code.SOURCE_UNREACHABLE
+        bringing.hub.spoil()
+        bringing.assert_whole(bringing.bring(*sources, parallel=1))
+    ranges = [one["range"] for one in bringing.hub.asked() if "range" in one]
+    assert set(ranges) == {f"bytes=2000000-{BIG_BYTES - 1}"}
 
 
 def test_a_record_that_lies(bringing: Bringing) -> None:
