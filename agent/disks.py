@@ -13,6 +13,7 @@ from agent.errors import Failure
 
 SCHEMA = 1  # of these files
 GIB = 2**30
+AS_GOOD_AS_FULL = 0.05  # of what is to be free: a GiB of 20
 # An order says what is to be kept by what was known when it was written.
 ORDER_LASTS_S = 300.0
 
@@ -75,6 +76,7 @@ class Keep:
     image_references: tuple[str, ...] = ()  # as profiles name them
     models: tuple[KeptModel, ...] = ()
     fetching: tuple[str, ...] = ()  # directories of models that are being brought, or tried again
+    without_room: tuple[str, ...] = ()  # those of them that are held, as there is no room for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class DiskCare:
         self._is_looking = False
         self._pruned_at = float("-inf")  # monotonic, by itself
         self._only_looked = False  # then, as it was not to act
+        self._was_full = False  # then, or as good as that
         self._order_now: PruneOrder | None = None
         self._asked: list[PruneAsked] = []
         self._serving: list[PruneAsked] = []  # those that the order under way is for
@@ -73,10 +74,13 @@ class DiskCare:
             self._begin_by_itself(now, prunes=may_act and self._config().supply.prune)
 
     def _begin_by_itself(self, now: float, *, prunes: bool) -> None:
-        """Right after its start it may not act yet: an hour later would be too late."""
-        if now - self._pruned_at < PRUNE_EVERY_S and not (prunes and self._only_looked):
+        """Right after its start it may not act yet: an hour later would be too late. So it would
+        for a disk that is as good as full by now: more may go then."""
+        is_full = any(one.is_as_good_as_full for one in self._disks)
+        is_urgent = (self._only_looked or (is_full and not self._was_full)) and prunes
+        if now - self._pruned_at < PRUNE_EVERY_S and not is_urgent:
             return
-        self._pruned_at, self._only_looked = now, not prunes
+        self._pruned_at, self._only_looked, self._was_full = now, not prunes, is_full
         until = tuple(one.wanted for one in self._disks if one.is_low)
         self._begin(self._order(dry_run=not prunes, until=until if prunes else ()))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from agent.config.values import Config, Profile
 from agent.control.record import Record
 from agent.disks import Keep, KeptModel
-from agent.errors import Failure
+from agent.errors import Code, Failure
 from agent.model import Phase
 from agent.supplies import Supply
 
@@ -34,6 +34,7 @@ def build_keep(
         image_references=_once(images),
         models=tuple(KeptModel(one, _revisions(one, supplies)) for one in directories),
         fetching=_once(_fetching(known)),
+        without_room=_without_room(known),
     )
 
 
@@ -71,6 +72,22 @@ def _fetching(records: Iterable[Record]) -> Iterator[str]:
         for order in (record.fetch.order, lacks, record.update.state.order):
             if order is not None and order.model is not None:
                 yield order.model.directory
+
+
+def _without_room(records: Iterable[Record]) -> tuple[str, ...]:
+    """What is held for that by all that want it."""
+    held, others = list[Record](), list[Record]()
+    for record in records:
+        (held if _is_held_for_room(record) else others).append(record)
+    wanted = set(_fetching(others))
+    return _once(one for one in _fetching(held) if one not in wanted)
+
+
+def _is_held_for_room(record: Record) -> bool:
+    state = record.state
+    if state.phase is not Phase.HELD or state.failure is None or record.fetch.order is not None:
+        return False
+    return state.failure.code is Code.DISK_TOO_FULL
 
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ make news every minute.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from agent.disks import GIB, DiskFacts, Role, Wanted
+from agent.disks import AS_GOOD_AS_FULL, GIB, DiskFacts, Role, Wanted
 
 # Of what the agent keeps itself, and of the journal.
 SHARE, LEAST_BYTES = 0.05, GIB
@@ -32,6 +32,10 @@ class Disk:
     def wanted(self) -> Wanted:
         """With so much it is not low any more."""
         return Wanted(self.place, int(self.mark_bytes * OVER))
+
+    @property
+    def is_as_good_as_full(self) -> bool:
+        return self.free_bytes < self.wanted.free_bytes * AS_GOOD_AS_FULL
 
 
 def judge(

@@ -39,6 +39,7 @@ def canonical(keep: Keep) -> Keep:
         keep,
         models=tuple(KeptModel(_canonical(one.directory), one.revisions) for one in keep.models),
         fetching=tuple(_canonical(one) for one in keep.fetching),
+        without_room=tuple(_canonical(one) for one in keep.without_room),
     )
 
 

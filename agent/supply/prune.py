@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar, assert_never
 
-from agent.disks import ORDER_LASTS_S, Kind, PruneOrder, PruneReport, Removal
+from agent.disks import AS_GOOD_AS_FULL, ORDER_LASTS_S, Kind, PruneOrder, PruneReport, Removal
 from agent.errors import AgentError, Code, Failure
 from agent.supplies import STORE
 from agent.supply.disk import free_bytes, only_one, remove_tree, writing
@@ -28,7 +28,7 @@ from agent.supply.holdings import (
     suffix_of,
 )
 from agent.supply.place import INCOMING, Home, remove_revision
-from agent.supply.pruning import Found, Staging, StoredRevision, choose
+from agent.supply.pruning import Found, Staging, StoredRevision, choose, choose_at_last
 from agent.supply.stored_images import (
     BROUGHT,
     PODMAN,
@@ -139,13 +139,18 @@ class _Pruning:
 
     def run(self) -> None:
         order = self.order
-        for removal in choose(self.found, canonical(order.keep), time.time()):
+        keep = canonical(order.keep)
+        for removal in choose(self.found, keep, time.time()):
             if order.dry_run:
                 self.removed.append(removal)
             elif removal.kind in (Kind.MODEL, Kind.IMAGE) and not self._is_wanted(removal):
                 self.left_bytes += removal.size_bytes
             else:
                 self._remove(removal)
+        if not order.dry_run and order.until:
+            for removal in choose_at_last(self.found, keep):
+                if self._is_short_of_room(removal.what, AS_GOOD_AS_FULL):
+                    self._remove(removal)
         if not order.dry_run and self.storage is not NO_STORAGE:
             forget_gone(self.storage.images, self.places.brought)
 
@@ -164,11 +169,15 @@ class _Pruning:
         if not self.order.until:
             return True
         place = self.storage.folder if removal.kind is Kind.IMAGE else removal.what
+        return self._is_short_of_room(place)
+
+    def _is_short_of_room(self, place: str, share: float = 1.0) -> bool:
+        """`share`: of what is wanted free there."""
         with suppress(OSError):
             device = os.stat(place).st_dev
             for wanted in self.order.until:
                 is_there = os.stat(wanted.place).st_dev == device
-                if is_there and free_bytes(Path(wanted.place)) < wanted.free_bytes:
+                if is_there and free_bytes(Path(wanted.place)) < wanted.free_bytes * share:
                     return True
         return False
 

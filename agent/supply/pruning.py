@@ -89,6 +89,18 @@ def choose(found: Found, keep: Keep, now: float) -> tuple[Removal, ...]:
     )
 
 
+def choose_at_last(found: Found, keep: Keep) -> tuple[Removal, ...]:
+    """When all of the others have gone, and a disk is as good as full: what waits for room on it,
+    the smallest first. It cannot go on before others have gone, whether it stays or not; who serves
+    could not be started again."""
+    why = "it waits for room, and next to none is left"
+    return tuple(
+        Removal(Kind.STAGING, one.path, one.path, why, one.size_bytes)
+        for one in sorted(found.stagings, key=lambda one: (one.size_bytes, one.path))
+        if one.model in keep.without_room and not one.used_by
+    )
+
+
 def _stagings(stagings: Iterable[Staging], keep: Keep, now: float) -> Iterator[Removal]:
     for one in sorted(stagings, key=lambda one: (one.changed_at, one.path)):
         if one.used_by or one.model in keep.fetching or now - one.changed_at < STAGING_LASTS_S:

@@ -58,6 +58,27 @@ def told(controller: Controller) -> list[tuple[str, str]]:
     return [(str(one.kind), one.message) for one in events if one.kind in kinds]
 
 
+def test_as_good_as_full_does_not_wait_for_the_hour(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What may go only then was left by the prune before."""
+    disks = FakeDisks()
+
+    async def scenario(controller: Controller) -> None:
+        disks.free_bytes = 44 * GIB
+        await asyncio.sleep(600)
+        assert len(disks.orders) == 1
+        disks.free_bytes = 2 * GIB
+        await asyncio.sleep(600)
+        assert len(disks.orders) == 2
+        await asyncio.sleep(HOUR - 700)
+        assert len(disks.orders) == 2
+        await asyncio.sleep(200)
+        assert len(disks.orders) == 3
+
+    hours(monkeypatch, tmp_path, disks, config(), scenario)
+
+
 def test_low_is_told_once_and_pruned_at_most_hourly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

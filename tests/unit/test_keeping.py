@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from agent.control.fetching import FetchSeen
 from agent.control.keeping import build_keep
 from agent.control.record import Record
 from agent.control.update_seen import UpdateSeen
 from agent.disks import KeptModel
+from agent.errors import Code, Failure
 from agent.model import Phase
 from agent.policy.state import InstanceState
 from agent.policy.update_state import UpdateState
@@ -65,6 +67,26 @@ def test_what_a_wished_one_lacks_is_not_known_before_its_plan(phase: Phase, wish
     keep = build_keep(build_config(PROFILE), None, [known], ())
     is_open = wished and phase in (Phase.IDLE, Phase.STARTING, Phase.WAITING)
     assert keep.fetching == ((PROFILE.model,) if is_open else ())
+
+
+def test_what_is_held_for_want_of_room_is_told() -> None:
+    """Unless somebody else brings the same."""
+    order = Order("8b", None, ModelOrder("/srv/new", ()))
+    full = Failure(Code.DISK_TOO_FULL, "cannot fetch the model: needed 1 GiB", "")
+    held = InstanceState(phase=Phase.HELD, wished=True, failure=full)
+    waits = replace(record(UpdateState()), state=held, fetch=FetchSeen(lacks=order))
+    refused = replace(full, code=Code.SOURCE_REFUSED)
+    for other in (
+        replace(waits, state=replace(held, failure=refused)),
+        replace(waits, state=replace(held, phase=Phase.FETCHING)),
+        replace(waits, fetch=FetchSeen(lacks=order, order=order)),
+    ):
+        keep = build_keep(build_config(PROFILE), None, [waits, other], ())
+        assert (keep.fetching, keep.without_room) == (("/srv/new",), ())
+    keep = build_keep(build_config(PROFILE), None, [waits], ())
+    assert (keep.fetching, keep.without_room) == (("/srv/new",), ("/srv/new",))
+    unwished = replace(waits, state=replace(held, wished=False))
+    assert build_keep(build_config(PROFILE), None, [unwished], ()).without_room == ()
 
 
 def test_an_operators_own_model_has_no_revision() -> None:

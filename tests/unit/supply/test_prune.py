@@ -21,7 +21,7 @@ from agent.errors import AgentError, Code
 from agent.supplies import ImageOrder, ImageSource, Manifest, ModelFile, Order, Report
 from agent.supply.__main__ import main
 from agent.supply.child import module
-from agent.supply.disk import only_one
+from agent.supply.disk import free_bytes, only_one
 from agent.supply.manifest import write_manifest
 from agent.supply.place import Home
 from agent.supply.prune import Places, carry_out_pruning
@@ -329,6 +329,25 @@ def test_only_until_there_is_enough(host: Host) -> None:
     assert len(host.prune(until=(enough, never)).removed) == 2
     assert not first.exists()
     assert not second.exists()
+
+
+def test_what_waits_for_room_goes_last_and_only_when_none_is_left(host: Host) -> None:
+    """It will not come before others have gone; who serves needs room for its next start."""
+    half, old = host.staging(), host.revision("abc", model="other")
+    model = str(host.models / "8b")
+    host.keep = replace(host.keep, fetching=(model,), without_room=(model,))
+    low = Wanted(str(host.models), free_bytes(host.models) * 3)
+    assert [one.what for one in host.prune(until=(low,)).removed] == [str(old)]
+    none_left = Wanted(str(host.models), 2**60)
+    assert host.prune().removed == ()
+    assert host.prune(until=(none_left,), dry_run=True).removed == ()
+    assert host.prune(until=(Wanted("/proc", 2**60),)).removed == ()
+    assert half.is_dir()
+    report = host.prune(until=(none_left,))
+    assert [one.what for one in report.removed] == [str(half)]
+    assert report.removed[0].why == "it waits for room, and next to none is left"
+    assert report.failures == ()
+    assert not half.exists()
 
 
 def test_an_old_order_is_refused(host: Host) -> None:

@@ -15,6 +15,7 @@ from agent.supply.pruning import (
     StoredImage,
     StoredRevision,
     choose,
+    choose_at_last,
 )
 
 NOW = 1_800_000_000.0
@@ -120,6 +121,17 @@ def test_images_that_have_lost_their_names_or_their_instance_go() -> None:
 )
 def test_what_is_still_being_brought_stays(staging: Staging, keep: Keep) -> None:
     assert chosen(Found((staging,)), keep) == []
+
+
+def test_of_what_waits_for_room_the_smallest_goes_first() -> None:
+    small = replace(STAGING, path="/m/.incoming/small", model="/m/small", size_bytes=5)
+    used = replace(STAGING, path="/m/.incoming/used", model="/m/used", used_by="process 7")
+    wanted = replace(STAGING, path="/m/.incoming/wanted", model="/m/wanted")
+    found = Found((STAGING, used, small, wanted))
+    models = (MODEL, "/m/small", "/m/used")
+    keep = replace(ALL_KNOWN, fetching=(*models, "/m/wanted"), without_room=models)
+    assert [one.what for one in choose_at_last(found, keep)] == [small.path, STAGING.path]
+    assert chosen(found, keep) == []
 
 
 def evidence(number: int, size_bytes: int = 1, instance: str = "8b") -> EvidenceFile:
