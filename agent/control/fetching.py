@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, assert_never
 
 import structlog
 
@@ -19,6 +19,8 @@ from agent.control.messages import FetchDone, FetchMoved, Message
 from agent.control.tasks import Tasks
 from agent.errors import AgentError, Code, Failure
 from agent.model import Phase
+from agent.policy.instance import died
+from agent.policy.state import InstanceState
 from agent.ports import Supplier
 from agent.status.snapshot import FetchEnd, FetchView
 from agent.supplies import Order, Progress, Purpose, Report
@@ -76,11 +78,10 @@ class Fetching:
         if record.fetch.order is None:
             record.fetch.end = FetchEnd(time.time(), None)
 
-    def follow(self, record: Wanted, phase: Phase, wished: bool) -> None:
-        """After policy has decided: what nobody wants any more is ended. While it starts, the new
-        plan will tell."""
+    def follow(self, record: Wanted, state: InstanceState) -> None:
+        """After policy has decided: what nobody wants any more is ended."""
         seen = record.fetch
-        if seen.order is None or seen.asked or (wished and phase in _MAY_FETCH):
+        if seen.order is None or seen.asked or (state.wished and _may_fetch(state)):
             return
         self._drop(record)
 
@@ -148,8 +149,19 @@ class Fetching:
             log.warning("fetch-not-ended", instance=name, reason=error.failure.message)
 
 
-# Looking again goes through STARTING.
-_MAY_FETCH = (Phase.FETCHING, Phase.STARTING)
+def _may_fetch(state: InstanceState) -> bool:
+    """To look again, it starts: the new plan will tell. Where there is none for a moment, it waits
+    to look again: npud is silent, or Podman, while the very pull has its storage. What is brought
+    then is most likely still what lacks."""
+    match state.phase:
+        case Phase.FETCHING | Phase.STARTING | Phase.WAITING:
+            return True
+        case Phase.BACKOFF:
+            return not died(state.failure)  # an engine was started: nothing lacked
+        case Phase.IDLE | Phase.LOADING | Phase.SERVING | Phase.HELD | Phase.STOPPING:
+            return False
+        case _:
+            assert_never(state.phase)
 
 
 def say_end(end: FetchEnd, took_s: float, source: str = "") -> str:

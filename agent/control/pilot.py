@@ -38,7 +38,7 @@ from agent.control.worker import StartOrder, Worker
 from agent.errors import Code, Failure
 from agent.model import Hold, Inventory, Phase
 from agent.plan.supply import Lacking, build_recheck, without_sources
-from agent.policy.instance import decide, died
+from agent.policy.instance import WAIT_FOR_FETCH, decide, died
 from agent.policy.state import (
     CauseChanged,
     Diagnosed,
@@ -174,7 +174,7 @@ class Pilot:
         if failure is not None and why is not None and failure.code is why.code:
             # Nothing was found anywhere. The plan has said what is missing; this, where it was not.
             failure = replace(failure, message=f"{why.message}; {failure.message}")
-        waited = record.state.phase is Phase.FETCHING
+        waited = record.state.phase in WAIT_FOR_FETCH
         mended = order.model is not None and order.model.recheck
         self.feed(record.name, FetchEnded(failure, mended))
         if failure is None:
@@ -274,7 +274,7 @@ class Pilot:
         self._watching.follow(record, before.phase)
         self.loading.follow(record, before, event)
         self._updating.follow(record, before, event)
-        self._fetching.follow(record, record.state.phase, record.state.wished)
+        self._fetching.follow(record, record.state)
         self._keep_last_words(record, before)
         match decision:
             case Start():

@@ -33,6 +33,10 @@ from agent.policy.state import (
     WishChanged,
 )
 
+# The end of a fetch has it look again. In the latter two it went on while it could not be looked
+# at what lacks.
+WAIT_FOR_FETCH = (Phase.FETCHING, Phase.BACKOFF, Phase.WAITING)
+
 
 def decide(
     state: InstanceState, event: Event, now: float, limits: Limits, chance: float = 0.5
@@ -174,14 +178,18 @@ def _on_fetched(
 ) -> tuple[InstanceState, Decision]:
     """While a new plan is being made the old fetch may end: the plan tells what comes of it. One
     that still lacks something after a fetch is a failure: to fetch again would go on for ever."""
-    if state.phase is not Phase.FETCHING or not state.wished:
+    if state.phase not in WAIT_FOR_FETCH or not state.wished:
         return state, NOTHING
     # Of one that nobody has, as of one that is right, there is nothing more to find out.
     over = event.failure is None or event.failure.code is Code.MODEL_INVALID
     state = replace(state, mended=state.mended or (event.mended and over))
+    fetching = state.phase is Phase.FETCHING
     if event.failure is None:
-        state, decision = start(replace(state, failures=0, failure=None), now)
+        state = replace(state, failures=0, failure=None) if fetching else state
+        state, decision = start(state, now)
         return replace(state, fetched=True), decision
+    if not fetching:
+        return state, NOTHING  # the next look has it begun anew
     return fail(state, event.failure, now, limits, chance)
 
 

@@ -2,14 +2,16 @@
 """What is missing is brought: before a start, through trouble on the way, and ahead of time."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from agent.errors import AgentError, Code, Failure
-from agent.model import Phase, front_unit
+from agent.errors import AgentError, Code, Failure, HostError
+from agent.model import DriverState, Phase, engine_unit, front_unit
 from agent.supplies import Item, Order, Progress, Report, Stage
 from tests.build import IMAGE_ID, SUPPLY, build_inventory
+from tests.fakes.systemd import Job
 from tests.scenario.world import Agent, World, host, play, recheck, running, until
 
 FRONT = front_unit("8b")
@@ -178,6 +180,80 @@ def test_other_news_leave_it_alone(world: World) -> None:
         await asyncio.sleep(0.1)
         assert len(world.supplier.orders) == 1
         assert world.supplier.ended == []
+
+    play(world, scenario)
+
+
+SILENT = HostError(Code.PODMAN_SILENT, "cannot ask Podman: no answer")
+
+
+def podman_is_silent(world: World, agent: Agent) -> None:
+    """Its storage is locked, most likely by the pull itself."""
+    world.podman.broken = SILENT
+
+
+def npud_is_silent(world: World, agent: Agent) -> None:
+    agent.see(replace(world.inventory, driver=DriverState.UNKNOWN, npus=()))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "phase"),
+    [(podman_is_silent, Phase.BACKOFF), (npud_is_silent, Phase.WAITING)],
+)
+def test_a_look_that_fails_for_a_moment_leaves_it_alone(
+    world: World, trouble: Callable[[World, Agent], None], phase: Phase
+) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        trouble(world, agent)
+        agent.see(replace(world.inventory, npus=world.inventory.npus[1:]))
+        await agent.reach(phase)
+        assert agent.view().fetch is not None
+        world.podman.broken = None
+        agent.see(build_inventory(8))
+        await agent.reach(Phase.FETCHING)
+        await asyncio.sleep(0.1)
+        assert len(world.supplier.orders) == 1
+        assert world.supplier.ended == []
+
+    play(world, scenario)
+
+
+def test_a_fetch_that_ends_in_such_a_moment_is_looked_at_at_once(world: World) -> None:
+    lacks_everything(world)
+    world.supplier.takes_s = 0.5
+    world.supplier.brings = lambda order: bring(world)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        npud_is_silent(world, agent)
+        await agent.reach(Phase.WAITING)
+        agent.controller.desk.inventory = build_inventory(8)  # it is back, and that is no news
+        await agent.reach(Phase.SERVING)
+        assert len(world.supplier.orders) == 1
+
+    play(world, scenario)
+
+
+def test_what_nobody_lacks_any_more_is_not_brought(world: World) -> None:
+    """Somebody else has put it there, and the engine that was started then dies."""
+    lacks_everything(world)
+    world.supplier.takes_s = 60.0
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        bring(world)
+        world.systemd.jobs[engine_unit("8b")] = Job(result="failed")
+        agent.see(build_inventory(7))
+        await agent.reach(Phase.BACKOFF)
+        await until(lambda: world.supplier.ended == ["8b"])
+        assert agent.view().fetch is None
 
     play(world, scenario)
 

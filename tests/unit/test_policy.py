@@ -143,7 +143,7 @@ TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
     (StartEnded(CHANGE), {S: (H, "")}),
     (StartEnded(PERSON), {S: (H, "")}),
     (StartEnded(CHANGE, lacking=True), {S: (F, "<")}),
-    (FetchEnded(None), {F: (S, "+")}),
+    (FetchEnded(None), dict.fromkeys((F, B, W), (S, "+"))),
     (FetchEnded(UNREACHABLE), {F: (B, "")}),
     (FetchEnded(CHANGE), {F: (H, "")}),
     (StopEnded(None), {P: (I, "")}),
@@ -248,6 +248,18 @@ def test_what_was_fetched_is_a_new_beginning() -> None:
 def test_a_fetch_that_ends_while_a_new_plan_is_made_is_left_to_the_plan() -> None:
     before = in_phase(S)
     assert step(before, FetchEnded(CHANGE)) == (before, NOTHING)
+
+
+@pytest.mark.parametrize("phase", [B, W])
+def test_a_fetch_that_ends_while_a_look_waits_for_its_time(phase: Phase) -> None:
+    """The look failed while it went on: Podman or npud was silent for a moment."""
+    before = in_phase(phase, failures=3, not_before=500.0)
+    assert step(before, FetchEnded(UNREACHABLE)) == (before, NOTHING)  # the look begins it anew
+    state, decision = step(before, FetchEnded(None, mended=True))
+    assert (state.phase, kind(decision)) == (S, "Start")
+    assert (state.fetched, state.mended, state.failures) == (True, True, 3)
+    state, decision = step(state, StartEnded(CHANGE, lacking=True))
+    assert (state.phase, kind(decision)) == (H, "Nothing")
 
 
 @pytest.mark.parametrize("active", [UnitActive.ACTIVE, UnitActive.ACTIVATING, UnitActive.RELOADING])
