@@ -59,7 +59,7 @@ class UnitWatcher:
         self._wake.set()
 
     def on_job(self, unit: str) -> None:
-        """From the bus: a job of that unit has ended with "done"."""
+        """From the bus: a job of that unit has ended with "done", and was no "nop"."""
         if unit in self._instances:
             self._jobs_ended.add(unit)
             self.on_change(unit)

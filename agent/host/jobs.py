@@ -19,6 +19,7 @@ class Jobs:
     dispatching: int = 0
     ended: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, list[asyncio.Future[str]]] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)  # by unit, of those that are watched
 
     @contextmanager
     def dispatch(self) -> Iterator[None]:
@@ -56,9 +57,20 @@ class Jobs:
                 waiter.set_exception(HostUnavailable(Code.SYSTEMD_UNAVAILABLE, LOST))
         self.waiting.clear()
 
-    def on_removed(self, job: str, result: str) -> None:
+    def on_shown(self, job: str | None, unit: str) -> None:
+        """By the unit's property "Job"."""
+        if job is not None:
+            self.shown[unit] = job
+
+    def on_removed(self, job: str, unit: str, result: str) -> bool:
+        """Returns whether the unit had shown that job. `systemctl try-restart` of what is down, and
+        the like, is made a job of the type "nop", which ends with "done", as a stop of it does, and
+        changes as little. But it is none that the unit shows, and any other is shown before its end
+        is told (bus_job_send_removed_signal(); systemd 249 to 257). Its type cannot be asked for:
+        both are gone by then."""
         for waiter in self.waiting.pop(job, []):
             if not waiter.done():
                 waiter.set_result(result)
         if self.dispatching:
             self.ended[job] = result
+        return self.shown.get(unit) == job

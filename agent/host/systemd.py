@@ -61,7 +61,8 @@ class Systemd:
         self._owner = ""  # systemd's own name on this connection; no other peer ever gets it
         self._jobs = Jobs()
         self._on_change: Callable[[str], None] = lambda unit: None
-        self.on_job: Callable[[str], None] = lambda unit: None  # told of each that ends with "done"
+        # Told of each job of a watched unit that ends with "done" and was one of its own.
+        self.on_job: Callable[[str], None] = lambda unit: None
         self._paths: dict[str, str] = {}  # object path -> unit
 
     async def connect(self, on_change: Callable[[str], None]) -> None:
@@ -249,11 +250,13 @@ class Systemd:
     def _on_word_of_systemd(self, signal: Signal) -> None:
         match signal.member:
             case "JobRemoved":
-                self._jobs.on_removed(str(signal.body[1]), str(signal.body[3]))
-                if signal.body[3] == JobResult.DONE:
-                    self.on_job(str(signal.body[2]))
+                job, unit, result = (str(value) for value in signal.body[1:4])
+                if self._jobs.on_removed(job, unit, result) and result == JobResult.DONE:
+                    self.on_job(unit)
             case "PropertiesChanged" if signal.path in self._paths:
-                self._on_change(self._paths[signal.path])
+                unit = self._paths[signal.path]
+                self._jobs.on_shown(_job_shown(signal.body), unit)
+                self._on_change(unit)
             case "Reloading" if signal.body and signal.body[0] is False:
                 self._on_change("")
 
@@ -268,6 +271,15 @@ def unit_path(unit: str) -> str:
         for index, char in enumerate(unit)
     )
     return f"{MANAGER_PATH}/unit/{encoded}"
+
+
+def _job_shown(changed: tuple[object, ...]) -> str | None:
+    """The path of a unit's job, "/" when it has none; None when it does not tell."""
+    match changed:
+        case (str(), {"Job": [int(), str(path)]}, *_):
+            return path
+        case _:
+            return None
 
 
 def _expect(value: object, kind: type[Kind]) -> Kind:

@@ -68,7 +68,8 @@ def only_looks_wished(front: UnitStatus) -> bool:
 
 def was_stopped_when_failed(before: UnitStatus, now: UnitStatus) -> bool:
     """Whether the job that ended between these two looks was a stop of a unit that had failed, by
-    which systemd changes nothing. Any start would have given the unit another invocation."""
+    which systemd changes nothing. Any start would have given the unit another invocation, and of a
+    try-restart, which does nothing either, nobody is told (host/jobs.py)."""
     return (
         now.active is UnitActive.FAILED
         and now.invocation_id == before.invocation_id

@@ -5,7 +5,8 @@ Written against systemd 255 (`busctl introspect org.freedesktop.systemd1 /org/fr
 and the unit objects below it). What of the real one matters here and is kept: signals flow only
 after Subscribe(), and a second Subscribe() of a client is refused; LoadUnit() answers for units
 that do not exist; a start whose ExecCondition= is not met ends with "done" and a unit that is down;
-PartOf= passes a stop on; a job may end before its caller has learned its path.
+PartOf= passes a stop on; a job may end before its caller has learned its path; a unit shows its job
+before JobRemoved, but for a job without effect, of which it shows none (systemd 252, 257).
 """
 
 import asyncio
@@ -123,10 +124,19 @@ class FakeSystemd:
     def crash(self, name: str, result: str = "signal", exit_status: int = 9) -> None:
         self.change(name, "failed", result=result, exit_status=exit_status)
 
-    def remove_job(self, number: int, unit: str, result: str) -> None:
-        """JobRemoved: of a job of ours, or of anybody's."""
+    def remove_job(self, number: int, unit: str, result: str, *, nop: bool = False) -> None:
+        """JobRemoved: of a job of ours, or of anybody's. `nop`: a try-restart of what is down, of
+        which systemd makes nothing."""
+        if unit in self.units:
+            self._show_job(self.units[unit], 0 if nop else number)
         body = [number, f"{ROOT}/job/{number}", unit, result]
         self._signal(ROOT, MANAGER, "JobRemoved", "uoss", body)
+
+    def _show_job(self, unit: FakeUnit, number: int) -> None:
+        job = Variant("(uo)", [number, f"{ROOT}/job/{number}" if number else "/"])
+        body: list[object] = [UNIT, {**_unit(unit), "Job": job}, []]
+        path = f"{ROOT}/unit/{escape(unit.name)}"
+        self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body)
 
     def asked(self, *methods: str) -> list[tuple[str, str]]:
         return [call for call in self.calls if call[0] in methods]

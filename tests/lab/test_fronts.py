@@ -157,6 +157,22 @@ def test_a_stop_of_what_systemd_cannot_run_is_a_stop(host: LabHost, container: s
     stays_stopped(host)
 
 
+def test_a_try_restart_of_what_systemd_cannot_run_is_no_stop(host: LabHost, container: str) -> None:
+    """It ends as that stop does, and nobody means one (ADR 11)."""
+    use(host, NOT_EXECUTED)
+    since = time.time()
+    send_signal(host, "KILL", [main_pid(host, FRONT)])
+    wait_event(host, "front-revived", since, words="exit status 203")
+    product.wait_state(host, FRONT, "failed")
+    assert product.start(host, "try-restart").returncode == 0
+    time.sleep(STAYS_S)
+    assert ask_status(host).instance["wished"] is True
+    goes_on(host, container)
+    use(host, None)
+    all_is_well(host, container)
+    stop_leaves_nothing(host, STOP_S)
+
+
 def test_a_journal_that_lost_its_streams_is_missed_by_nobody(host: LabHost, container: str) -> None:
     """Restarted, journald gets them back from systemd; stopped and started, it does not."""
     before = main_pid(host, FRONT)

@@ -169,6 +169,34 @@ def test_a_stop_of_a_front_that_has_failed(world: World, failed: str) -> None:
     play(world, scenario)
 
 
+@pytest.mark.parametrize("failed", ["crashed", "held"])
+def test_a_try_restart_of_a_front_that_has_failed_is_no_stop(world: World, failed: str) -> None:
+    """`systemctl try-restart 'deepseek@*'`, as packages of other things do: systemd makes a job of
+    it that does nothing, and ends with "done" as well."""
+
+    async def scenario(world: World, agent: Agent) -> None:
+        if failed == "held":
+            world.podman.images[world.profile("8b").images.a2] = ""
+            world.start()
+            await agent.reach(Phase.HELD)
+        else:
+            await serve(world, agent)
+            agent.controller.roster.get("8b").revived_at = time.monotonic()  # type: ignore[union-attr]
+            world.kill_front()
+        await until(lambda: world.front() == "failed")
+        await asyncio.sleep(0.1)  # it has been seen
+        world.systemd.remove_job(4711, FRONT, "done", nop=True)
+        await asyncio.sleep(0.1)
+        assert agent.view().wished
+        world.podman.images.clear()
+        agent.see(build_inventory(1))
+        await until(lambda: world.front() == "active", within_s=8.0)
+        await agent.reach(Phase.SERVING)
+        assert world.acted().count(START) == 1
+
+    play(world, scenario)
+
+
 def test_an_attach_that_is_gone_has_asked_last(world: World) -> None:
     """Its connection waited in the socket's queue while the agent was away."""
 

@@ -333,6 +333,28 @@ def test_the_end_of_a_reload_is_reported_once(bus: PrivateBus) -> None:
     asyncio.run(scenario())
 
 
+def test_a_job_that_ended_well_is_told_unless_it_was_one_without_effect(bus: PrivateBus) -> None:
+    """`systemctl try-restart` of what is down: systemd ends it with "done", as a stop of it."""
+
+    async def scenario() -> None:
+        async with connected(bus) as (units, fake):
+            ended: list[str] = []
+            units.on_job = ended.append
+            fake.add(FRONT, active="failed")
+            await units.watch(FRONT)
+            for number, result, nop in (
+                (7, "done", True),
+                (8, "failed", False),
+                (9, "done", False),
+                (10, "done", True),
+            ):
+                fake.remove_job(number, FRONT, result, nop=nop)
+                await units.status(FRONT)  # the signals come before its answer
+                assert ended == [FRONT] * (number >= 9)
+
+    asyncio.run(scenario())
+
+
 # --- signals of others ---------------------------------------------------------------------------
 
 
