@@ -98,6 +98,7 @@ KINDS = {
     "quadlet-refused": "quadlet 被拒绝，改用普通单元",
     "unit-file-restored": "已恢复丢失或被改动的单元文件",
     "engine-killed": "引擎的进程未及时结束，已强制终止",
+    "engine-unwanted": "引擎无人需要却未被停止",
     "evidence": "已保存现场证据",
     "network-reloaded": "已恢复容器的防火墙规则",
     "port-answers": "端口恢复应答",

@@ -61,6 +61,7 @@ from agent.control.roster import Roster
 from agent.control.showing import Shown, build_snapshot
 from agent.control.strangers import Strangers
 from agent.control.tasks import Tasks
+from agent.control.unwanted import Unwanted
 from agent.control.updating import Updating
 from agent.control.upkeep import Upkeep
 from agent.control.vitals import Vitals
@@ -147,6 +148,7 @@ class Controller:
         self._vitals = Vitals(
             lambda: self.config, self._worker, self._tasks, self.events, self.pilot.feed
         )
+        self._unwanted = Unwanted(lambda: self.config, self.events, self.pilot.feed)
         self._disk_care = DiskCare(
             lambda: self.config,
             lambda: build_keep(self.config, self.config_problem, self.roster, self.strangers.names),
@@ -188,6 +190,7 @@ class Controller:
             self.pilot.feed(record.profile.name, Tick())
             self.pilot.check_start(record)
             self._renewals.turn(record)
+            self._unwanted.turn(record, systemd_answers=self.systemd_problem is None)
             if self._may_act():
                 self._upkeep.turn(record)
                 self._vitals.turn(record)

@@ -57,6 +57,14 @@ class Renewal:
 
 
 @dataclass
+class UnwantedSeen:
+    """An engine that nobody wants and that nothing stops."""
+
+    since: float | None = None  # monotonic; None: it is wanted, down, or being stopped
+    told: bool = False
+
+
+@dataclass
 class PortCare:
     """Looking after the way to an engine's port."""
 
@@ -101,6 +109,7 @@ class Record:
     fetch: FetchSeen = field(default_factory=FetchSeen)
     update: UpdateSeen = field(default_factory=UpdateSeen)
     work: WorkSeen = field(default_factory=WorkSeen)
+    unwanted: UnwantedSeen = field(default_factory=UnwantedSeen)
 
     @property
     def name(self) -> str:

@@ -29,6 +29,7 @@ from agent.policy.state import (
     StartEnded,
     Stop,
     StopEnded,
+    StopMissed,
     Tick,
     WishChanged,
 )
@@ -63,6 +64,8 @@ def decide(
             return _on_ill(state, event.failure, now)
         case Diagnosed():
             return _on_diagnosed(state, event, now, limits)
+        case StopMissed():
+            return _on_stop_missed(state, now)
         case RestartRequested():
             return _on_restart(state, now)
         case Tick():
@@ -268,6 +271,12 @@ def _on_diagnosed(
 def died(failure: Failure | None) -> bool:
     """Whether all that is known is that the engine ended: its log may tell more."""
     return failure is not None and failure.code in (Code.ENGINE_DIED, Code.UNIT_START_FAILED)
+
+
+def _on_stop_missed(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:
+    if state.wished or state.acting or not state.engine.is_up():
+        return state, NOTHING
+    return stop(state, now) if state.phase in (Phase.IDLE, Phase.STOPPING) else (state, NOTHING)
 
 
 def _on_restart(state: InstanceState, now: float) -> tuple[InstanceState, Decision]:

@@ -112,6 +112,11 @@ class Diagnosed:
 
 
 @dataclass(frozen=True, slots=True)
+class StopMissed:
+    """The engine is up for long, though nobody wants it, and nothing stops it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RestartRequested:
     """A person asked for a restart."""
 
@@ -132,6 +137,7 @@ Event = (
     | NpuLost
     | EngineIll
     | Diagnosed
+    | StopMissed
     | RestartRequested
     | Tick
 )

@@ -197,6 +197,89 @@ def test_a_try_restart_of_a_front_that_has_failed_is_no_stop(world: World, faile
     play(world, scenario)
 
 
+async def withdraw(world: World, agent: Agent, state: str = "inactive") -> None:
+    """attach has crashed, is not revived yet, and somebody runs `systemctl reset-failed`: there is
+    no job, and nothing that PartOf= would pass on."""
+    agent.controller.roster.get("8b").revived_at = time.monotonic() + 60.0  # type: ignore[union-attr]
+    world.kill_front()
+    await until(lambda: world.front() == "failed")
+    world.systemd.change(FRONT, state, result="success", exit_status=0)
+    await until(lambda: not agent.view().wished)
+
+
+def test_an_engine_that_nothing_stops_is_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.control.unwanted.STOP_LIMIT_S", 0.3)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.05)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        await withdraw(world, agent)
+        assert agent.view().phase is Phase.STOPPING
+        await agent.reach(Phase.IDLE)
+        assert world.engine() == "inactive"
+        assert world.acted().count(("StopUnit", ENGINE)) == 1
+        assert agent.kinds().count("engine-unwanted") == 1
+
+    play(world, scenario)
+
+
+def test_an_engine_that_an_agent_finds_and_nobody_wants_is_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.control.unwanted.STOP_LIMIT_S", 0.3)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.05)
+
+    async def scenario() -> None:
+        async with host(world):
+            world.run_engine()
+            world.systemd.units[FRONT].active = "inactive"
+            async with running(world) as agent:
+                assert agent.view().phase is Phase.IDLE
+                await until(lambda: world.engine() == "inactive")
+                await agent.reach(Phase.IDLE)
+
+    asyncio.run(scenario())
+
+
+def test_who_wants_it_again_in_time_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.control.unwanted.STOP_LIMIT_S", 1.0)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.05)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        await withdraw(world, agent)
+        world.start()
+        await until(lambda: world.front() == "active")
+        await asyncio.sleep(1.2)
+        assert agent.view().phase is Phase.SERVING
+        assert ("StopUnit", ENGINE) not in world.acted()
+
+    play(world, scenario)
+
+
+@pytest.mark.parametrize("state", ["maintenance", "inactive"])
+def test_in_observe_mode_or_without_knowing_the_wish_it_runs_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """A state of the front unit that only a newer systemd has says nothing of the wish."""
+    monkeypatch.setattr("agent.control.unwanted.STOP_LIMIT_S", 0.2)
+    monkeypatch.setattr("agent.control.controller.TURN_S", 0.05)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        await serve(world, agent)
+        if state == "inactive":
+            await agent.requests.take_config(world.config(mode=Mode.OBSERVE))
+        await withdraw(world, agent, state)
+        await asyncio.sleep(0.8)
+        assert world.engine() == "active"
+        assert ("StopUnit", ENGINE) not in world.acted()
+        assert agent.kinds().count("engine-unwanted") == (state == "inactive")
+
+    play(world, scenario)
+
+
 def test_an_attach_that_is_gone_has_asked_last(world: World) -> None:
     """Its connection waited in the socket's queue while the agent was away."""
 

@@ -35,6 +35,7 @@ from agent.policy.state import (
     StartEnded,
     Stop,
     StopEnded,
+    StopMissed,
     Tick,
     WishChanged,
 )
@@ -72,6 +73,7 @@ EVENTS: tuple[Event, ...] = (
     EngineIll(HUNG),
     EngineIll(SLOW),
     *(Diagnosed(failure) for failure in (FAULTED, DAMAGED, OCCUPIED)),
+    StopMissed(),
     RestartRequested(),
     Tick(),
 )
@@ -163,6 +165,7 @@ TABLE: tuple[tuple[Event, dict[Phase, tuple[Phase, str]]], ...] = (
         RestartRequested(),
         {L: (P, "-"), V: (P, "-")} | dict.fromkeys((F, B, W, H), (S, "+")),
     ),
+    (StopMissed(), {}),
     (Tick(), {B: (S, "+"), W: (S, "+"), H: (S, "+")}),
 )
 DECISIONS = {"": "Nothing", "+": "Start", "-": "Stop", "<": "Fetch"}
@@ -286,6 +289,19 @@ def test_what_is_stopped_again_during_the_start_is_stopped() -> None:
     assert (state.phase, kind(decision)) == (P, "Stop")
     state, decision = step(state, StopEnded(None))
     assert (state.phase, kind(decision)) == (I, "Nothing")
+
+
+@pytest.mark.parametrize("phase", [I, P])
+def test_an_engine_that_nobody_wants_is_stopped_where_nobody_else_does(phase: Phase) -> None:
+    runs = in_phase(phase, engine=UnitActive.ACTIVE)
+    state, decision = step(runs, StopMissed())
+    assert (state.phase, kind(decision), state.acting) == (P, "Stop", True)
+    assert step(state, StopMissed()) == (state, NOTHING)
+    state, decision = step(state, StopEnded(RETRY))
+    assert (state.phase, kind(decision)) == (I, "Nothing")
+    assert kind(step(state, StopMissed())[1]) == "Stop"  # once more
+    for other in (replace(runs, wished=True), replace(runs, engine=UnitActive.DEACTIVATING)):
+        assert step(other, StopMissed()) == (other, NOTHING)
 
 
 def test_a_start_that_was_refused_for_want_of_a_wish_ends_idle() -> None:
