@@ -260,8 +260,8 @@ def _on_diagnosed(
     match failure.remedy:
         case Remedy.RETRY | Remedy.EVENT:
             return replace(state, failure=failure), NOTHING
-        case Remedy.SOON if state.failures <= SOON_TRIES:
-            return replace(state, failure=failure), NOTHING
+        case Remedy.SOON if state.soon < SOON_TRIES:
+            return replace(state, failure=failure, soon=state.soon + 1), NOTHING
         case Remedy.SOON | Remedy.CHANGE | Remedy.PERSON:
             return hold(state, failure, now, limits)
         case _:

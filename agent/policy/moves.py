@@ -46,13 +46,16 @@ def fail(
     """Retry later, wait for an event, or hold: by who can mend it. All of them look again.
 
     One that has served for long is started anew at once: what it starts with has worked."""
+    soon = count_soon(state)
     match failure.remedy:
-        case Remedy.SOON if state.failures >= SOON_TRIES:
+        case Remedy.SOON if soon >= SOON_TRIES:
             return hold(state, failure, now, limits)
         case Remedy.RETRY | Remedy.SOON:
             failures = state.failures + 1
             wait_s = 0.0 if state.proven else backoff_s(failures, limits, chance)
             state = replace(state, failures=failures, not_before=now + wait_s, proven=False)
+            # Of a death it stays as it was: the engine's last words may tell that it is another.
+            state = replace(state, soon=soon + (failure.remedy is Remedy.SOON))
             return enter(state, Phase.BACKOFF, now, failure), NOTHING
         case Remedy.EVENT:
             # The event comes from npud; looking again covers one that was lost.
@@ -62,6 +65,13 @@ def fail(
             return hold(state, failure, now, limits)
         case _:
             assert_never(failure.remedy)
+
+
+def count_soon(state: InstanceState) -> int:
+    """How often in a row it has failed of what may pass soon. Any other failure in between, and
+    serving, begin that anew."""
+    latest = state.failure
+    return state.soon if latest is not None and latest.remedy is Remedy.SOON else 0
 
 
 def hold(

@@ -29,6 +29,7 @@ class InstanceState:
     ill: Failure | None = None  # why the engine is being stopped; the next start waits its time
     proven: bool = False  # it has served for such a healthy stretch: its end waits for nothing
     restart: bool = False  # asked for while a start or stop was under way: it follows that
+    soon: int = 0  # failures in a row of what may pass soon, while `failure` is one: `count_soon`
 
 
 # --- events --------------------------------------------------------------------------------------

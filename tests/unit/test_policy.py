@@ -540,11 +540,42 @@ def test_a_death_gets_its_reason(code: Code) -> None:
     assert state.not_before == 200.0 + LIMITS.recheck_held_s
 
 
+def died_of(state: InstanceState, reason: Failure) -> InstanceState:
+    """One more that dies while it loads, and says why."""
+    state = replace(state, phase=L, engine=UnitActive.ACTIVE)
+    state, _ = step(state, EngineObserved(UnitActive.FAILED))
+    assert state.phase is B
+    return step(state, Diagnosed(reason))[0]
+
+
 def test_what_may_pass_soon_is_held_by_its_reason_too() -> None:
-    before = in_phase(Phase.BACKOFF, failures=SOON_TRIES)
-    assert step(before, Diagnosed(OCCUPIED))[0].phase is Phase.BACKOFF
-    before = in_phase(Phase.BACKOFF, failures=SOON_TRIES + 1)
-    assert step(before, Diagnosed(OCCUPIED))[0].phase is Phase.HELD
+    state = in_phase(L, failures=0)
+    for _ in range(SOON_TRIES):
+        state = died_of(state, OCCUPIED)
+        assert (state.phase, state.failure) == (B, OCCUPIED)
+    state = died_of(state, OCCUPIED)
+    assert (state.phase, state.failure) == (H, OCCUPIED)
+    state, _ = step(state, Tick(), state.not_before)
+    assert died_of(state, OCCUPIED).phase is H  # each later look is one try
+
+
+@pytest.mark.parametrize("other", [RETRY, FAULTED])
+def test_failures_of_another_kind_are_none_that_may_pass_soon(other: Failure) -> None:
+    """Else the first one would be the last: an NPU that is held for a second ends the wish."""
+    state = in_phase(L, failures=0)
+    for _ in range(SOON_TRIES + 1):
+        state = died_of(state, other)
+    assert died_of(state, OCCUPIED).phase is B
+    started, _ = step(replace(state, phase=S, acting=True), StartEnded(SOON))
+    assert started.phase is B
+    # Nor do they count on together over one in between.
+    for _ in range(SOON_TRIES - 1):
+        started, _ = step(replace(started, phase=S, acting=True), StartEnded(SOON))
+    assert started.phase is B
+    between = died_of(started, other)
+    again, _ = step(replace(between, phase=S, acting=True), StartEnded(SOON))
+    assert again.phase is B
+    assert step(replace(started, phase=S, acting=True), StartEnded(SOON))[0].phase is H
 
 
 def test_a_reason_that_comes_late_changes_nothing() -> None:
