@@ -78,10 +78,14 @@ class Updating:
 
     def decide(self, record: Record, event: UpdateEvent) -> None:
         before = record.update.state
-        record.update.state, news = decide_update(before, event, time.time())
+        after, news = decide_update(before, event, time.time())
+        record.update.state = after
+        # It was of that restart alone: the next one is a person's, or goes back to what has served.
+        if not after.restart or after.pin != before.pin:
+            record.update.no_hurry = False
         if news is not None:
             self._events.note(record.name, news.kind, news.message)
-        if before.order is not None and record.update.state.order is None:
+        if before.order is not None and after.order is None:
             self._fetching.drop(record, before.order)
 
     def turn(self, record: Record) -> None:
@@ -104,8 +108,8 @@ class Updating:
             return False
         if phase not in WAITS and not (phase in RUNS and seen.state.is_settled):
             return False
+        no_hurry = seen.no_hurry
         self.decide(record, RestartBegun())
-        no_hurry, seen.no_hurry = seen.no_hurry, False
         return not no_hurry if phase in WAITS else _runs_on_another(record)
 
     def started(self, record: Record, *, is_new: bool) -> None:

@@ -636,6 +636,31 @@ def test_a_new_agent_goes_on_with_a_backoff(host: Host, monkeypatch: pytest.Monk
     restarted(host, monkeypatch, first, second)
 
 
+def test_a_person_is_heard_at_once_after_a_boot(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new agent has no hurry to start what it finds in use; that ends with its first start."""
+
+    async def first(agent: Life) -> None:
+        await update(agent)
+        await is_updated(agent)
+
+    async def second(agent: Life) -> None:
+        await agent.start()
+        await agent.serve(NEW)
+        host.engines.lives[NEW] = 0.1
+        await agent.requests.restart("8b")
+        await agent.until(lambda: agent.view.failures == 7)
+        await agent.requests.rollback("8b")
+        await agent.until(lambda: host.engines.ran[-1] == OLD, within_s=10.0)
+        await agent.serve(OLD)
+
+    def reboot() -> None:
+        host.engines.front = host.engines.engine = UnitActive.INACTIVE
+
+    restarted(host, monkeypatch, first, second, reboot)
+
+
 def test_a_boot_in_a_trial(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.engines.lives[NEW] = 400.0
 
