@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 # Reading last words takes 0.1 s, and seconds where many engines die at once.
 VERDICT_DEADLINE_S = 5.0
+# Where the log of an engine that loads is: the bus may be away for a moment, when it begins.
+ASK_AGAIN_S = 5.0
 
 
 class Loading:
@@ -155,13 +157,25 @@ class Loading:
             self._put(StartMoved(name, progress, time.monotonic()))
 
         try:
-            status = await self._status(engine_unit(name))
-            if status.invocation_id:
-                await self._logs.follow(name, status.invocation_id, tell)
-        except AgentError as error:
-            log.warning("engine-log-not-read", instance=name, reason=error.failure.message)
+            await self._logs.follow(name, await self._find_invocation(name), tell)
         except Exception:  # the root of a task
             log.exception("internal-error", instance=name)
+
+    async def _find_invocation(self, name: str) -> str:
+        """Of the engine that loads. Asked for until systemd tells it; cancelled when it does not
+        load any more: without its log a start that moves would be taken for one that hangs."""
+        told = ""
+        while True:
+            why = "systemd tells no invocation of its unit"
+            try:
+                if found := (await self._status(engine_unit(name))).invocation_id:
+                    return found
+            except AgentError as error:
+                why = error.failure.message
+            if why != told:
+                log.warning("engine-log-not-read", instance=name, reason=why)
+                told = why
+            await asyncio.sleep(ASK_AGAIN_S)
 
     def _ask_why(self, record: Record, before: Phase) -> None:
         if not died(record.state.failure):
