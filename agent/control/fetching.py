@@ -63,10 +63,11 @@ class Fetching:
         self._events = events
 
     def begin(self, record: Wanted, order: Order, *, asked: bool = False) -> None:
-        """Carries `order` out, unless that is under way; another one takes its place."""
+        """Carries `order` out, unless that is under way, alone or with what is there by now;
+        another one takes its place."""
         seen = record.fetch
         seen.asked = seen.asked or asked
-        if seen.order == order:
+        if seen.order is not None and _is_part(order, seen.order):
             return
         if seen.task is not None:
             seen.task.cancel()
@@ -147,6 +148,13 @@ class Fetching:
             await self._supplier.end(name)
         except AgentError as error:
             log.warning("fetch-not-ended", instance=name, reason=error.failure.message)
+
+
+def _is_part(order: Order, whole: Order) -> bool:
+    """Whether to carry out `whole` brings all of `order`."""
+    return (
+        replace(order, image=order.image or whole.image, model=order.model or whole.model) == whole
+    )
 
 
 def _may_fetch(state: InstanceState) -> bool:

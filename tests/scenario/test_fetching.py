@@ -184,6 +184,26 @@ def test_other_news_leave_it_alone(world: World) -> None:
     play(world, scenario)
 
 
+def test_what_is_there_already_ends_not_the_rest(world: World) -> None:
+    """The model comes first: a look after that finds only the image missing, whose pull goes on."""
+    lacks_everything(world)
+    world.supplier.takes_s = 1.0
+    world.supplier.brings = lambda order: bring(world)
+
+    async def scenario(world: World, agent: Agent) -> None:
+        world.start()
+        await agent.reach(Phase.FETCHING)
+        world.machine.present = True
+        surveys = world.podman.surveys
+        agent.see(build_inventory(7))
+        await until(lambda: world.podman.surveys > surveys)
+        await agent.reach(Phase.SERVING)
+        assert len(world.supplier.orders) == 1
+        assert agent.kinds().count("fetched") == 1
+
+    play(world, scenario)
+
+
 SILENT = HostError(Code.PODMAN_SILENT, "cannot ask Podman: no answer")
 
 
