@@ -49,12 +49,11 @@ SUPPLY = {
     ),
     "cannot fetch from {0}: {1}": "无法从 {0} 下载：{1}",
     "cannot fetch {0} from any source: {1}": "所有来源都无法下载 {0}：{1}",
-    "cannot fetch {0} from {1}: HTTP {2}": "无法从 {1} 下载 {0}：HTTP {2}",
+    "cannot fetch {0} from {1}: {2}": "无法从 {1} 下载 {0}：{2}",
     "cannot fetch {0}: no source is configured": "无法下载 {0}：没有配置下载源",
     "cannot find a model on {0}: there is no {1}": "{0} 上找不到模型：没有 {1}",
-    "cannot find {0} at {1} on {2}: {3}": "{2} 上找不到 {0}（版本 {1}）：{3}",
     "cannot find {0} for {1}: {2}": "找不到 {1} 架构的 {0}：{2}",
-    "cannot find {0} on {1}: HTTP {2}": "{1} 上找不到 {0}：HTTP {2}",
+    "cannot find {0} on {1}: {2}": "{1} 上找不到 {0}：{2}",
     "cannot find {0}: Podman does not have it": "找不到 {0}：Podman 中没有它",
     "cannot use {0}: Podman could not read what it had of it, and has removed it": (
         "无法使用 {0}：Podman 读不出已有的内容，已将其删除"

@@ -163,8 +163,8 @@ def _no_source(home: Home, damaged: Damaged) -> AgentError:
 def _bring_same(
     errand: Errand, damaged: Damaged, sources: tuple[ModelSource, ...]
 ) -> Manifest | None:
-    """None where it cannot come again: its own hub does not know that commit any more, or is not
-    among the sources, and none of them has the same files."""
+    """None where it cannot come again: its own hub does not know that commit any more at any
+    address, or is not among the sources, and none of them has the same files."""
     if not damaged.commit and damaged.manifest is None:
         return None
     failures: list[tuple[ModelSource, AgentError]] = []
@@ -177,7 +177,7 @@ def _bring_same(
             failures.append((source, error))
     own = [error for source, error in failures if damaged.came_from(source)]
     decisive = own or [error for _, error in failures]
-    if any(error.failure.code is Code.SOURCE_NOT_FOUND for error in decisive):
+    if all(error.failure.code is Code.SOURCE_NOT_FOUND for error in decisive):
         return None
     raise all_failed(errand.home.link, [error for _, error in failures])
 

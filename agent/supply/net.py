@@ -20,6 +20,7 @@ from agent.errors import AgentError, Code
 from agent.json_text import load_json
 from agent.supplies import ModelSource
 from agent.supply.access import secrets_of, trust
+from agent.supply.hub.envelope import Refusal, read_refusal
 from agent.supply.pace import Pace
 
 CONNECT_S = 15.0
@@ -31,6 +32,7 @@ REDIRECT_BODY_BYTES = 16 * 1024
 REDIRECT_BODY_S = 5.0  # another connection costs less
 TRICKLE_SILENCES = 4  # for so long a source that sends something may send next to nothing
 RETRY_AFTER_LIMIT_S = 120.0
+BUSY_HINT = "it is too busy or ill; it is asked again later"
 WRONG_HINT = "a proxy or a login page may answer instead of the hub; see: curl -v ADDRESS"
 
 
@@ -237,17 +239,10 @@ def _check_status(response: httpx.Response, host: str) -> None:
     # looks to somebody without a token.
     unknown = response.headers.get("x-error-code", "") == "RepoNotFound"
     if status in (404, 410) or unknown:
-        raise AgentError(
-            Code.SOURCE_NOT_FOUND,
-            f"cannot find {path} on {host}: HTTP {status}",
-            "are repository and revision spelled right? a private one needs a token",
-        )
+        why = Refusal(Code.SOURCE_NOT_FOUND, f"HTTP {status}")
+        raise refused(_said(response, host) or why, path, host)
     if status in (401, 403):
-        raise AgentError(
-            Code.SOURCE_REFUSED,
-            f"cannot fetch {path} from {host}: HTTP {status}",
-            "a private or gated repository needs a token (token_file) that may read it",
-        )
+        raise refused(Refusal(Code.SOURCE_REFUSED, f"HTTP {status}"), path, host)
     if status == 407:
         raise AgentError(
             Code.SOURCE_REFUSED,
@@ -256,9 +251,34 @@ def _check_status(response: httpx.Response, host: str) -> None:
         )
     raise SourceUnreachable(
         f"cannot fetch from {host}: HTTP {status}",
-        "it is too busy or ill; it is asked again later",
+        BUSY_HINT,
         retry_after_s(response.headers.get("retry-after", "")),
     )
+
+
+def _said(response: httpx.Response, host: str) -> Refusal | None:
+    """A body that does not arrive says nothing: another try may tell. Raises AgentError."""
+    content = _read_bounded(response, host)
+    with suppress(ValueError):
+        return read_refusal(load_json(content))
+    return None
+
+
+def refused(refusal: Refusal, what: str, host: str) -> AgentError:
+    """`what`: was asked for."""
+    if refusal.code is Code.SOURCE_NOT_FOUND:
+        return AgentError(
+            refusal.code,
+            f"cannot find {what} on {host}: {refusal.words}",
+            "are repository and revision spelled right? a private one needs a token",
+        )
+    if refusal.code is Code.SOURCE_REFUSED:
+        return AgentError(
+            refusal.code,
+            f"cannot fetch {what} from {host}: {refusal.words}",
+            "a private or gated repository needs a token (token_file) that may read it",
+        )
+    return SourceUnreachable(f"cannot fetch from {host}: {refusal.words}", BUSY_HINT)
 
 
 def retry_after_s(text: str) -> float:

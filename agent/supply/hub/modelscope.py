@@ -10,8 +10,9 @@ and `Files: null`. `Revision` of a file is the commit that changed it last, not 
 
 from urllib.parse import urlencode
 
-from agent.errors import AgentError, Code
+from agent.errors import Code
 from agent.supplies import ModelSource
+from agent.supply.hub.envelope import Refusal, read_refusal
 from agent.supply.hub.listing import (
     COMMIT,
     SHA256,
@@ -25,8 +26,9 @@ from agent.supply.hub.listing import (
     size_field,
     text_field,
 )
-from agent.supply.net import HubClient
+from agent.supply.net import HubClient, refused
 
+NO_REVISION = Refusal(Code.SOURCE_NOT_FOUND, "no such revision")
 SHORT_COMMIT = 7  # digits that tell commits of one repository apart
 
 
@@ -38,7 +40,7 @@ def list_files(client: HubClient, source: ModelSource) -> Listing:
     data = _data(client.get_json(f"{base}/files?{asked}").value, client.host, source)
     entries = field(data, "Files")
     if entries is None:
-        raise _unknown(client.host, source, "no such revision")
+        raise refused(NO_REVISION, _name(source), client.host)
     if not isinstance(entries, list):
         raise listing_refused(client.host, "it is no list")
     blobs = [entry for entry in entries if text_field(entry, "Type") != "tree"]
@@ -49,26 +51,18 @@ def list_files(client: HubClient, source: ModelSource) -> Listing:
 
 
 def _data(answer: object, host: str, source: ModelSource) -> object:
-    """Errors arrive with status 200 as well: {Code: 10010205001, Success: false, Message}."""
-    code = field(answer, "Code")
-    if code in (200, None) and field(answer, "Success") is not False:
-        data = field(answer, "Data")
-        if not isinstance(data, dict):
-            raise listing_refused(host, "there is no Data in it")
-        return data
-    raise _unknown(host, source, _words(text_field(answer, "Message")) or _words(f"code {code}"))
+    """Refusals arrive with status 200 as well."""
+    refusal = read_refusal(answer)
+    if refusal is not None:
+        raise refused(refusal, _name(source), host)
+    data = field(answer, "Data")
+    if not isinstance(data, dict):
+        raise listing_refused(host, "there is no Data in it")
+    return data
 
 
-def _words(text: str) -> str:
-    return "".join(filter(str.isprintable, text[:200])).strip()
-
-
-def _unknown(host: str, source: ModelSource, why: str) -> AgentError:
-    return AgentError(
-        Code.SOURCE_NOT_FOUND,
-        f"cannot find {source.repo} at {source.revision} on {host}: {why}",
-        "are repository and revision spelled right? a private one needs a token",
-    )
+def _name(source: ModelSource) -> str:
+    return f"{source.repo} ({source.revision})"
 
 
 def _commit(data: object, blobs: list[object], asked: str) -> str:

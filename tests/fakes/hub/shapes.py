@@ -22,6 +22,7 @@ ROUTES = {
     "resolve": re.compile(rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)"),
 }
 SCOPE_NOT_FOUND = 10010205001
+SCOPE_WORDS = "获取模型目录树失败，信息：record not found"
 
 
 class Hub(Answering):
@@ -122,12 +123,12 @@ class Hub(Answering):
     def _answer_scope(self, name: str, tree: Tree | None, rule: Rule | None) -> None:
         revision = self._query.get("Revision", "master")
         if tree is None or not self._may_read():
-            body = {"Code": SCOPE_NOT_FOUND, "Message": "not found", "Success": False}
+            body = {"Code": SCOPE_NOT_FOUND, "Message": SCOPE_WORDS, "Success": False}
             self.send_json({**body, "Data": None, "RequestId": "x"}, None, 404)
         elif name == "scope_files":
             self._send_scope_files(tree if tree.has(revision) else None)
         elif not tree.has(revision) or not (blob := tree.find(self._query.get("FilePath", ""))):
-            body = {"Code": SCOPE_NOT_FOUND, "Message": "no such file", "Success": False}
+            body = {"Code": SCOPE_NOT_FOUND, "Message": SCOPE_WORDS, "Success": False}
             self.send_json({**body, "Data": None, "RequestId": "x"}, None, 404)
         elif blob.in_lfs:
             self._lead(f"{self.cdn}/{tree.name}/{blob.sha256}", {})

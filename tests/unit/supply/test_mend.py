@@ -90,6 +90,34 @@ def test_a_hub_that_does_not_answer_is_waited_for(own: Bringing) -> None:
     assert os.readlink(own.link) == f".store/small/{first.revision}"
 
 
+def test_a_hub_that_is_busy_is_waited_for(own: Bringing) -> None:
+    """It says so with status 200, and the branch has moved on."""
+    first = own.bring(own.source(Hub.MODELSCOPE))
+    move_on(own, first)
+    damage(own)
+    text = '{"Code": 500, "Success": false, "Message": "system busy"}'
+    own.hub.spoil(
+        {"kind": Kind.TEXT, "text": text, "match": f"Revision={first.revision}", "times": -1}
+    )
+    with pytest.raises(AgentError) as raised:
+        own.mend(own.source(Hub.MODELSCOPE))
+    assert raised.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert os.listdir(store(own)) == [first.revision]
+
+
+def test_one_of_two_addresses_of_its_hub_may_still_have_it(own: Bringing) -> None:
+    """The other one is a mirror that does not have that commit."""
+    first = own.bring()
+    move_on(own, first, keeps=False)
+    damage(own)
+    nobody = own.source(endpoint="http://127.0.0.1:9")
+    for sources in ((nobody, own.source()), (own.source(), nobody)):
+        with pytest.raises(AgentError) as raised:
+            own.mend(*sources)
+        assert raised.value.failure.code is Code.SOURCE_UNREACHABLE
+    assert os.listdir(store(own)) == [first.revision]
+
+
 def test_another_hub_with_the_same_is_as_good(own: Bringing) -> None:
     contents = wanted(own.root)
     first = own.bring()

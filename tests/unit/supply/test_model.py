@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -176,6 +177,38 @@ def test_no_such_repository_or_revision(bringing: Bringing, hub: Hub) -> None:
         assert failure.code is Code.SOURCE_NOT_FOUND, changes
         assert next(iter(changes.values())) in failure.message
         assert failure.hint
+
+
+SCOPE_REFUSALS = [
+    (10010205001, "获取模型目录树失败，信息：record not found", Code.SOURCE_NOT_FOUND),
+    (404, "no such model", Code.SOURCE_NOT_FOUND),
+    (10010200001, "获取模型版本失败，信息：获取模失败", Code.SOURCE_REFUSED),
+    (500, "system busy", Code.SOURCE_UNREACHABLE),
+    (10010205001, "Error 1461: Can't create more than max_prepared_stmt_count statements",
+     Code.SOURCE_UNREACHABLE),
+    (10990101004, "获取模型目录树失败", Code.SOURCE_UNREACHABLE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(("code", "words", "meant"), SCOPE_REFUSALS)
+def test_modelscope_does_not_say_by_its_status_what_may_pass(
+    bringing: Bringing, status: int, code: int, words: str, meant: Code
+) -> None:
+    text = json.dumps({"Code": code, "Message": words, "Success": False, "Data": None})
+    bringing.hub.spoil({"kind": Kind.STATUS, "status": status, "text": text, "times": -1})
+    failure = bringing.fail(bringing.source(Hub.MODELSCOPE)).failure
+    assert failure.code is meant
+    assert words in failure.message
+    assert failure.hint
+
+
+@pytest.mark.parametrize("match", ["/repo/files", "/repo?"])
+def test_modelscope_is_asked_again_when_it_was_busy(bringing: Bringing, match: str) -> None:
+    text = json.dumps({"Code": 10010205001, "Message": "Error 1461: too much", "Success": False})
+    busy: Rule = {"kind": Kind.STATUS, "status": 404, "text": text, "times": 2}
+    bringing.hub.spoil({**busy, "match": re.escape(match)})
+    bringing.assert_whole(bringing.bring(bringing.source(Hub.MODELSCOPE)))
 
 
 @pytest.mark.parametrize("repo", ["../../etc", "a/b/c", "", "a/..", "a b/c", "a/b?x", "a/b#x"])
