@@ -20,6 +20,7 @@ from agent.supplies import Manifest, ModelFile, ModelOrder, ModelSource
 from agent.supply.carried import Search, find_missing
 from agent.supply.damaged import Damaged, look, read_all
 from agent.supply.disk import make_folders, only_one, remove_tree, writing
+from agent.supply.holdings import suffix_of
 from agent.supply.hub.listing import Listing, RemoteFile, choose_files
 from agent.supply.manifest import write_manifest
 from agent.supply.meter import Meter, Tell
@@ -46,6 +47,7 @@ from agent.supply.place import (
     remove_revision,
 )
 from agent.supply.room import NO_IMAGE, ImageNeed
+from agent.supply.users import PROC, find_users
 from agent.supply.verify import find_problems
 from agent.supply.whole import name_some
 
@@ -56,6 +58,7 @@ class Mended:
 
     manifest: Manifest
     source: str = ""  # in the import folder; empty: from elsewhere, or nothing was wrong
+    given_up: tuple[str, ...] = ()  # names of revisions that cannot come again
 
 
 def mend_model(
@@ -67,6 +70,7 @@ def mend_model(
     patience: Patience | None = None,
     image: ImageNeed = NO_IMAGE,
     search: Search | None = None,
+    proc: Path = PROC,
 ) -> Mended:
     """Where names and sizes are right every byte is read first, and where all of them are right
     nobody is asked. Raises AgentError."""
@@ -84,6 +88,8 @@ def mend_model(
         mended = _mend(errand, order, name, search or Search())
         with writing(f"remove {home.staging}"):
             remove_tree(home.staging)
+        for one in mended.given_up:
+            _remove_unused(home, one, proc)
     return mended
 
 
@@ -113,11 +119,10 @@ def _mend(errand: Errand, order: ModelOrder, name: str, search: Search) -> Mende
         return Mended(same)
     linked = home.linked()
     if linked is None or linked == name or not home.has(linked):
-        return Mended(_bring_other(errand, damaged, order))
+        return Mended(_bring_other(errand, order), given_up=(name,))
     # A twin has moved the link, and may run on that one: it stays in use, and is what there is now.
     mended = _mend(errand, order, linked, search)
-    remove_revision(order.directory, name)
-    return mended
+    return replace(mended, given_up=(*mended.given_up, name))
 
 
 def _take_carried(errand: Errand, damaged: Damaged, search: Search) -> Mended | None:
@@ -263,12 +268,21 @@ def _is_same(one: Path, other: Path) -> bool:
     return False
 
 
-def _bring_other(errand: Errand, damaged: Damaged, order: ModelOrder) -> Manifest:
+def _bring_other(errand: Errand, order: ModelOrder) -> Manifest:
     """What the hub has by now: better than nothing, and policy tells that it is another one."""
     usable = [one for one in errand.revisions if not find_problems(one.folder, one.manifest)]
-    manifest = bring_from_any(
+    return bring_from_any(
         replace(errand, revisions=list_revisions(order.directory), usable=usable), order.sources
     )
-    for name in {damaged.name, *(one.name for one in errand.revisions if one not in usable)}:
-        remove_revision(order.directory, name)
-    return manifest
+
+
+def _remove_unused(home: Home, name: str, proc: Path) -> None:
+    """Another instance may run on it, to which it is whole, or was when it was started: pruning
+    takes it later, and whatever else is of no use. That knows who is pinned to what."""
+    folder = home.store / name
+    try:
+        users = find_users({folder: suffix_of(str(folder))}, proc)
+    except OSError:  # somebody could not be looked at
+        return
+    if not users:
+        remove_revision(str(home.link), name)

@@ -73,6 +73,16 @@ class Bringing:
     def staging(self) -> Path:
         return self.models / ".incoming" / "small"
 
+    @property
+    def proc(self) -> Path:
+        """Of all processes only this one, and those that a test adds: others may not be looked at,
+        unless by root."""
+        folder = self.models.parent / "proc"
+        if not folder.exists():
+            folder.mkdir()
+            (folder / str(os.getpid())).symlink_to("/proc/self")
+        return folder
+
     def source(self, hub: Hub = Hub.HUGGINGFACE, **changes: object) -> ModelSource:
         words = {"endpoint": self.hub.endpoint, "repo": REPO, "revision": BRANCH[hub], **changes}
         return ModelSource(hub, **words)  # type: ignore[arg-type]
@@ -92,7 +102,8 @@ class Bringing:
     def mend(self, *sources: ModelSource, revision: str = "") -> Manifest:
         """An engine cannot read it, or the plan."""
         order = ModelOrder(str(self.link), sources or (self.source(),), True, revision)
-        return mend_model(order, 3, 0, self.told.append, patience=QUICK).manifest
+        told = self.told.append
+        return mend_model(order, 3, 0, told, patience=QUICK, proc=self.proc).manifest
 
     def fail(self, *sources: ModelSource, **options: object) -> AgentError:
         """It has to fail, and nothing may be seen."""

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,6 +192,43 @@ def test_nothing_is_left_of_what_a_twin_runs_on(own: Bringing) -> None:
     third = own.mend(revision=first.revision)
     own.assert_whole(third)
     assert os.listdir(store(own)) == [third.revision]
+
+
+def test_what_others_may_run_on_is_left_to_pruning(own: Bringing) -> None:
+    """It cannot be read now, or by us; who is pinned to it nobody knows here."""
+    first = own.bring()
+    damage(own, SMALL)
+    move_on(own, first, keeps=False)
+    own.bring()
+    damage(own, "config.json")
+    (own.root / SMALL).write_bytes(b"still other weights")
+    third = own.mend()
+    own.assert_whole(third)
+    assert set(os.listdir(store(own))) == {first.revision, third.revision}
+
+
+@pytest.mark.parametrize("can_be_looked_at", [True, False])
+def test_what_is_in_use_stays_beside_what_came_instead(
+    own: Bringing, can_be_looked_at: bool
+) -> None:
+    """Another instance serves from it: to an engine that has loaded it, it is right."""
+    first = own.bring()
+    move_on(own, first, keeps=False)
+    damage(own)
+    with (own.link / "config.json").open("rb") as opened:
+        child = subprocess.Popen(["sleep", "60"], stdin=opened)
+    try:
+        process = own.proc / str(child.pid)
+        if can_be_looked_at:
+            process.symlink_to(f"/proc/{child.pid}")
+        else:
+            process.write_text("no folder")
+        second = own.mend()
+    finally:
+        child.kill()
+        child.wait()
+    own.assert_whole(second)
+    assert set(os.listdir(store(own))) == {first.revision, second.revision}
 
 
 @pytest.mark.parametrize("revision", ["gone", "..", "a/b", ".x"])
