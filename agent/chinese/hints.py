@@ -269,8 +269,8 @@ HINTS = {
     ),
     "it is too busy or ill; it is asked again later": "来源繁忙或有问题；稍后会再次请求",
     "see HTTP_PROXY and HTTPS_PROXY": "请检查 HTTP_PROXY 与 HTTPS_PROXY",
-    "see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; http:// and https:// proxies work": (
-        "请检查 HTTP_PROXY、HTTPS_PROXY 与 ALL_PROXY；支持 http:// 与 https:// 代理"
+    "see HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY; http:// and https:// proxies work": (
+        "请检查 HTTP_PROXY、HTTPS_PROXY、ALL_PROXY 与 NO_PROXY；支持 http:// 与 https:// 代理"
     ),
     # the configuration
     "add the level, one of: {0}": "请加上 level，可选：{0}",

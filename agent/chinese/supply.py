@@ -75,6 +75,9 @@ SUPPLY = {
     "cannot read the answer of {0}: it does not end": "无法读取 {0} 的应答：没有结束",
     "cannot read the answer of {0}: it is compressed unasked": "无法读取 {0} 的应答：未经请求的压缩",
     "cannot read the answer of {0}: it is no JSON": "无法读取 {0} 的应答：不是 JSON",
+    "cannot read the answer of {0}: its next page is no URL": (
+        "无法读取 {0} 的应答：下一页的地址不是 URL"
+    ),
     "cannot trust {0}: {1}": "不信任 {0}：{1}",
     "cannot trust {0}: {1}{2}": "不信任 {0}：{1}{2}",
     "cannot use the list of files of {0}: {1}": "无法使用 {0} 的文件列表：{1}",

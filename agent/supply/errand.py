@@ -7,6 +7,7 @@ A model is fetched for hours beside what serves, most often alone: what bundles 
 imported when there are any (docs/adr/0003).
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import assert_never
 
 from agent.errors import AgentError, Code, Failure, Remedy
+from agent.model import supply_unit, switch_unit
 from agent.supplies import Order, Progress, Purpose, Report, kept_name
 from agent.supply.bundle.find import find_bundles
 from agent.supply.bundle.format import Bundle
@@ -30,22 +32,24 @@ NOWHERE = (Code.IMAGE_MISSING, Code.MODEL_MISSING)
 
 
 def carry_out(order: Order, tell: Tell) -> Report:
-    """Raises nothing that is ours."""
+    """Raises nothing: without a report the agent would not know what was brought."""
     errand = _Errand(order, tell)
-    match order.purpose:
-        case Purpose.BRING:
-            errand.look_for_bundles()
-            errand.look_for_folder()
-            errand.bring_model()
-            errand.bring_image()
-        case Purpose.REFRESH:
-            errand.bring_model()
-            errand.refresh_image()
-        case Purpose.SWITCH:
-            errand.switch()
-        case _:
-            assert_never(order.purpose)
+    try:
+        errand.run()
+    except Exception as error:  # the root of this process
+        sys.excepthook(type(error), error, error.__traceback__)
+        errand.fail(_internal(order, error))
     return errand.report()
+
+
+def _internal(order: Order, error: Exception) -> Failure:
+    """What it says may be anybody's, a secret too; the journal, which has it, is root's."""
+    unit = switch_unit if order.purpose is Purpose.SWITCH else supply_unit
+    return Failure(
+        Code.INTERNAL,
+        f"cannot bring what {order.instance} lacks: internal error: {type(error).__name__}",
+        f"journalctl -b -u {unit(order.instance)}",
+    )
 
 
 class _Errand:
@@ -60,7 +64,26 @@ class _Errand:
         self._failures: list[Failure] = []
         self._report = Report(None)
 
-    def look_for_bundles(self) -> None:
+    def run(self) -> None:
+        purpose = self._order.purpose
+        match purpose:
+            case Purpose.BRING:
+                self._look_for_bundles()
+                self._look_for_folder()
+                self._bring_model()
+                self._bring_image()
+            case Purpose.REFRESH:
+                self._bring_model()
+                self._refresh_image()
+            case Purpose.SWITCH:
+                self._switch()
+            case _:
+                assert_never(purpose)
+
+    def fail(self, failure: Failure) -> None:
+        self._failures.append(failure)
+
+    def _look_for_bundles(self) -> None:
         if self._model is not None and self._model.recheck:
             return  # what of it is damaged is looked for there by `mend`, by its content
         for folder in find_bundles(Path(self._order.import_folder)):
@@ -71,7 +94,7 @@ class _Errand:
             except AgentError as error:
                 self._bundles.append(error.failure)
 
-    def look_for_folder(self) -> None:
+    def _look_for_folder(self) -> None:
         """A model as it is, on a disk in the import folder: the first that is whole."""
         order, model = self._order, self._model
         if model is None or model.recheck:
@@ -86,7 +109,7 @@ class _Errand:
                 self._has_model(found.revision, name, folder)
                 return
 
-    def bring_model(self) -> None:
+    def _bring_model(self) -> None:
         order = self._order
         if self._model is None:
             return
@@ -116,7 +139,7 @@ class _Errand:
         needs = measure_image(self._image, self._order.import_folder)
         return ImageNeed(self._image.reference, bytes_beside(directory, needs))
 
-    def bring_image(self) -> None:
+    def _bring_image(self) -> None:
         order = self._order
         if self._image is None:
             return
@@ -129,7 +152,7 @@ class _Errand:
         else:
             self._has_image(found.image_id, found.digest)
 
-    def refresh_image(self) -> None:
+    def _refresh_image(self) -> None:
         if self._image is None:
             return
         from agent.supply.image import refresh_image
@@ -141,7 +164,7 @@ class _Errand:
         else:
             self._has_image(found.image_id, found.digest)
 
-    def switch(self) -> None:
+    def _switch(self) -> None:
         """The model first: without the names of the images a start comes to the same."""
         from agent.supply.image import keep_image
 

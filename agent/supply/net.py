@@ -77,13 +77,17 @@ class HubClient:
             content = _read_bounded(response, self.host)
             following = response.links.get("next", {}).get("url", "")
         try:
-            value = load_json(content)
+            return Answer(
+                load_json(content), str(response.url.join(following)) if following else ""
+            )
         except ValueError as error:
             raise SourceUnreachable(
-                f"cannot read the answer of {self.host}: it is no JSON",
-                WRONG_HINT,
+                f"cannot read the answer of {self.host}: it is no JSON", WRONG_HINT
             ) from error
-        return Answer(value, str(response.url.join(following)) if following else "")
+        except httpx.InvalidURL as error:
+            raise SourceUnreachable(
+                f"cannot read the answer of {self.host}: its next page is no URL", WRONG_HINT
+            ) from error
 
     @contextmanager
     def stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
@@ -143,10 +147,12 @@ def _open_client(source: ModelSource, connections: int, silence_s: float) -> htt
                 "Accept-Encoding": "identity",
             },
         )
-    except (ValueError, ImportError, httpx.HTTPError) as error:
+    except (ValueError, ImportError, httpx.HTTPError, httpx.InvalidURL) as error:
+        # InvalidURL quotes a part of it, which may be of a password (httpx 0.28.1).
+        why = "it is no URL" if isinstance(error, httpx.InvalidURL) else error
         raise SourceUnreachable(
-            f"cannot reach {source.endpoint}: the proxy cannot be used: {error}",
-            "see HTTP_PROXY, HTTPS_PROXY and ALL_PROXY; http:// and https:// proxies work",
+            f"cannot reach {source.endpoint}: the proxy cannot be used: {why}",
+            "see HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY; http:// and https:// proxies work",
         ) from error
 
 

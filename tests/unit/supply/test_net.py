@@ -13,7 +13,7 @@ import pytest
 from agent.errors import AgentError, Code
 from agent.supplies import Hub, ModelSource
 from agent.supply.net import RETRY_AFTER_LIMIT_S, HubClient, retry_after_s
-from tests.fakes.hub import HubDouble, Kind
+from tests.fakes.hub import HubDouble, Kind, Rule
 from tests.unit.supply.hubs import BRANCH, REPO, Bringing, make_repo
 
 pytestmark = pytest.mark.timeout(60)
@@ -160,6 +160,30 @@ def test_a_proxy_of_no_use(bringing: Bringing, monkeypatch: pytest.MonkeyPatch) 
     failure = bringing.fail(bringing.source(endpoint="http://hub.example")).failure
     assert failure.code is Code.SOURCE_UNREACHABLE
     assert "proxy" in failure.message
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"])
+@pytest.mark.parametrize("text", ["http://proxy.example:port", "http://me:s3cr/et@proxy:3128"])
+def test_a_proxy_that_is_no_url(
+    bringing: Bringing, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    """What the variable says is not repeated: part of it may be a password."""
+    monkeypatch.setenv(name, text)
+    failure = bringing.fail(bringing.source(endpoint="http://hub.example")).failure
+    assert failure.code is Code.SOURCE_UNREACHABLE
+    assert failure.message.endswith("the proxy cannot be used: it is no URL")
+    assert name in failure.hint
+
+
+@pytest.mark.parametrize("page", ["http://[::1", "http://hub:port/"])
+def test_a_next_page_that_is_no_url(bringing: Bringing, page: str) -> None:
+    """As a hub that is hostile, or a proxy that is broken, names it."""
+    headers = {"Link": f'<{page}>; rel="next"'}
+    rule: Rule = {"kind": Kind.STATUS, "status": 200, "text": "[]", "headers": headers}
+    bringing.hub.spoil({**rule, "match": "/tree/", "times": -1})
+    failure = bringing.fail().failure
+    assert failure.code is Code.SOURCE_UNREACHABLE
+    assert "its next page is no URL" in failure.message
 
 
 def test_nobody_listens(bringing: Bringing) -> None:
