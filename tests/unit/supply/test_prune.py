@@ -26,7 +26,6 @@ from agent.supply.manifest import write_manifest
 from agent.supply.place import Home
 from agent.supply.prune import Places, carry_out_pruning
 from agent.supply.stored_images import note_brought, note_report
-from agent.supply.users import find_users
 from tests.fakes.podman_api import FakeContainer, FakePodmanApi
 
 DAY = 86_400.0
@@ -381,44 +380,3 @@ def test_what_an_order_has_brought_is_noted(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     known = json.loads(path.read_text())["references"]
     assert known == [VLLM, "mirror.example/a/vllm:v2", OLD]
-
-
-def test_a_process_that_has_ended_meanwhile_is_none(tmp_path: Path) -> None:
-    (tmp_path / "77").mkdir()
-    (tmp_path / "self").symlink_to("/proc/self")
-    assert find_users({tmp_path: "x"}, tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    ("device", "kind", "is_used"),
-    [
-        ("same", "ext4", True),
-        # journald maps /run/systemd/journal/seqnum, inode 66 of a tmpfs, as long as it lives.
-        ("other", "ext4", False),
-        ("other", "btrfs", True),  # tells the device of the whole there, and of a subvolume to stat
-        ("other", "", True),  # nobody knows what it is
-    ],
-)
-def test_a_mapped_file_is_known_by_its_device_too(
-    tmp_path: Path, device: str, kind: str, is_used: bool
-) -> None:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    (folder / "weights").touch()
-    status = (folder / "weights").stat()
-    major, minor = os.major(status.st_dev), os.minor(status.st_dev)
-    process = tmp_path / "proc/77"
-    for name in ("ns", "fd"):
-        (process / name).mkdir(parents=True)
-    for link in ("ns/mnt", "cwd", "root"):
-        (process / link).symlink_to("/")
-    (process / "mountinfo").touch()
-    seen = major if device == "same" else major + 1
-    mapped = f"7f00-7f01 r--s 00000000 {seen:02x}:{minor:02x} {status.st_ino} /model/weights\n"
-    (process / "maps").write_text(mapped)
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
-        f"30 1 {major}:{minor} / /models rw shared:1 - {kind} /dev/x rw\n" * bool(kind)
-    )
-    found = find_users({folder: "models"}, tmp_path / "proc", mounts)
-    assert found == ({folder: "process 77"} if is_used else {})
