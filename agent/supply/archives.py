@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""Images in the import folder: in come a folder and a reference, out the archive that holds it.
+"""Images in an archive: in comes a path, out the images that it holds.
 
 Archives as `podman save`, `docker save` and skopeo write them, and OCI layouts. They are somebody's
 files: only looked at, never changed or removed, and hostile until they have been seen to be whole.
@@ -9,8 +9,7 @@ import itertools
 import os
 import re
 import stat
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,10 +17,8 @@ from pathlib import Path
 from agent.host.reading import read_regular
 from agent.json_text import load_json
 from agent.references import parse_reference
-from agent.supply.settling import is_any_recent
-from agent.supply.tars import DOCUMENT_LIMIT_BYTES, SUFFIXES, NotWhole, read_tar
+from agent.supply.tars import DOCUMENT_LIMIT_BYTES, NotNow, NotWhole, read_tar
 
-SETTLED_S = 10.0  # a file that was written to since then is taken for one that is being copied
 ENTRIES_LIMIT = 1000
 IMAGES_LIMIT = 100
 LAYERS_LIMIT = 1000
@@ -49,36 +46,6 @@ class ArchiveImage:
     is_packed: bool  # the archive as a whole is compressed
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What was found in the import folder."""
-
-    image: ArchiveImage | None
-    unusable: tuple[str, ...] = ()  # "NAME: why"
-    is_settling: bool = False  # something is being copied into it
-
-
-def find_archive(folder: Path, reference: str, now: Callable[[], float] = time.time) -> Search:
-    """The first archive by name that holds that image, whole. Raises nothing."""
-    wanted = str(parse_reference(reference))
-    unusable: list[str] = []
-    settling = False
-    for path in _candidates(folder):
-        try:
-            if is_any_recent(_times(path), SETTLED_S, now()):
-                settling = True
-                unusable.append(f"{path.name}: it is still being copied")
-                continue
-            found = next((one for one in read_archive(path) if wanted in one.names), None)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            unusable.append(f"{path.name}: {why}")
-            continue
-        if found:
-            return Search(found, tuple(unusable), settling)
-    return Search(None, tuple(unusable), settling)
-
-
 def read_archive(path: Path) -> tuple[ArchiveImage, ...]:
     """The images in it. Raises NotWhole, and OSError."""
     before = os.lstat(path)
@@ -88,37 +55,12 @@ def read_archive(path: Path) -> tuple[ArchiveImage, ...]:
     contents = read_tar(path)
     after = os.lstat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise NotWhole("it is still being copied")
+        raise NotNow("it is still being copied")
     files = _Members(contents.sizes, contents.documents)
     size = sum(contents.sizes.values())
     if "manifest.json" in contents.sizes:
         return tuple(_Held(path, Kind.DOCKER_ARCHIVE, files, size, contents.is_packed).docker())
     return tuple(_Held(path, Kind.OCI_ARCHIVE, files, size, contents.is_packed).oci())
-
-
-def _candidates(folder: Path) -> list[Path]:
-    try:
-        names = sorted(os.listdir(folder))[:ENTRIES_LIMIT]
-    except OSError:
-        return []
-    return [folder / name for name in names if _is_candidate(folder / name)]
-
-
-def _is_candidate(path: Path) -> bool:
-    """Links are not followed."""
-    try:
-        mode = os.lstat(path).st_mode
-    except OSError:
-        return False
-    if stat.S_ISDIR(mode):
-        return (path / "oci-layout").is_file()
-    return stat.S_ISREG(mode) and path.name.endswith(SUFFIXES)
-
-
-def _times(path: Path) -> list[float]:
-    """Of a folder also its index, which is written last, and its folder of blobs."""
-    places = (path, path / "index.json", path / "blobs/sha256") if path.is_dir() else (path,)
-    return [os.lstat(one).st_mtime for one in places if one.exists()]
 
 
 # --- what is in it -------------------------------------------------------------------------------

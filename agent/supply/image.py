@@ -15,7 +15,8 @@ from pathlib import Path
 from agent.errors import AgentError, Code, Failure, Remedy
 from agent.references import parse_reference
 from agent.supplies import ImageOrder, ImageSource, Item, KeptImage, Progress, Stage
-from agent.supply.archives import ArchiveImage, Search, find_archive
+from agent.supply.archive_search import Search, find_archive
+from agent.supply.archives import ArchiveImage
 from agent.supply.child import Silent, converse, module
 from agent.supply.meter import Meter
 from agent.supply.pace import Pace

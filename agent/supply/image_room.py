@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agent.errors import AgentError
 from agent.supplies import ImageOrder
-from agent.supply.archives import find_archive
+from agent.supply.archive_search import find_archive
 from agent.supply.child import Silent, converse
 from agent.supply.disk import nearest
 from agent.supply.image import FETCHING_PATIENCE_S, PULLER

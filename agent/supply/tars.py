@@ -26,11 +26,16 @@ HEADER_LIMIT_BYTES = 64 * 1024  # a name, or the fields of pax(5)
 DOCUMENT_LIMIT_BYTES = 1024 * 1024
 DOCUMENTS_LIMIT_BYTES = 32 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
+ZSTD_DAMAGED = 1  # its exit status then; of trouble with reading another one (1.5, fileio.c)
 GZIP, XZ, ZSTD = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
 
 
 class NotWhole(ValueError):
     """It cannot be read to its end, or is no such archive. The text says why."""
+
+
+class NotNow(NotWhole):
+    """Of this try: the file may be as it should."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,9 @@ def read_tar(path: Path) -> Contents:
         except NotWhole:
             raise
         except _BROKEN as error:
-            raise NotWhole(str(error) or type(error).__name__) from error
+            is_disk = isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
+            kind_of = NotNow if is_disk else NotWhole
+            raise kind_of(str(error) or type(error).__name__) from error
     return contents
 
 
@@ -110,13 +117,15 @@ def _zstd(raw: IO[bytes]) -> Iterator[IO[bytes]]:
             stderr=subprocess.DEVNULL,
         )
     except OSError as error:
-        raise NotWhole(f"cannot run zstd: {error.strerror} (dnf install zstd)") from error
+        raise NotNow(f"cannot run zstd: {error.strerror} (dnf install zstd)") from error
     try:
         stream = cast("IO[bytes]", child.stdout)
         with stream:
             yield stream
-        if child.wait() != 0:
-            raise NotWhole("zstd cannot decompress it to its end")
+        status = child.wait()
+        if status != 0:
+            kind = NotWhole if status == ZSTD_DAMAGED else NotNow
+            raise kind("zstd cannot decompress it to its end")
     finally:
         child.kill()
         child.wait()

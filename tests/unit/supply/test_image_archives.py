@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 import time
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.supply.archives import Kind, find_archive, read_archive
+from agent.supply.archive_search import NOTES_LIMIT, Search, find_archive
+from agent.supply.archives import Kind, read_archive
 from agent.supply.tars import NotWhole
 
 NAME = "quay.io/ascend/vllm-ascend:v1"
@@ -290,3 +292,108 @@ def test_a_sparse_file_in_the_words_of_pax_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     put(tmp_path, "a.tar", content)
     assert len(find_archive(tmp_path, NAME).unusable) == 1
+
+
+OTHER = "quay.io/other/image:1"
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive in a folder of its own, of a zstd command that writes down when it is called."""
+    (tmp_path / "content").write_bytes(tar_of(docker_files(OTHER)))
+    script = f"#!/bin/sh\necho >> {tmp_path}/runs\ncat {tmp_path}/content\nexit ${{STATUS:-0}}\n"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/zstd").write_text(script)
+    (tmp_path / "bin/zstd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    (tmp_path / "import").mkdir()
+    return put(tmp_path / "import", "a.tar.zst", b"\x28\xb5\x2f\xfd" + bytes(8))
+
+
+def runs(packed: Path) -> int:
+    file = packed.parents[1] / "runs"
+    return len(file.read_text()) if file.exists() else 0
+
+
+def search_again(packed: Path, reference: str = NAME) -> Search:
+    return find_archive(packed.parent, reference, notes=packed.parents[1] / "notes.json")
+
+
+def test_an_archive_is_read_to_its_end_once(packed: Path) -> None:
+    """One that does not fit lies there for months, and it is looked there every few minutes."""
+    assert search_again(packed) == search_again(packed) == Search(None)
+    found = search_again(packed, OTHER).image
+    assert found is not None
+    assert (found.path, found.kind, found.is_packed) == (str(packed), Kind.DOCKER_ARCHIVE, True)
+    os.link(packed, packed.with_name("b.tar"))  # which changes the first one, too
+    packed.unlink()
+    assert runs(packed) == 1
+    found = search_again(packed, OTHER).image
+    assert found is not None
+    assert (found.path, runs(packed)) == (str(packed.with_name("b.tar")), 2)
+
+
+def test_one_that_has_changed_is_read_again(packed: Path) -> None:
+    """Also where its size and its time are what they were, as after `rsync --times`."""
+    assert search_again(packed).image is None
+    (packed.parents[1] / "content").write_bytes(tar_of(docker_files(NAME)))
+    before = packed.stat()
+    packed.write_bytes(packed.read_bytes())
+    os.utime(packed, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert search_again(packed).image is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "times"), [("1", 1), ("37", 3)], ids=["damaged", "could not be read"]
+)
+def test_one_that_is_not_whole(
+    packed: Path, monkeypatch: pytest.MonkeyPatch, status: str, times: int
+) -> None:
+    """Only what lies in the file itself is so the next time."""
+    monkeypatch.setenv("STATUS", status)
+    words = ("a.tar.zst: zstd cannot decompress it to its end",)
+    assert [search_again(packed).unusable for _ in range(3)] == [words] * 3
+    assert runs(packed) == times
+
+
+def test_a_command_that_is_missing_may_be_installed(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setenv("PATH", "/nonexistent")
+        assert "cannot run zstd" in search_again(packed).unusable[0]
+    assert search_again(packed, OTHER).image is not None
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff", b"{}", b'[{"file": 7}]', b'[{"file": [], "more": 1}]', b"[" * 100_000]
+)
+def test_notes_that_are_damaged_are_none(packed: Path, text: bytes) -> None:
+    notes = packed.parents[1] / "notes.json"
+    notes.write_bytes(text)
+    assert search_again(packed) == search_again(packed) == Search(None)
+    assert runs(packed) == 1
+    assert stat.S_IMODE(notes.stat().st_mode) == 0o600
+
+
+def test_notes_are_few_and_small(packed: Path) -> None:
+    """Somebody's archives may be many, and name many images."""
+    files = docker_files(OTHER)
+    (ours,) = json.loads(files["manifest.json"])
+    many = [{**ours, "RepoTags": [f"quay.io/{'x' * 400}/{i}:1"]} for i in range(100)]
+    files["manifest.json"] = json.dumps(many).encode()
+    put(packed.parent, "large.tar", tar_of(files))
+    for i in range(NOTES_LIMIT + 5):
+        put(packed.parent, f"{i}.tar", tar_of(docker_files(OTHER)))
+    assert search_again(packed) == Search(None)
+    notes = packed.parents[1] / "notes.json"
+    assert len(json.loads(notes.read_bytes())) == NOTES_LIMIT
+    assert notes.stat().st_size < NOTES_LIMIT * 1000
+
+
+def test_where_nothing_can_be_noted_all_is_read(packed: Path) -> None:
+    """By a person, with deepseekctl; or /run is full."""
+    missing = packed.parents[1] / "missing"
+    for _ in range(2):
+        assert find_archive(packed.parent, OTHER, notes=missing / "notes.json").image is not None
+    assert (runs(packed), missing.exists()) == (2, False)
