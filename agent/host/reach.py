@@ -98,6 +98,8 @@ def _problem(address: Address) -> str:
 def _say(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"it does not answer within {DEADLINE_S - 1:g} s"
+    if isinstance(error, httpx.InvalidURL):  # it quotes a part, which may be of a password
+        return "its proxy, or NO_PROXY, is no URL"
     text = str(error).strip() or type(error).__name__
     return text.partition("] ")[2] or text
 

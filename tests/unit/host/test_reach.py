@@ -124,6 +124,12 @@ def test_a_proxy_of_whoever_asks_counts_for_nothing(monkeypatch: pytest.MonkeyPa
     assert (found.proxy, found.problem) == ("", "")
 
 
+def test_a_proxy_that_is_no_url_is_not_quoted() -> None:
+    """Part of it may be of the password."""
+    (found,) = ask("http://hub.invalid/", proxies={"http_proxy": "http://me:s3cr/et@proxy:3128"})
+    assert (found.proxy, found.problem) == ("proxy:3128", "its proxy, or NO_PROXY, is no URL")
+
+
 def test_a_certificate_file_that_is_not_there() -> None:
     address = Address("https://127.0.0.1:1/", ca_file="/nonexistent/ca.pem")
     (found,) = asyncio.run(reach_all([address], {}))
