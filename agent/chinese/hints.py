@@ -192,6 +192,9 @@ HINTS = {
         "仓库与版本的拼写是否正确？私有仓库需要令牌"
     ),
     "compare it with where it came from": "请与来源处的文件比对",
+    "copy the files themselves there: rsync --copy-links, or cp --dereference": (
+        "请把文件本身复制到该处：rsync --copy-links，或 cp --dereference"
+    ),
     "copy the model to the disk anew": "请重新把模型复制到磁盘",
     "fetch it with: deepseekctl pull INSTANCE": "下载：deepseekctl pull 实例名",
     "for a private authority set ca_file of this source, or tls_verify = false; a clock that is wrong does this too, see: timedatectl": (

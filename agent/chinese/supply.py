@@ -85,6 +85,8 @@ SUPPLY = {
     "cannot use {0} yet: it is still being copied": "暂时无法使用 {0}：仍在复制",
     "cannot use {0} yet: {1}": "暂时无法使用 {0}：{1}",
     "cannot use {0}: it has changed while it was copied": "无法使用 {0}：复制期间有变化",
+    "cannot use {0}: {1} leads out of {2}, to {3}": "无法使用 {0}：{1} 指向 {2} 之外的 {3}",
+    "cannot use {0}: {1} is no regular file": "无法使用 {0}：{1} 不是普通文件",
     "cannot use {0}: it is no name of an image": "无法使用 {0}：它不是镜像名称",
     "cannot use {0}: {1} is not what its manifest says": "无法使用 {0}：{1} 与清单不符",
     "cannot {0} from {1}: no answer came": "操作失败（{0}，来源 {1}）：没有应答",

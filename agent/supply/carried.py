@@ -20,6 +20,7 @@ from agent.supply.bundle.find import find_bundles
 from agent.supply.disk import check_room, writing
 from agent.supply.folders import PIECE_BYTES, find_model_folders
 from agent.supply.hub.listing import RemoteFile
+from agent.supply.inside import open_inside
 from agent.supply.meter import Count
 from agent.supply.model import Errand
 from agent.supply.parts import key_of
@@ -27,7 +28,12 @@ from agent.supply.verify import is_all_there
 
 Take = Callable[[memoryview], None]
 # Of these another copy, or a hub, may do better; all others are about this host.
-OF_A_COPY = (Code.BUNDLE_DAMAGED, Code.CONTENT_DAMAGED, Code.SOURCE_UNREACHABLE)
+OF_A_COPY = (
+    Code.BUNDLE_DAMAGED,
+    Code.CONTENT_DAMAGED,
+    Code.MODEL_INVALID,
+    Code.SOURCE_UNREACHABLE,
+)
 _HALF = ".copy"  # no name that a fetch goes on with
 
 
@@ -54,7 +60,7 @@ class Search:
         folders = (one for one in find_model_folders(folder, name) if is_all_there(one, manifest))
         return [
             *self._find_bundles(folder, manifest),
-            *(Copy(one, partial(_read_file, one)) for one in folders),
+            *(Copy(one, partial(_read_file, one, folder)) for one in folders),
         ]
 
     def _find_bundles(self, folder: Path, manifest: Manifest) -> Iterator[Copy]:
@@ -135,11 +141,11 @@ def _stage(copy: Copy, file: RemoteFile, staging: Path, count: Count) -> None:
         sync_folder(staging)
 
 
-def _read_file(folder: Path, path: str, take: Take) -> None:
+def _read_file(folder: Path, within: Path, path: str, take: Take) -> None:
     buffer = memoryview(bytearray(PIECE_BYTES))
     try:
-        with (folder / path).open("rb", buffering=0) as stream:
-            while size := stream.readinto(buffer):
+        with open_inside(folder, path, within) as handle:
+            while size := os.readv(handle, (buffer,)):
                 take(buffer[:size])
     except OSError as error:  # a bad block, or the disk was pulled out
         raise _useless(folder, f"{path}: {error.strerror}") from error

@@ -99,9 +99,12 @@ class _Errand:
         order, model = self._order, self._model
         if model is None or model.recheck:
             return
-        for folder in find_model_folders(Path(order.import_folder), Path(model.directory).name):
+        imports = Path(order.import_folder)
+        for folder in find_model_folders(imports, Path(model.directory).name):
             try:
-                found = copy_model(folder, model.directory, order.keep_free_mib, self._tell)
+                found = copy_model(
+                    folder, model.directory, order.keep_free_mib, self._tell, within=imports
+                )
                 name = folder_of(model.directory, found)
             except AgentError as error:
                 self._bundles.append(error.failure)

@@ -9,15 +9,17 @@ again.
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
-from agent.supplies import Manifest, ModelFile, Stage
+from agent.supplies import MANIFEST_NAME, Manifest, ModelFile, Stage
 from agent.supply.checksum import sha256_of
 from agent.supply.disk import only_one, remove_tree, writing
 from agent.supply.hub.listing import CONFIG
+from agent.supply.inside import open_inside, require_inside
 from agent.supply.manifest import model_files, read_manifest
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.place import Home, list_revisions, place, switch_to
@@ -67,14 +69,23 @@ def _is_model(folder: Path) -> bool:
 
 
 def copy_model(
-    folder: Path, directory: str, keep_free_mib: int, tell: Tell, *, settled_s: float = SETTLED_S
+    folder: Path,
+    directory: str,
+    keep_free_mib: int,
+    tell: Tell,
+    *,
+    within: Path,
+    settled_s: float = SETTLED_S,
 ) -> Manifest:
-    """Raises AgentError; a manifest beside the files is believed, and each file held against it."""
+    """Raises AgentError; a manifest beside the files is believed, and each file held against it.
+    No link is followed out of `within`."""
     home, meter = Home(directory), Meter(tell)
     with writing(f"read {folder}"):
+        require_inside(folder, within, _names(folder))
         if is_being_copied(folder, settled_s):
             raise _not_yet(f"cannot use {folder} yet: it is still being copied")
         known = read_manifest(folder)
+        require_inside(folder, within, (one.path for one in known.files) if known else ())
         if lacking := _find_lacking(folder, known):
             raise _not_yet(f"cannot use {folder} yet: {name_some(lacking)}")
         files = _look(folder, known)
@@ -82,7 +93,13 @@ def copy_model(
     home.prepare()
     with only_one(home.lock, f"bring {home.link}"):
         home.tidy()
-        return _Copy(home, folder, files, meter).run(known, keep_free_mib)
+        return _Copy(home, folder, within, files, meter).run(known, keep_free_mib)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Of all that may be read."""
+    yield MANIFEST_NAME
+    yield from model_files(folder)
 
 
 def _not_yet(message: str) -> AgentError:
@@ -108,8 +125,10 @@ def _look_at(folder: Path, path: str) -> Found:
 class _Copy:
     """Of one folder."""
 
-    def __init__(self, home: Home, folder: Path, files: list[Found], meter: Meter) -> None:
-        self._home, self._folder, self._files = home, folder, files
+    def __init__(
+        self, home: Home, folder: Path, within: Path, files: list[Found], meter: Meter
+    ) -> None:
+        self._home, self._folder, self._within, self._files = home, folder, within, files
         self._before = list_revisions(str(home.link))
         total = sum(file.size for file in files)
         self._count = Count(meter, Stage.FETCHING, str(folder), total)
@@ -143,8 +162,9 @@ class _Copy:
             if there := self._staged(target):
                 return ModelFile(file.path, file.size, there)
             part, checksum = target.with_suffix(".part"), hashlib.sha256()
-            with (self._folder / file.path).open("rb") as source, part.open("wb") as copy:
-                while piece := source.read(PIECE_BYTES):
+            source = open_inside(self._folder, file.path, self._within)
+            with source as handle, part.open("wb") as copy:
+                while piece := os.read(handle, PIECE_BYTES):
                     copy.write(piece)
                     checksum.update(piece)
                     self._count.add(len(piece))

@@ -142,6 +142,17 @@ def test_a_copy_that_is_damaged_as_well(host: Carried) -> None:
     host.assert_not(host.order(), f"cannot use {host.folder}: {TWO} is not what its manifest says")
 
 
+def test_a_copy_whose_link_leads_out_of_the_import_folder(host: Carried) -> None:
+    """What it leads to is not read; another copy has the file."""
+    put_model(host.folder)
+    (host.folder / TWO).rename(host.root / "elsewhere")
+    (host.folder / TWO).symlink_to(host.root / "elsewhere")
+    host.damage(TWO)
+    host.assert_not(host.order(), f"{TWO} leads out of {host.imports}")
+    put_model(host.imports / "usb2/small")  # looked at after it
+    host.assert_mended(host.order(), host.imports / "usb2/small")
+
+
 def test_another_model_is_no_copy(host: Carried) -> None:
     """Its bundle was made after an update; of its folder a file has another size."""
     put_model(host.model, {**MODEL, "config.json": b"{}"}, "def456")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MulanPSL-2.0
 """A model on a disk in the import folder: found, copied whole, held against its manifest."""
 
+import hashlib
 import json
 import os
 import struct
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Code
-from agent.supplies import ModelOrder, Order, Progress
+from agent.supplies import MANIFEST_NAME, ModelOrder, Order, Progress
 from agent.supply.errand import carry_out
 from agent.supply.folders import copy_model, find_model_folders
 from agent.supply.manifest import make_manifest, read_manifest, write_manifest
@@ -44,7 +45,8 @@ def directory(tmp_path: Path) -> str:
 
 def copy(folder: Path, directory: str) -> list[Progress]:
     told: list[Progress] = []
-    copy_model(folder, directory, 0, told.append, settled_s=0.0)  # as if it was copied long ago
+    within = Path(directory).parents[1]
+    copy_model(folder, directory, 0, told.append, within=within, settled_s=0.0)  # copied long ago
     return told
 
 
@@ -77,7 +79,7 @@ def test_one_that_is_being_copied_is_waited_for(tmp_path: Path, directory: str) 
     """Whatever times it brought: it has just come here."""
     folder = put_model(tmp_path / NAME, age_s=86_400.0)
     with pytest.raises(AgentError, match="still being copied") as caught:
-        copy_model(folder, directory, 0, lambda progress: None)
+        copy_model(folder, directory, 0, lambda progress: None, within=tmp_path)
     assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
     assert not os.path.lexists(directory)
 
@@ -231,7 +233,7 @@ def test_one_that_changes_while_it_is_read(
             changed.append(change(folder))
 
     with pytest.raises(AgentError, match="while it was copied") as caught:
-        copy_model(folder, directory, 0, watch, settled_s=0.0)
+        copy_model(folder, directory, 0, watch, within=tmp_path, settled_s=0.0)
     assert caught.value.failure.code is Code.SOURCE_UNREACHABLE
     assert not os.path.lexists(directory)
     copy(folder, directory)
@@ -278,6 +280,109 @@ def test_somebody_is_at_it(tmp_path: Path) -> None:
     assert not is_being_copied(tmp_path / "gone", 0.2)
 
 
+# --- links ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imports(tmp_path: Path) -> Path:
+    """The import folder, beside which lies what is not for everybody."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/hub-token").write_text("hf_secret", encoding="utf-8")
+    (tmp_path / "import").mkdir()
+    return tmp_path / "import"
+
+
+def link_file(folder: Path, secret: Path) -> None:
+    (folder / "vocab.json").symlink_to(secret)
+
+
+def link_file_by_link(folder: Path, secret: Path) -> None:
+    (folder.parent / "blob").symlink_to(secret)
+    (folder / "vocab.json").symlink_to("../blob")
+
+
+def link_file_upwards(folder: Path, secret: Path) -> None:
+    up = os.path.relpath(secret, folder)
+    (folder / "vocab.json").symlink_to(up)
+
+
+def link_folder_of_file(folder: Path, secret: Path) -> None:
+    """Its manifest names a file behind a link that no look around would follow."""
+    (folder / "sub/hub-token").write_bytes(secret.read_bytes())
+    write_manifest(folder, make_manifest(folder))
+    (folder / "sub/hub-token").unlink()
+    (folder / "sub/tokenizer.json").rename(folder / "tokenizer.json")
+    (folder / "sub").rmdir()
+    (folder / "sub").symlink_to(secret.parent)
+    (secret.parent / "tokenizer.json").write_bytes(FILES["sub/tokenizer.json"])
+
+
+def link_manifest(folder: Path, secret: Path) -> None:
+    (folder / MANIFEST_NAME).symlink_to(secret)
+
+
+def link_folder(folder: Path, secret: Path) -> None:
+    away = secret.parent / folder.name
+    folder.rename(away)
+    folder.symlink_to(away)
+
+
+LEADING_OUT = (
+    link_file,
+    link_file_by_link,
+    link_file_upwards,
+    link_folder_of_file,
+    link_manifest,
+    link_folder,
+)
+
+
+@pytest.mark.parametrize("lead_out", LEADING_OUT)
+def test_no_link_leads_out_of_the_import_folder(
+    imports: Path, directory: str, lead_out: Callable[[Path, Path], None]
+) -> None:
+    """Who has written the disk must not have a file of this host in the container."""
+    folder = put_model(imports / "usb" / NAME)
+    lead_out(folder, imports.parent / "etc/hub-token")
+    with pytest.raises(AgentError, match="leads out of") as caught:
+        copy_model(folder, directory, 0, lambda _: None, within=imports, settled_s=0.0)
+    assert caught.value.failure.code is Code.MODEL_INVALID
+    assert str(folder) in caught.value.failure.message
+    assert list((imports.parent / "models").rglob("*")) == []
+
+
+def test_a_link_that_is_turned_while_the_model_is_copied(imports: Path, directory: str) -> None:
+    folder = put_model(imports / NAME)
+    (imports / "blob").write_bytes(b"[]")
+    (folder / "vocab.json").symlink_to("../blob")
+    make_older(folder)
+
+    def turn(_: Progress) -> None:
+        (folder / "new").symlink_to(imports.parent / "etc/hub-token")
+        (folder / "new").rename(folder / "vocab.json")
+
+    with pytest.raises(AgentError, match="leads out of"):
+        copy_model(folder, directory, 0, turn, within=imports, settled_s=0.0)
+    staged = [one for one in (imports.parent / "models").rglob("*") if one.is_file()]
+    assert staged != []
+    assert all(b"hf_secret" not in one.read_bytes() for one in staged)
+
+
+def test_links_within_it_are_followed(imports: Path, directory: str) -> None:
+    """As a cache of huggingface_hub has them: snapshots/COMMIT/NAME -> ../../blobs/CHECKSUM."""
+    blobs, folder = imports / "usb/blobs", imports / "usb" / NAME
+    blobs.mkdir(parents=True)
+    for name, content in FILES.items():
+        blob = blobs / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(os.path.relpath(blob, (folder / name).parent))
+    (imports.parent / "way").symlink_to(imports)  # the import folder itself may lie elsewhere
+    folder = imports.parent / "way/usb" / NAME
+    copy_model(folder, directory, 0, lambda _: None, within=imports.parent / "way", settled_s=0.0)
+    assert contents(directory) == FILES
+
+
 # --- its content ---------------------------------------------------------------------------------
 
 
@@ -310,7 +415,7 @@ def test_a_copy_that_was_ended_goes_on(tmp_path: Path, directory: str) -> None:
         raise Ended
 
     with pytest.raises(Ended):
-        copy_model(folder, directory, 0, end, settled_s=0.0)
+        copy_model(folder, directory, 0, end, within=tmp_path, settled_s=0.0)
     staging = Path(directory).parent / ".incoming" / NAME
     assert not os.path.lexists(directory)
     assert list(staging.iterdir()) != []
@@ -367,6 +472,6 @@ def test_a_copy_that_is_wrong_is_made_anew(tmp_path: Path, directory: str) -> No
 def test_no_room_is_told_before_the_first_byte(tmp_path: Path, directory: str) -> None:
     folder = put_model(tmp_path / NAME)
     with pytest.raises(AgentError) as caught:
-        copy_model(folder, directory, 2**40, lambda progress: None, settled_s=0.0)
+        copy_model(folder, directory, 2**40, lambda _: None, within=tmp_path, settled_s=0.0)
     assert caught.value.failure.code is Code.DISK_TOO_FULL
     assert not os.path.lexists(directory)
