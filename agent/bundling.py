@@ -32,12 +32,12 @@ from agent.supply.bundle.create import require_output
 from agent.supply.bundle.format import PART_BYTES
 from agent.supply.bundle.images import PodmanImages
 from agent.supply.bundle.opened import open_bundle
-from agent.supply.bundle.signing import SIGNERS_FILE
 from agent.supply.foreign_image import order_foreign
 from agent.supply.image import bring_image
 from agent.supply.image_room import bytes_beside, measure_image
 from agent.supply.model import bring_model
 from agent.supply.room import NO_IMAGE, ImageNeed
+from agent.supply.signers import SIGNERS_FILE
 from agent.supply.stored_images import note_brought
 from agent.terminal import ProgressLine, run_command
 

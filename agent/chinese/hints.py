@@ -295,6 +295,9 @@ HINTS = {
         "请以 root 执行，或允许其他用户读取：ls -ld {0}"
     ),
     # bundles
+    "bring it as a bundle (deepseekctl bundle create INSTANCE --sign KEY); {0} says who may sign": (
+        "请以离线包带入（deepseekctl bundle create 实例名 --sign 密钥）；{0} 说明谁可以签名"
+    ),
     "carry it again; if that does not help, ask who has made it": (
         "请重新复制；如无效，请联系制作者"
     ),

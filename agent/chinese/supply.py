@@ -78,6 +78,7 @@ SUPPLY = {
     "cannot read the answer of {0}: its next page is no URL": (
         "无法读取 {0} 的应答：下一页的地址不是 URL"
     ),
+    "cannot trust {0}: it is not signed": "不信任 {0}：它没有签名",
     "cannot trust {0}: {1}": "不信任 {0}：{1}",
     "cannot trust {0}: {1}{2}": "不信任 {0}：{1}{2}",
     "cannot use the list of files of {0}: {1}": "无法使用 {0} 的文件列表：{1}",

@@ -25,15 +25,16 @@ from agent.supply.manifest import sort_files
 from agent.supply.mend import mend_model
 from agent.supply.model import bring_model, folder_of, use_revision
 from agent.supply.room import NO_IMAGE, ImageNeed
+from agent.supply.signers import SIGNERS_FILE, require_none
 
 Tell = Callable[[Progress], None]
 # Where nothing is found, and nothing has gone wrong.
 NOWHERE = (Code.IMAGE_MISSING, Code.MODEL_MISSING)
 
 
-def carry_out(order: Order, tell: Tell) -> Report:
+def carry_out(order: Order, tell: Tell, signers: Path = SIGNERS_FILE) -> Report:
     """Raises nothing: without a report the agent would not know what was brought."""
-    errand = _Errand(order, tell)
+    errand = _Errand(order, tell, signers)
     try:
         errand.run()
     except Exception as error:  # the root of this process
@@ -55,9 +56,10 @@ def _internal(order: Order, error: Exception) -> Failure:
 class _Errand:
     """What is still missing of one order, and what came of the rest."""
 
-    def __init__(self, order: Order, tell: Tell) -> None:
+    def __init__(self, order: Order, tell: Tell, signers: Path) -> None:
         self._order = order
         self._tell = tell
+        self._signers = signers
         self._image = order.image
         self._model = order.model
         self._bundles: list[Failure] = []  # why one of them was of no use
@@ -102,6 +104,7 @@ class _Errand:
         imports = Path(order.import_folder)
         for folder in find_model_folders(imports, Path(model.directory).name):
             try:
+                require_none(folder, self._signers)
                 found = copy_model(
                     folder, model.directory, order.keep_free_mib, self._tell, within=imports
                 )
@@ -149,7 +152,13 @@ class _Errand:
         from agent.supply.image import bring_image
 
         try:
-            found = bring_image(self._image, order.import_folder, order.keep_free_mib, self._tell)
+            found = bring_image(
+                self._image,
+                order.import_folder,
+                order.keep_free_mib,
+                self._tell,
+                signers=self._signers,
+            )
         except AgentError as error:
             self._failures.append(error.failure)
         else:
@@ -192,7 +201,8 @@ class _Errand:
         from agent.supply.bundle.opened import open_bundle
 
         models_dir = _models_dir(self._order)
-        target = Target(models_dir, PodmanImages(), self._order.keep_free_mib)
+        keep_free_mib = self._order.keep_free_mib
+        target = Target(models_dir, PodmanImages(), keep_free_mib, self._signers)
         opened = open_bundle(folder, target.signers)
         bundle = opened.bundle
         wanted = replace(

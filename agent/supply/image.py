@@ -20,6 +20,7 @@ from agent.supply.archives import ArchiveImage
 from agent.supply.child import Silent, converse, module
 from agent.supply.meter import Meter
 from agent.supply.pace import Pace
+from agent.supply.signers import SIGNERS_FILE, require_none
 
 NAME_HINT = "name it in the configuration as registry.example/name:tag, in small letters"
 STILL = "it stands still"
@@ -64,6 +65,7 @@ def bring_image(
     keep_free_mib: int,
     tell: Tell,
     *,
+    signers: Path = SIGNERS_FILE,
     puller: tuple[str, ...] = PULLER,
     pause: Callable[[float], None] = time.sleep,
 ) -> BroughtImage:
@@ -77,7 +79,7 @@ def bring_image(
     bringing = _Bringing(order, keep_free_mib, tell, puller, pause)
     tell(Progress(Item.IMAGE, Stage.ASKING, import_folder, at=time.time()))
     search = find_archive(Path(import_folder), order.reference)
-    if search.image and (brought := bringing.from_archive(search.image)):
+    if search.image and (brought := bringing.from_archive(search.image, signers)):
         return brought
     for source in order.sources:
         if brought := bringing.from_source(source):
@@ -135,9 +137,10 @@ class _Bringing:
         self._pause = pause
         self._failures: list[Failure] = []
 
-    def from_archive(self, image: ArchiveImage) -> BroughtImage | None:
+    def from_archive(self, image: ArchiveImage, signers: Path) -> BroughtImage | None:
         order = {"archive": asdict(image), "keep_free_mib": self._keep_free_mib}
         try:
+            require_none(image.path, signers)
             answer = self._ask("load", order, image.path)
         except AgentError as error:
             if error.failure.code in OF_THIS_HOST:

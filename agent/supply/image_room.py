@@ -15,15 +15,21 @@ from agent.supply.archive_search import find_archive
 from agent.supply.child import Silent, converse
 from agent.supply.disk import nearest
 from agent.supply.image import FETCHING_PATIENCE_S, PULLER
+from agent.supply.signers import SIGNERS_FILE, are_named
 
 # The child's own word: a place, and bytes.
 Needs = tuple[tuple[str, int], ...]
 
 
-def measure_image(order: ImageOrder, import_folder: str, puller: tuple[str, ...] = PULLER) -> Needs:
+def measure_image(
+    order: ImageOrder,
+    import_folder: str,
+    puller: tuple[str, ...] = PULLER,
+    signers: Path = SIGNERS_FILE,
+) -> Needs:
     """From where it would be brought, the archive first."""
-    archive = find_archive(Path(import_folder), order.reference).image
-    asked: list[Mapping[str, object]] = [{"archive": asdict(archive)}] if archive else []
+    found = None if are_named(signers) else find_archive(Path(import_folder), order.reference).image
+    asked: list[Mapping[str, object]] = [{"archive": asdict(found)}] if found else []
     asked += [{"source": asdict(source)} for source in order.sources]
     return next((needs for one in asked if (needs := _ask(puller, one))), ())
 

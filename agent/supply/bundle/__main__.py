@@ -14,12 +14,12 @@ from pathlib import Path
 from agent.errors import Code
 from agent.language import tr
 from agent.supplies import MODELS_DIR
-from agent.supply.bundle import signing
 from agent.supply.bundle.bring import ARCHITECTURES, Imported, Target, import_bundle
 from agent.supply.bundle.create import Wanted, create
 from agent.supply.bundle.format import BUNDLE_NAME, MAX_PART_BYTES, PART_BYTES, Bundle
 from agent.supply.bundle.images import PodmanImages
 from agent.supply.bundle.opened import open_bundle, verify
+from agent.supply.signers import SIGNERS_FILE
 from agent.terminal import ProgressLine, run_command
 
 MIN_PART_BYTES = 2**20
@@ -52,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("folder", type=Path, metavar="DIR")
     check.set_defaults(run=_verify)
     for command in (bring, check):
-        command.add_argument(
-            "--signers", type=Path, default=signing.SIGNERS_FILE, help="who may sign"
-        )
+        command.add_argument("--signers", type=Path, default=SIGNERS_FILE, help="who may sign")
     return parser
 
 

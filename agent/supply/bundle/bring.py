@@ -14,7 +14,6 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host.image_space import needs_of_load
 from agent.supplies import Item, Manifest, Stage
-from agent.supply.bundle import signing
 from agent.supply.bundle.archive import require_archive_of
 from agent.supply.bundle.copying import copy_content, is_copied
 from agent.supply.bundle.files import prune_files
@@ -34,6 +33,7 @@ from agent.supply.manifest import read_manifest, sort_files
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.place import BUNDLE, INCOMING, Home, list_revisions, place, switch_to
 from agent.supply.room import Room, claim_room
+from agent.supply.signers import SIGNERS_FILE
 from agent.supply.verify import is_all_there
 
 _STAGED_MODEL = "model"
@@ -58,7 +58,7 @@ class Target:
     models_dir: Path
     images: PodmanImages
     keep_free_mib: int = 0
-    signers: Path = signing.SIGNERS_FILE
+    signers: Path = SIGNERS_FILE
     copying_s: float = COPYING_S
     machine: str = ""  # empty: this one's, as uname(2) says it
     keeps_model: bool = False  # the one in use stays, where it is whole: something is pinned to it

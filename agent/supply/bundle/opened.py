@@ -35,6 +35,7 @@ from agent.supply.bundle.format import (
 from agent.supply.bundle.text import JSON_LIMIT_BYTES, parse_bundle
 from agent.supply.meter import Count, Meter, Tell
 from agent.supply.settling import is_any_recent
+from agent.supply.signers import SIGNERS_FILE
 
 COPYING_S = 60.0  # a folder in which something changed so lately is still being copied
 CARRY_AGAIN = "copy it again from the machine that made it, or try another disk"
@@ -50,7 +51,7 @@ class OpenedBundle:
     signer: str  # empty: not checked, because this host names no signers
 
 
-def open_bundle(folder: Path, signers: Path = signing.SIGNERS_FILE) -> OpenedBundle:
+def open_bundle(folder: Path, signers: Path = SIGNERS_FILE) -> OpenedBundle:
     """Reads the list once; what is checked is what is used."""
     text = _read(folder, BUNDLE_NAME, JSON_LIMIT_BYTES)
     if text is None:

@@ -6,7 +6,6 @@ a signature, or the name of who has signed. `-Y find-principals` and `-Y verify`
 (release notes; ssh-keygen(1)).
 """
 
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host.reading import read_regular
 from agent.supply.disk import writing
+from agent.supply.signers import are_named
 
 NAMESPACE = "deepseek-bundle"  # a signature for anything else is none for this
-SIGNERS_FILE = Path("/etc/deepseek-agent/bundle-signers")
 SIGNATURE_LIMIT_BYTES = 64 * 1024
 SIGNERS_LIMIT_BYTES = 1024 * 1024
 DEADLINE_S = 30.0
@@ -42,7 +41,7 @@ def check(text: bytes, signature: bytes | None, signers: Path) -> str:
 
     The caller uses the very bytes that are checked here: nothing is read a second time.
     """
-    if not os.path.lexists(signers):  # a link that leads nowhere is a mistake, no permission
+    if not are_named(signers):
         return ""
     if signature is None:
         raise AgentError(

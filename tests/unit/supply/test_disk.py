@@ -12,6 +12,7 @@ from agent.supplies import ImageOrder, ImageSource
 from agent.supply.disk import MIB, check_room, free_bytes
 from agent.supply.image_room import bytes_beside, measure_image
 from tests.unit.supply.hubs import BIG, Bringing
+from tests.unit.supply.test_image_archives import OLD, docker_files, put, tar_of
 
 pytestmark = pytest.mark.timeout(60)
 TREE = Path(__file__).parents[3]
@@ -148,6 +149,19 @@ def test_what_an_image_needs(tmp_path: Path, said: str, needs: object) -> None:
     )
     script = f"import sys; assert sys.argv[1:] == ['measure']; print({said!r})"
     assert measure_image(order, str(tmp_path), (sys.executable, "-c", script)) == needs
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_an_archive_that_is_not_taken_needs_nothing(tmp_path: Path, signed: bool) -> None:
+    put(tmp_path, "a.tar", tar_of(docker_files("quay.io/a/b:1")), OLD)
+    signers = tmp_path / "bundle-signers"
+    if signed:
+        signers.touch()
+    script = """import json, sys; print(json.dumps({"answer": {"needs": {k: 1 for k in
+        json.load(sys.stdin)}}}))"""
+    order = ImageOrder("quay.io/a/b:1", (ImageSource("quay.io/a/b:1"),))
+    needs = measure_image(order, str(tmp_path), (sys.executable, "-c", script), signers)
+    assert needs == (("source" if signed else "archive", 1),)
 
 
 def test_filled_by_somebody_else_meanwhile(bringing: Bringing) -> None:

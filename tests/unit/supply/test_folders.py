@@ -7,6 +7,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -256,6 +257,27 @@ def test_the_first_that_is_whole_is_taken(
     put(tmp_path / "import/usb" / NAME, {ONE: safetensors(), TWO: safetensors()})
     assert carry_out(order, lambda progress: None).failure is None
     assert sorted(read_names(directory)) == ["config.json", ONE, TWO]
+
+
+@pytest.mark.parametrize("has_manifest", [False, True])
+def test_where_all_has_to_be_signed_it_is_left_alone(
+    tmp_path: Path, directory: str, monkeypatch: pytest.MonkeyPatch, has_manifest: bool
+) -> None:
+    """A manifest beside it says of itself whatever it likes."""
+    monkeypatch.setattr("agent.supply.errand.copy_model", partial(copy_model, settled_s=0.0))
+    order = Order("8b", None, ModelOrder(directory, ()), import_folder=f"{tmp_path}/import")
+    folder, signers = put_model(tmp_path / "import" / NAME), tmp_path / "bundle-signers"
+    if has_manifest:
+        write_manifest(folder, replace(make_manifest(folder), hub="huggingface", revision="abc"))
+    signers.touch()
+    failure = carry_out(order, lambda progress: None, signers).failure
+    assert failure is not None
+    assert failure.code is Code.BUNDLE_UNTRUSTED
+    assert f"cannot trust {folder}: it is not signed" in failure.message
+    assert str(signers) in failure.hint
+    assert not os.path.lexists(directory)
+    signers.unlink()
+    assert carry_out(order, lambda progress: None, signers).failure is None
 
 
 def read_names(directory: str) -> list[str]:

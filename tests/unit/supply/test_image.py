@@ -73,9 +73,14 @@ class Stand:
             str(self.imports),
             7,
             self.told.append,
+            signers=self.signers,
             puller=(sys.executable, "-c", STAND_IN, str(self.folder)),
             pause=self.pauses.append,
         )
+
+    @property
+    def signers(self) -> Path:
+        return self.folder / "bundle-signers"
 
     @property
     def asked(self) -> list[tuple[str, Any]]:
@@ -285,6 +290,22 @@ def test_an_archive_comes_before_the_network(stand: Stand) -> None:
         "@0",
     )
     assert path.exists()
+
+
+def test_where_all_has_to_be_signed_an_archive_is_left_alone(stand: Stand) -> None:
+    """It cannot be: whoever carries the disk could have any image run."""
+    path = add_archive(stand)
+    stand.signers.symlink_to("nowhere")  # a mistake, and no permission
+    assert stand.bring({NAME: [[ANSWER]]}, NAME).digest == DIGEST
+    assert stand.verbs == ["pull"]
+    with pytest.raises(AgentError) as raised:
+        stand.bring({})
+    failure = raised.value.failure
+    assert failure.code is Code.BUNDLE_UNTRUSTED
+    assert f"cannot trust {path}: it is not signed" in failure.message
+    assert "--sign KEY" in failure.hint
+    assert str(stand.signers) in failure.hint
+    assert stand.verbs == ["pull"]
 
 
 def test_what_podman_does_not_take_is_pulled(stand: Stand) -> None:
