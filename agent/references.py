@@ -60,6 +60,16 @@ def parse_reference(text: str) -> Reference | None:
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
 
 
+def carried_name(text: str) -> str:
+    """Of ours, for an image by its digest that came in a bundle: Podman gives what it loads a
+    manifest of its own, so by that digest it finds nothing (podman#18809), and it takes no digest
+    as a name. Empty for a reference without one."""
+    _, _, digest = text.partition("@")
+    if not _DIGEST.fullmatch(digest) and not _OTHER_DIGEST.fullmatch(digest):
+        return ""
+    return f"localhost/deepseek-agent/carried/{digest}"
+
+
 def is_image_name(text: str) -> bool:
     """Whether Podman can have an image of that name, or id: those look like names too."""
     name, _, digest = text.partition("@")

@@ -295,6 +295,9 @@ HINTS = {
         "请以 root 执行，或允许其他用户读取：ls -ld {0}"
     ),
     # bundles
+    "archives have no digest: bring it in a bundle (deepseekctl bundle create INSTANCE), or have `image` name a tag": (
+        "镜像归档中没有摘要：请以离线包带入（deepseekctl bundle create 实例名），或让 `image` 使用标签"
+    ),
     "bring it as a bundle (deepseekctl bundle create INSTANCE --sign KEY); {0} says who may sign": (
         "请以离线包带入（deepseekctl bundle create 实例名 --sign 密钥）；{0} 说明谁可以签名"
     ),

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.errors import AgentError, Code, Failure, Remedy
-from agent.references import parse_reference
+from agent.references import carried_name, parse_reference
 from agent.supplies import ImageOrder, ImageSource, Item, KeptImage, Progress, Stage
 from agent.supply.archive_search import Search, find_archive
 from agent.supply.archives import ArchiveImage
@@ -23,6 +23,10 @@ from agent.supply.pace import Pace
 from agent.supply.signers import SIGNERS_FILE, require_none
 
 NAME_HINT = "name it in the configuration as registry.example/name:tag, in small letters"
+NO_DIGEST = (
+    "archives have no digest: bring it in a bundle (deepseekctl bundle create INSTANCE), or have "
+    "`image` name a tag"
+)
 STILL = "it stands still"
 PAUSES_S = (5.0, 20.0)  # between the tries at one source
 # Podman tells bytes each second while there are any. What it unpacks it does not tell: a layer of
@@ -191,6 +195,7 @@ class _Bringing:
         if not self._failures:
             code = Code.SOURCE_UNREACHABLE if search.is_settling else Code.IMAGE_MISSING
             hint = f"put an archive of it into {import_folder} (podman save -o FILE.tar IMAGE)"
+            hint = NO_DIGEST if carried_name(self._order.reference) else hint
             reasons = reasons or [f"no archive in {import_folder} holds it, and there is no source"]
         else:
             retried = [one for one in self._failures if one.remedy is Remedy.RETRY]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.disks import EVIDENCE_KEPT, EVIDENCE_LIMIT_BYTES, Keep, Kind, Removal, evidence_order
-from agent.references import parse_reference
+from agent.references import carried_name, parse_reference
 
 STAGING_LASTS_S = 86_400.0
 # A revision that was placed just now is linked in a moment, an image is started from.
@@ -163,12 +163,15 @@ def _is_ours(one: StoredImage) -> bool:
 
 
 def _spellings(text: str) -> tuple[str, ...]:
-    """As Podman lists it: an id, a name with a tag (that of ours for a digest), with a digest."""
-    reference = parse_reference(text)
-    if reference is None or not reference.digest:
-        return (text.removeprefix("sha256:"), *((str(reference),) if reference else ()))
+    """As Podman lists it: an id, a name with a tag (those of ours for a digest), with a digest."""
+    reference, carried = parse_reference(text), carried_name(text)
+    names = (carried,) if carried else (text.removeprefix("sha256:"),)
+    if reference is None:
+        return names
+    if not reference.digest:
+        return (*names, str(reference))
     pinned = f"{reference.name}@{reference.digest}"
-    return (pinned, f"{reference.name}:{reference.given_tag}")
+    return (*names, pinned, f"{reference.name}:{reference.given_tag}")
 
 
 def _image(one: StoredImage) -> Removal:

@@ -142,7 +142,7 @@ class FakePodmanApi:
             case ["images", *name] if method == "DELETE":
                 return self._remove_image("/".join(name))
             case ["images", *name, "json"]:
-                identity = self.images.get("/".join(name))
+                identity = self._find_image("/".join(name))
                 if identity is None:
                     return 404, json.loads(_error("no such image", 404))
                 if self.image_errors:
@@ -201,6 +201,11 @@ class FakePodmanApi:
             return 409, json.loads(_error("image is in use by a container", 409))
         del self.images[name]
         return 200, {"Untagged": [name], "Deleted": [identity] if len(names) == 1 else []}
+
+    def _find_image(self, name: str) -> str | None:
+        """By a name, or by its id."""
+        by_id = (one for one in self.images.values() if one.removeprefix("sha256:") == name)
+        return self.images.get(name) or next(by_id, None)
 
     def _find(self, name: str) -> FakeContainer | None:
         return next((one for one in self.containers if name in (one.name, one.identity)), None)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from agent.references import parse_reference
+from agent.references import carried_name, is_image_name, parse_reference
 
 DIGEST = f"sha256:{'ab' * 32}"
 
@@ -25,6 +25,23 @@ DIGEST = f"sha256:{'ab' * 32}"
 )
 def test_a_reference_is_completed(text: str, whole: str) -> None:
     assert str(parse_reference(text)) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("quay.io/a/b:v1", ""),
+        ("sha256:" + "a" * 64, ""),
+        ("quay.io/a/b@sha256:short", ""),
+        ("a@sha256:" + "b" * 64, "localhost/deepseek-agent/carried/sha256:" + "b" * 64),
+        ("quay.io/a:1@sha384:" + "b" * 96, "localhost/deepseek-agent/carried/sha384:" + "b" * 96),
+        ("quay.io/a@sha512:" + "b" * 128, "localhost/deepseek-agent/carried/sha512:" + "b" * 128),
+    ],
+)
+def test_the_name_of_one_that_was_carried(text: str, name: str) -> None:
+    """Podman can have an image of that name."""
+    assert carried_name(text) == name
+    assert not name or is_image_name(name)
 
 
 def test_parts() -> None:

@@ -16,6 +16,7 @@ from agent.facts import parse_version
 from agent.host.image_damage import LOOK_AGAIN_S, is_damage
 from agent.host.podman.api import CALL_TIMEOUT_S, SOCKET, explain
 from agent.model import DEVICE_PREFIX
+from agent.references import carried_name
 
 # Answered when the container has stopped: its stop timeout is 40 s (render/workload.py).
 REMOVE_TIMEOUT_S = 60
@@ -40,16 +41,16 @@ def store(client: PodmanClient, images: list[str]) -> Mapping[str, object]:
         "storage": str(kept.get("graphRoot") or ""),
         "temporary": str(kept.get("imageCopyTmpDir") or "/var/tmp"),  # noqa: S108 - Podman's
         "images": [
-            {"reference": one, "architecture": _architecture(client, one)}
+            {"reference": one, "architecture": _architecture(client, image_id)}
             for one in images
-            if _image_id(client, one)
+            if (image_id := _image_id(client, one))
         ],
     }
 
 
-def _architecture(client: PodmanClient, reference: str) -> str:
+def _architecture(client: PodmanClient, image_id: str) -> str:
     try:
-        return str(client.images.get(reference).attrs.get("Architecture") or "")
+        return str(client.images.get(image_id).attrs.get("Architecture") or "")
     except ImageNotFound:
         return ""
 
@@ -90,10 +91,12 @@ def _image_id(client: PodmanClient, reference: str) -> str:
 
 
 def _read_id(client: PodmanClient, reference: str) -> str:
-    try:
-        return str(client.images.get(reference).id).removeprefix("sha256:")
-    except ImageNotFound:
-        return ""
+    for name in filter(None, (reference, carried_name(reference))):
+        try:
+            return str(client.images.get(name).id).removeprefix("sha256:")
+        except ImageNotFound:
+            continue
+    return ""
 
 
 def _list_containers(client: PodmanClient) -> Response:

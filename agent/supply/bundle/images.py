@@ -33,6 +33,7 @@ from agent.host.image_space import Places, find_places
 from agent.host.image_sync import sync_storage
 from agent.host.podman_folder import end, own_folder, remove_left
 from agent.json_text import load_json
+from agent.references import carried_name
 from agent.supply.bundle.fields import as_fields
 from agent.supply.bundle.format import ARCHIVE_FORMAT
 
@@ -64,7 +65,8 @@ class PodmanImages:
     def find(self, image: str) -> ImageFacts | None:
         """None when there is none of this reference or id."""
         if self._run(("image", "exists", image), ASK_DEADLINE_S, fine=(0, 1)).returncode == 1:
-            return None
+            carried = carried_name(image)
+            return self.find(carried) if carried else None
         asked = self._run(("image", "inspect", "--format", "json", image), ASK_DEADLINE_S)
         try:
             rows = load_json(asked.stdout)
@@ -148,9 +150,9 @@ class PodmanImages:
         sync_storage(places.storage)
 
     def tag(self, image_id: str, reference: str) -> None:
-        """A name with a digest cannot be given; the id is enough for the agent."""
-        if "@" not in reference:
-            self._run(("tag", image_id, reference), ASK_DEADLINE_S)
+        """Of a name with a digest, which cannot be given, the one by which the agent finds it."""
+        name = carried_name(reference) or reference
+        self._run(("tag", image_id, name), ASK_DEADLINE_S)
 
     def _run(
         self, arguments: tuple[str, ...], deadline_s: float, fine: tuple[int, ...] = (0,)

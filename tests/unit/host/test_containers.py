@@ -108,6 +108,25 @@ def test_several_images_and_none(api: FakePodmanApi) -> None:
     assert asked(api, podman(api).survey([])).images == ()
 
 
+DIGEST = f"quay.io/ascend/vllm-ascend@sha256:{'ef' * 32}"
+
+
+def test_by_a_digest_one_that_was_carried_here(api: FakePodmanApi) -> None:
+    """Podman does not find it by that (podman#18809); it has a name of ours."""
+    api.images = {f"localhost/deepseek-agent/carried/sha256:{'ef' * 32}": IMAGE_ID}
+    assert asked(api, podman(api).survey([DIGEST])).images == (ImageFacts(DIGEST, IMAGE_ID),)
+    kept = asked(api, podman(api).store([DIGEST]))
+    assert kept.images == (StoredImage(DIGEST, "arm64"),)
+
+
+def test_by_a_digest_the_one_that_podman_finds_comes_first(api: FakePodmanApi) -> None:
+    api.images = {
+        f"localhost/deepseek-agent/carried/sha256:{'ef' * 32}": "cd" * 32,
+        DIGEST: IMAGE_ID,
+    }
+    assert asked(api, podman(api).survey([DIGEST])).images == (ImageFacts(DIGEST, IMAGE_ID),)
+
+
 def test_an_image_that_is_not_there(api: FakePodmanApi) -> None:
     api.images.clear()
     assert asked(api, podman(api).survey([IMAGE])).images[0].image_id == ""

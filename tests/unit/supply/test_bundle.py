@@ -9,6 +9,7 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.supplies import MANIFEST_NAME, Item, Stage
+from agent.supply.bundle.create import create
 from agent.supply.bundle.format import BUNDLE_NAME, RECORDS_NAME
 from agent.supply.bundle.opened import open_bundle, verify
 from agent.supply.bundle.records import Records
@@ -220,6 +221,34 @@ def test_a_name_that_would_be_refused_is_refused_at_once(scene: Scene, instance:
 
 
 # --- other architectures -------------------------------------------------------------------------
+
+
+DIGEST = f"registry.example:5000/ascend/vllm-ascend@sha256:{'ef' * 32}"
+CARRIED = f"localhost/deepseek-agent/carried/sha256:{'ef' * 32}"
+
+
+@pytest.mark.parametrize("reference", [DIGEST, DIGEST.replace("@", ":v1@")])
+def test_an_image_by_its_digest_gets_a_name_by_which_it_is_found(
+    scene: Scene, reference: str
+) -> None:
+    """Podman gives what it loads another digest, and takes none as a name (podman#18809)."""
+    image_id = put_image(scene.root / "maker/images")
+    (scene.root / "maker/images/names.json").write_text(json.dumps({reference: image_id}))
+    made = scene.create(image=reference)
+    assert made.image is not None
+    assert (made.image.reference, made.image.image_id) == (reference, image_id)
+    assert scene.bring().image_brought
+    named = scene.root / "host/images/names.json"
+    assert json.loads(named.read_text(encoding="utf-8")) == {CARRIED: image_id}
+    again = create(
+        scene.wanted(image=reference, output=scene.root / "again"),
+        podman_in(scene.root / "host"),
+        scene.told.append,
+    )
+    assert again.image == made.image
+    named.unlink()  # as it was left by an agent that gave it none
+    assert not scene.bring().image_brought
+    assert json.loads(named.read_text(encoding="utf-8")) == {CARRIED: image_id}
 
 
 def test_an_image_of_another_architecture_beside_the_one_of_that_name(scene: Scene) -> None:

@@ -338,6 +338,16 @@ def test_without_a_source_and_an_archive(stand: Stand) -> None:
     assert not os.path.exists(stand.folder / "asked")
 
 
+def test_an_image_by_its_digest_is_not_looked_for_in_archives(stand: Stand) -> None:
+    """They tell no digest of a registry's; a person is told what does."""
+    add_archive(stand)
+    with pytest.raises(AgentError) as raised:
+        stand.bring({}, name=f"quay.io/ascend/vllm-ascend@{DIGEST}")
+    assert raised.value.failure.code is Code.IMAGE_MISSING
+    assert "podman save" not in raised.value.failure.hint
+    assert "deepseekctl bundle create" in raised.value.failure.hint
+
+
 # --- what it means by now ------------------------------------------------------------------------
 
 

@@ -93,6 +93,17 @@ def test_an_image_stays(image: StoredImage, keep: Keep) -> None:
         ("", "quay.io/a/b@sha256:" + "a" * 64, "quay.io/a/b:v1@sha256:" + "a" * 64),
         # From a mirror, or an archive: a digest is no name that could be given to it.
         ("quay.io/a/b:deepseek-agent", "", "quay.io/a/b@sha256:" + "a" * 64),
+        # From a bundle.
+        (
+            "localhost/deepseek-agent/carried/sha256:" + "a" * 64,
+            "",
+            "quay.io/a/b:v1@sha256:" + "a" * 64,
+        ),
+        (
+            "localhost/deepseek-agent/carried/sha512:" + "a" * 128,
+            "",
+            "quay.io/a/b@sha512:" + "a" * 128,
+        ),
     ],
 )
 def test_an_image_stays_by_any_way_of_writing_its_name(
