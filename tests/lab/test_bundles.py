@@ -3,6 +3,7 @@
 by hand, and by itself out of the import folder. One flipped bit is found, and named.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
 
 STICK = "/srv/stick"
 OTHERS = "/srv/others"
+BY_DIGEST = "/srv/by-digest"
+PROFILE = "/etc/deepseek-agent/models.d/8b.toml"
 OTHER_KIND = "arm64" if os.uname().machine == "x86_64" else "amd64"
 IMPORT = "/var/lib/deepseek/import/usb"
 WEIGHTS_MIB = 4
@@ -51,11 +54,27 @@ def stick(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make = ["deepseekctl", "bundle", "create", "8b", "-o", STICK, "--sign", KEY]
         made = host.run([*make, "--part-size", "8M", "--check"], timeout_s=300)
         assert "signed" in made.stdout
+        make_by_digest(host)
+        shutil.copytree(host.root / BY_DIGEST.lstrip("/"), folder / "by-digest")
         make_for_others(host)
         shutil.copytree(host.root / OTHERS.lstrip("/"), folder / "others")
         shutil.copytree(host.root / STICK.lstrip("/"), folder / "bundle")
         shutil.copy(host.root / f"{KEY.lstrip('/')}.pub", folder / "key.pub")
     return folder
+
+
+def make_by_digest(host: LabHost) -> None:
+    """A bundle of the same image, for a profile that names it by its digest."""
+    inspect = ["podman", "image", "inspect", "--format={{.Digest}}", ENGINE_IMAGE]
+    digest = host.run(inspect).stdout.strip()
+    name_image(host, f"{ENGINE_IMAGE.rpartition(':')[0]}@{digest}")
+    make = ["deepseekctl", "bundle", "create", "8b", "-o", BY_DIGEST]
+    assert "not signed" in host.run(make, timeout_s=300).stdout
+    host.write(PROFILE, product.SMALLER_NEEDS)
+
+
+def name_image(host: LabHost, reference: str) -> None:
+    host.write(PROFILE, f'image = "{reference}"\n{product.SMALLER_NEEDS}')
 
 
 def make_for_others(host: LabHost) -> None:
@@ -135,6 +154,26 @@ def test_by_itself_out_of_the_import_folder(host: LabHost, stick: Path) -> None:
     product.wait_serving(host, limit_s=120)  # looked at again, and found
     product.wait_state(host, FRONT, "active")
     assert product.ask(host) is not None
+
+
+def test_an_image_by_its_digest(host: LabHost, stick: Path) -> None:
+    """Podman has another digest of it then; it is found all the same, without the disk as well."""
+    held = json.loads((stick / "by-digest/deepseek-bundle.json").read_text())
+    reference = held["image"]["reference"]
+    assert "@sha256:" in reference
+    name_image(host, reference)
+    try:
+        host.run(["systemctl", "reload", "deepseek-agent"])
+        host.copy_in(stick / "by-digest", IMPORT)
+        assert product.start(host, timeout_s=200).returncode == 0
+        assert product.ask(host) is not None
+        assert host.run(["podman", "image", "exists", reference], check=False).returncode == 1
+        host.run(["rm", "-rf", IMPORT])
+        assert product.start(host, "restart", timeout_s=200).returncode == 0
+        assert product.ask(host) is not None
+    finally:
+        host.write(PROFILE, product.SMALLER_NEEDS)
+        host.run(["systemctl", "reload", "deepseek-agent"], check=False)
 
 
 def test_one_flipped_bit_is_found_and_named(host: LabHost, stick: Path) -> None:

@@ -208,7 +208,7 @@ def _write_image(
     wanted: Wanted, facts: ImageFacts, images: PodmanImages, cutter: Cutter, tell: Tell
 ) -> BundledImage:
     reference = _reference(wanted, facts)
-    # By its digest Podman refuses to save one, or to load it again (podman#5234, podman#27323).
+    # By its digest Podman may refuse to save one, or to load it (podman#5234, podman#27323).
     source = wanted.image_id or (facts.image_id if "@" in reference else reference)
     count = Count(Meter(tell, Item.IMAGE), Stage.WRITING, reference, facts.size)
     archive = cutter.cut(IMAGE_STEM, IMAGE_STEM, lambda: images.save(source), count)
