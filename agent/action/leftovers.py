@@ -23,11 +23,12 @@ async def look_for_leftovers(
     survey: PodmanSurvey,
     units: UnitManager,
     outlived: Collection[PayloadFacts] = (),
+    known: Collection[PayloadFacts] = (),
 ) -> Leftovers:
     """Of an instance whose own unit is down. Raises what the ports raise."""
     others = {one.unit for one in find_lost(alive, survey)} - {"", engine_unit(instance)}
     in_use = [unit for unit in others if not (await units.status(unit)).active.is_down()]
-    return find_leftovers(instance, alive, survey, in_use, outlived)
+    return find_leftovers(instance, alive, survey, in_use, outlived, known)
 
 
 async def clear_leftovers(

@@ -75,16 +75,17 @@ async def prepare(
     payloads: Payloads,
     units: UnitManager,
     outlived: Collection[PayloadFacts] = (),
+    known: Collection[PayloadFacts] = (),
 ) -> Prepared | Leftovers | Lacking | Failure:
     """Plan and unit file, or what has to be cleared or brought first, or why there can be none.
-    `outlived`: strays that are known not to end."""
+    `outlived`: strays that are known not to end; `known`: its own, by an earlier look."""
     waiting = check_driver(request.inventory)
     if waiting is not None:
         return waiting  # without asking Podman: at boot this may go on for minutes
     profile = request.profile
     alive = await asyncio.to_thread(payloads.find)
     survey = await podman.survey(request.images)
-    leftovers = await look_for_leftovers(profile.name, alive, survey, units, outlived)
+    leftovers = await look_for_leftovers(profile.name, alive, survey, units, outlived, known)
     if leftovers:
         return leftovers
     facts = await _facts(request, survey, machine)

@@ -5,9 +5,9 @@ Only this and `apply` change the machine; whether and when is decided in `policy
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from agent.action.apply import apply
@@ -74,6 +74,10 @@ class Actions:
     machine: Machine
     payloads: Payloads
     evidence: Evidence
+    # Processes that were left, by instance: what tells whose they are may go with the container.
+    _left: dict[str, Collection[PayloadFacts]] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     async def start(self, instance: str, turn: Turn) -> Started | Lacking | Failure:
         """Clear, plan, render, apply, start."""
@@ -91,7 +95,9 @@ class Actions:
             unit = engine_unit(instance)
             active = (await self.units.status(unit)).active
             if active.is_down():
-                found = await look_for_leftovers(instance, alive, survey, self.units)
+                found = await look_for_leftovers(
+                    instance, alive, survey, self.units, known=self._left.get(instance, ())
+                )
                 await clear_leftovers(found.of_sweep(), self.podman, self.payloads)
                 forget_running(self.files, instance)
             if active is UnitActive.FAILED:
@@ -186,7 +192,7 @@ class Actions:
         if not active.is_down():
             # While it stops its file may not change, and its container is systemd's to remove.
             return Failure(Code.UNIT_REFUSED, f"cannot start {unit} yet: it is {active}")
-        prepared = await self._prepare(turn)
+        prepared = await self._prepare(instance, turn)
         if not isinstance(prepared, Prepared):
             return prepared
         tried = await turn.tried()
@@ -223,18 +229,25 @@ class Actions:
             return Started(running, file.refused, plan.alarmed, left)
         return why_not_started(result, status, self.machine.has_room(RUN))
 
-    async def _prepare(self, turn: Turn) -> Prepared | Lacking | Failure:
+    async def _prepare(self, instance: str, turn: Turn) -> Prepared | Lacking | Failure:
         outlived: frozenset[PayloadFacts] = frozenset()
         for _ in range(CLEARINGS + 1):
             async with turn.planning:
                 found = await prepare(
-                    turn.request(), self.podman, self.machine, self.payloads, self.units, outlived
+                    turn.request(),
+                    self.podman,
+                    self.machine,
+                    self.payloads,
+                    self.units,
+                    outlived,
+                    self._left.get(instance, ()),
                 )
                 if isinstance(found, Prepared):
                     turn.claim(found.plan.logic_ids)
                 if not isinstance(found, Leftovers):
                     return found
             # Outside of the lock: it may take as long as a stop.
+            self._left[instance] = found.payloads
             outlived |= await clear_leftovers(found, self.podman, self.payloads)
         return Failure(
             Code.PAYLOAD_LEFT,

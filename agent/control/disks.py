@@ -116,6 +116,7 @@ class DiskCare:
         before = {one.device for one in self._disks if one.is_low}
         keep_free_bytes = self._config().supply.keep_free_gib * GIB
         self._disks = judge(self._disks, seen.disks, keep_free_bytes)
+        self._was_full = self._was_full and any(one.is_as_good_as_full for one in self._disks)
         for disk in self._disks:
             if disk.is_low and disk.device not in before:
                 self._events.note("", Code.DISK_TOO_FULL, say_low(disk))

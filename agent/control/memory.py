@@ -26,6 +26,7 @@ NO_NPUS = FleetMemory()
 # What is kept of instances without a profile: of so many, and for so long.
 ABSENT_MAX = 64
 ABSENT_MAX_S = 90 * 86_400.0
+ORDER_MAX_S = 86_400.0
 ABSENT_STEP_S = 3600.0  # written no more often than this because of the time alone
 SCHEMA = 1  # fields are added, with defaults, so that versions can read each other's
 
@@ -89,11 +90,17 @@ def carry_over(
         empty = replace(one, absent_s=0.0) == InstanceMemory(one.name)
         if one.name not in known and not empty and absent_s < ABSENT_MAX_S:
             found.append(replace(one, absent_s=absent_s))
+    found = [_without_order(one) if one.absent_s >= ORDER_MAX_S else one for one in found]
     found = sorted(found, key=lambda one: one.absent_s)[:ABSENT_MAX]
     if memory.boot_id == boot_id:
         return tuple(found)
     # The next agent will take them for things of this boot.
     return tuple(replace(one, failures=0, retry_at=0.0, failure=None, tried=None) for one in found)
+
+
+def _without_order(one: InstanceMemory) -> InstanceMemory:
+    """What somebody has asked for, and may be surprised by now."""
+    return replace(one, update=replace(one.update, order=None))
 
 
 def encode_memory(memory: Memory) -> str:

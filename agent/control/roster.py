@@ -81,7 +81,7 @@ class Roster:
         return tuple(
             Neighbor(
                 other.profile.name,
-                _npus_of(other, claims),
+                _reserved(other, claims),
                 other.in_force.listen,
                 other.in_force.port,
             )
@@ -111,6 +111,16 @@ class Roster:
         now = time.monotonic()
         absent = carry_over(self._memory, self._records, self._boot_id, now - self._began)
         return remember(self, self._boot_id, now, time.time(), npus, absent)
+
+
+def _reserved(record: Record, claims: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """What the plans of others leave alone. One that is restarted keeps what it had until it has
+    chosen anew, as far as its profile still names that: else whoever waits for NPUs would take them
+    while an update is put in place, and one that served would be held."""
+    if record.state.phase is not Phase.STARTING or record.profile.name in claims:
+        return _npus_of(record, claims)
+    wanted = record.profile.npus
+    return tuple(npu for npu in record.npus if isinstance(wanted, str) or npu in wanted)
 
 
 def _npus_of(record: Record, claims: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ class Unwanted:
         if not seen.told:
             seen.told = True
             words = f"nobody wants it, and nothing has stopped it for {duration(now - seen.since)}"
-            done = OBSERVED if observes else "it is stopped"
+            done = OBSERVED if observes else "it is being stopped"
             self._events.note(record.name, "engine-unwanted", f"{words}; {done}")
         if not observes:
             self._feed(record.name, StopMissed())

@@ -47,11 +47,17 @@ class Layers:
         if self.is_fetched or not files:
             return self.is_fetched
         if self._known:
-            # Or each is as long as a layer: the others are asked for when these are unpacked.
-            return sum(files) >= self._missing or {*files} <= {*self._sizes.values()}
+            return sum(files) >= self._missing or self._waits_for_unpacking(files)
         begun = self._done.keys() - self._present
         sized = all(one in self._sizes or one in self._complete for one in begun)
         return sized and sum(files) >= sum(self._sizes.get(one, 0) for one in begun)
+
+    def _waits_for_unpacking(self, files: Sequence[int]) -> bool:
+        """Each file is as long as a layer, and the others are asked for when these are unpacked: as
+        long as one of these is not, where lines tell that (from 4.8 on)."""
+        unpacked = len(self._complete - self._present)
+        is_unpacking = not self.has_bytes or len(files) > unpacked
+        return is_unpacking and {*files} <= {*self._sizes.values()}
 
     def count(self, files: Sequence[int]) -> int:
         """Bytes that are there, by what is told and by what lies in files."""

@@ -7,6 +7,7 @@ new agent that has the same order follows the process that carries it out alread
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +32,8 @@ SWITCH_PACE = 5  # times as often: it takes no longer than to start the program,
 START_DEADLINE_S = 30.0
 # It ends at once by SIGTERM; TimeoutStopSec= of the unit is 15 s.
 STOP_DEADLINE_S = 20.0
+
+STILL_S = 120.0  # a pull that told nothing new for so long may hang with the service itself
 
 Kind = TypeVar("Kind")
 
@@ -74,8 +77,10 @@ class SupplyUnit:
         """Whether an image is on its way through Podman's service. Raises what `units` raise."""
         for path in sorted(self._folder.glob("*.progress.json")):
             stem = path.name.removesuffix(".progress.json")
-            pulls = is_instance_name(stem) and _is_pull(self._read(stem, "progress", Progress))
-            if pulls and await self._is_up(supply_unit(stem)):
+            progress = self._read(stem, "progress", Progress) if is_instance_name(stem) else None
+            if progress is None or not _is_pull(progress) or _stands_still(progress, path):
+                continue
+            if await self._is_up(supply_unit(stem)):
                 return True
         return False
 
@@ -132,11 +137,19 @@ class SupplyUnit:
         return self._folder / f"{stem}.{kind}.json"
 
 
-def _is_pull(progress: Progress | None) -> bool:
+def _stands_still(progress: Progress, path: Path) -> bool:
+    """While layers are unpacked there is nothing to tell of."""
+    try:
+        silent_s = time.time() - path.stat().st_mtime
+    except OSError:
+        return True
+    return progress.stage is Stage.FETCHING and silent_s >= STILL_S
+
+
+def _is_pull(progress: Progress) -> bool:
     """Archives are loaded by Podman's command, and their source is a path."""
     return (
-        progress is not None
-        and progress.item is Item.IMAGE
+        progress.item is Item.IMAGE
         and progress.stage in (Stage.FETCHING, Stage.PLACING)
         and not progress.source.startswith("/")
     )

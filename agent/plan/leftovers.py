@@ -36,23 +36,30 @@ def find_leftovers(
     survey: PodmanSurvey,
     in_use: Collection[str] = (),
     outlived: Collection[PayloadFacts] = (),
+    known: Collection[PayloadFacts] = (),
 ) -> Leftovers:
     """`payloads` have to be looked for before `survey`: then one whose container Podman does not
     list has lost it, and is not one that has just been started. `in_use`: units of others that are
     not down. What runs in them serves, and Podman alone has lost it. `outlived`: strays that did
-    not end by SIGKILL, and will do nothing any more but hold what they hold."""
+    not end by SIGKILL, and will do nothing any more but hold what they hold. `known`: what an
+    earlier look found to be its own, whatever is left by now to tell it."""
     containers = tuple(one for one in survey.containers if is_of(instance, one))
     own = {one.container_id for one in containers}
     lost = find_lost(payloads, survey)
     unit = engine_unit(instance)
     # Not by its unit, which nobody may know any more.
-    over = {(one.pid, one.started) for one in outlived}
-    strays = (one for one in lost if one.unit not in (unit, *in_use))
+    over, before = ({(one.pid, one.started) for one in some} for some in (outlived, known))
+    its = tuple(
+        one
+        for one in payloads
+        if one.container_id in own
+        or (one.unit == unit and one in lost)
+        or (one.pid, one.started) in before
+    )
+    strays = (one for one in lost if one.unit not in (unit, *in_use) and one not in its)
     return Leftovers(
         containers,
-        tuple(
-            one for one in payloads if one.container_id in own or (one.unit == unit and one in lost)
-        ),
+        its,
         tuple(one for one in strays if (one.pid, one.started) not in over),
     )
 

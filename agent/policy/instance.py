@@ -190,7 +190,8 @@ def _on_fetched(
     if event.failure is None:
         state = replace(state, failures=0, failure=None) if fetching else state
         state, decision = start(state, now)
-        return replace(state, fetched=True), decision
+        # What a fetch has brought that began before this plan may not be what the plan lacks.
+        return replace(state, fetched=fetching), decision
     if not fetching:
         return state, NOTHING  # the next look has it begun anew
     return fail(state, event.failure, now, limits, chance)
@@ -203,7 +204,7 @@ def _on_stopped(
         return state, NOTHING
     state = replace(state, acting=False)
     if not state.wished:
-        return enter(state, Phase.IDLE, now), NOTHING
+        return enter(state, Phase.IDLE, now, event.failure), NOTHING
     failure, state = event.failure or state.ill, replace(state, ill=None)
     if failure is not None and not state.restart:
         return fail(state, failure, now, limits, chance)

@@ -52,7 +52,9 @@ def fail(
             return hold(state, failure, now, limits)
         case Remedy.RETRY | Remedy.SOON:
             failures = state.failures + 1
-            wait_s = 0.0 if state.proven else backoff_s(failures, limits, chance)
+            # What may pass soon is looked at soon, however often it has failed of other things.
+            in_row = soon + 1 if failure.remedy is Remedy.SOON else failures
+            wait_s = 0.0 if state.proven else backoff_s(in_row, limits, chance)
             state = replace(state, failures=failures, not_before=now + wait_s, proven=False)
             # Of a death it stays as it was: the engine's last words may tell that it is another.
             state = replace(state, soon=soon + (failure.remedy is Remedy.SOON))

@@ -17,6 +17,7 @@ from pathlib import Path
 from agent.errors import AgentError, Code
 from agent.host.atomic import sync_folder
 from agent.supplies import Manifest, ModelFile, ModelOrder, ModelSource
+from agent.supply import gone
 from agent.supply.carried import Search, find_missing
 from agent.supply.damaged import Damaged, look, read_all
 from agent.supply.disk import make_folders, only_one, remove_tree, writing
@@ -50,6 +51,8 @@ from agent.supply.room import NO_IMAGE, ImageNeed
 from agent.supply.users import PROC, find_users
 from agent.supply.verify import find_problems
 from agent.supply.whole import name_some
+
+GONE_OR_SILENT = {Code.SOURCE_NOT_FOUND, Code.SOURCE_UNREACHABLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def mend_model(
         mended = _mend(errand, order, name, search or Search())
         with writing(f"remove {home.staging}"):
             remove_tree(home.staging)
+        gone.forget(home.staging)
         for one in mended.given_up:
             _remove_unused(home, one, proc)
     return mended
@@ -169,7 +173,8 @@ def _bring_same(
     errand: Errand, damaged: Damaged, sources: tuple[ModelSource, ...]
 ) -> Manifest | None:
     """None where it cannot come again: its own hub does not know that commit any more at any
-    address, or is not among the sources, and none of them has the same files."""
+    address that can be reached (see `gone`), or is not among the sources, and none of them has the
+    same files."""
     if not damaged.commit and damaged.manifest is None:
         return None
     failures: list[tuple[ModelSource, AgentError]] = []
@@ -181,8 +186,10 @@ def _bring_same(
                 raise
             failures.append((source, error))
     own = [error for source, error in failures if damaged.came_from(source)]
-    decisive = own or [error for _, error in failures]
-    if all(error.failure.code is Code.SOURCE_NOT_FOUND for error in decisive):
+    said = {error.failure.code for error in own or [error for _, error in failures]}
+    if said == {Code.SOURCE_NOT_FOUND}:
+        return None
+    if said == GONE_OR_SILENT and gone.has_been_for_long(errand.home.staging):
         return None
     raise all_failed(errand.home.link, [error for _, error in failures])
 

@@ -263,7 +263,10 @@ def _check_status(response: httpx.Response, host: str) -> None:
 
 
 def _said(response: httpx.Response, host: str) -> Refusal | None:
-    """A body that does not arrive says nothing: another try may tell. Raises AgentError."""
+    """A body that does not arrive says nothing: another try may tell. One that is compressed
+    unasked says nothing with any try. Raises AgentError."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return None
     content = _read_bounded(response, host)
     with suppress(ValueError):
         return read_refusal(load_json(content))

@@ -60,14 +60,17 @@ class Room:
     ) -> None:
         """`spare`: files that may go when there is no room otherwise."""
         self._what, self._staging, self._keep_free_mib = what, staging, keep_free_mib
-        self._missing = missing
+        self._missing, self._later = missing, 0
         self._spare = list(spare)
         self._looked_at = time.monotonic()
         self._claim = -1  # the open file
 
-    def expect(self, missing: int) -> None:
-        """So much is still to come of what comes next."""
-        self._missing = missing
+    def expect(self, missing: int, later: int = 0) -> None:
+        """So much is still to come of what comes next, and `later` of what comes in its place when
+        it is gone again. Raises AgentError."""
+        self._missing, self._later = missing, later
+        with writing(f"write {_claim_of(self._staging)}"):
+            self._tell()
 
     def wrote(self, size: int) -> None:
         """So many bytes more are there. Looks when it is time."""
@@ -80,11 +83,15 @@ class Room:
         AgentError before the disk is full: what has come stays, and others go on."""
         self._missing, self._looked_at = missing, time.monotonic()
         with writing(f"look how much room there is on {self._staging}"):
-            if self._claim >= 0:
-                os.pwrite(self._claim, _number(missing), 0)
+            self._tell()
             free = free_bytes(self._staging)
         if _runs_out(free, missing, self._keep_free_mib * MIB) and not self._give_back():
             raise too_full(self._what, self._staging, missing, self._keep_free_mib, free)
+
+    def _tell(self) -> None:
+        """To others. Raises OSError."""
+        if self._claim >= 0:
+            os.pwrite(self._claim, _number(max(self._missing, self._later)), 0)
 
     def check(self, image: ImageNeed, claimed: int) -> None:
         """Before the first byte; `claimed`: what others still write. What is to spare goes where

@@ -58,6 +58,15 @@ def test_a_stray_that_does_not_end_is_passed_over() -> None:
     assert (found.payloads, found.strays) == ((own,), ())
 
 
+def test_what_was_its_own_stays_so_when_nothing_tells_it_any_more() -> None:
+    """Podman removes the file that tells the unit, with the container."""
+    own = process(2, "b" * 64, "deepseek-vllm-8b.service")
+    hanging = replace(own, unit="")
+    found = find_leftovers("8b", [hanging], survey(), known=[own])
+    assert (found.payloads, found.strays) == ((hanging,), ())
+    assert not find_leftovers("8b", [], survey(), known=[own])
+
+
 def test_its_own_lost_container_is_left_over_whoever_else_is_up() -> None:
     own = process(1, "a" * 64, "deepseek-vllm-8b.service")
     found = find_leftovers("8b", [own], survey(), ["deepseek-vllm-7b.service"])

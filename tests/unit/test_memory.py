@@ -12,6 +12,7 @@ from agent.action.tried import Tried
 from agent.control.memory import (
     ABSENT_MAX,
     ABSENT_MAX_S,
+    ORDER_MAX_S,
     InstanceMemory,
     Memory,
     carry_over,
@@ -35,6 +36,8 @@ from agent.policy.npu.state import (
     ResetNpus,
 )
 from agent.policy.state import InstanceState
+from agent.policy.update_state import UpdateState
+from agent.supplies import Order, Supply
 from tests.build import LIMITS, build_profile
 from tests.npus import Host
 from tests.scenario.ports import RootedFiles
@@ -136,6 +139,7 @@ def test_time_alone_changes_nothing() -> None:
 
 # --- without a profile ---------------------------------------------------------------------------
 
+RAN = Supply("image", "0" * 64, "", "/models/8b", "", 1.0)
 ON_HOLD = InstanceMemory("8b", 3, hold=Hold(WALL, "root", "a new fan"))
 
 
@@ -166,6 +170,16 @@ def test_it_is_forgotten_after_a_while_in_which_an_agent_ran() -> None:
     assert memory.instances == ()
     memory = carried(Memory(1, "boot", (ON_HOLD,)), for_s=ABSENT_MAX_S - 1)
     assert memory.of("8b").hold == ON_HOLD.hold
+
+
+def test_an_update_that_was_asked_for_is_forgotten_after_a_day() -> None:
+    """The profile that comes back may be of another model, and who asked is gone."""
+    update = UpdateState(current=RAN, order=Order("8b", None, None))
+    memory = Memory(1, "boot", (replace(ON_HOLD, update=update),))
+    assert carried(memory, for_s=ORDER_MAX_S - 1).of("8b").update == update
+    later = carried(memory, for_s=ORDER_MAX_S).of("8b")
+    assert later.update == replace(update, order=None)
+    assert later.hold == ON_HOLD.hold
 
 
 def test_its_time_alone_is_written_once_an_hour() -> None:

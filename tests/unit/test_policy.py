@@ -260,7 +260,11 @@ def test_a_fetch_that_ends_while_a_look_waits_for_its_time(phase: Phase) -> None
     assert step(before, FetchEnded(UNREACHABLE)) == (before, NOTHING)  # the look begins it anew
     state, decision = step(before, FetchEnded(None, mended=True))
     assert (state.phase, kind(decision)) == (S, "Start")
-    assert (state.fetched, state.mended, state.failures) == (True, True, 3)
+    assert (state.fetched, state.mended, state.failures) == (False, True, 3)
+    # The profile may have changed since that fetch began: what lacks now has to be fetched once.
+    state, decision = step(state, StartEnded(CHANGE, lacking=True))
+    assert (state.phase, kind(decision)) == (F, "Fetch")
+    state, _ = step(state, FetchEnded(None))
     state, decision = step(state, StartEnded(CHANGE, lacking=True))
     assert (state.phase, kind(decision)) == (H, "Nothing")
 
@@ -557,6 +561,14 @@ def test_what_may_pass_soon_is_held_by_its_reason_too() -> None:
     assert (state.phase, state.failure) == (H, OCCUPIED)
     state, _ = step(state, Tick(), state.not_before)
     assert died_of(state, OCCUPIED).phase is H  # each later look is one try
+
+
+def test_what_may_pass_soon_is_looked_at_soon_whatever_failed_before() -> None:
+    waits = []
+    for failures in (0, 9):
+        state, _ = step(in_phase(S, failures=failures, acting=True), StartEnded(SOON), 100.0)
+        waits.append(state.not_before)
+    assert waits[0] == waits[1]
 
 
 @pytest.mark.parametrize("other", [RETRY, FAULTED])

@@ -92,4 +92,7 @@ def test_what_the_others_have(roster: Roster, phase: Phase, npus: tuple[int, ...
     assert (neighbor.name, neighbor.npus) == ("8b", npus)
     assert [one.npus for one in roster.holdings(claims)] == [npus]
     (neighbor,) = roster.neighbors(record, {})
-    assert neighbor.npus == (() if phase is Phase.STARTING else npus)
+    assert neighbor.npus == (4, 5)  # it is restarted, and has not chosen yet
+    other.profile = replace(other.profile, npus=(5, 6))
+    (neighbor,) = roster.neighbors(record, {})
+    assert neighbor.npus == ((5,) if phase is Phase.STARTING else (4, 5))

@@ -156,7 +156,7 @@ def _bring(
             _check_room(image, most, staging, target)
             with claim_room("import the bundle", staging, most, target.keep_free_mib) as room:
                 if image is not None:
-                    room.expect(archive)
+                    room.expect(archive, later=weights)
                     _bring_image(opened, image, staging, records, target, tell, room)
                 if model is not None:
                     room.expect(weights)

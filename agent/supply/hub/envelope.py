@@ -33,7 +33,9 @@ class Refusal:
 def read_refusal(answer: object) -> Refusal | None:
     """None: it refuses nothing, or has another shape."""
     code, message = field(answer, "Code"), text_field(answer, "Message")
-    if code in FINE and field(answer, "Success") is not False:
+    failed = field(answer, "Success") is False
+    # Its codes are numbers: {"Code": "NoSuchKey"} is an object store's, of what is not there.
+    if not failed and (code in FINE or not isinstance(code, int)):
         return None
     words = _one_line(message) or _one_line(f"code {code}")
     if code in GONE or NO_RECORD in message.lower():

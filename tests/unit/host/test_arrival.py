@@ -63,6 +63,17 @@ def test_it_is_told_that_only_unpacking_is_left(pull: Pull) -> None:
     assert pull.told[-1] == (Stage.PLACING, 150, 150)
 
 
+def test_one_that_is_asked_for_when_the_other_is_unpacked_is_waited_for(pull: Pull) -> None:
+    """Its answer may never come, and a registry that hangs has five minutes, not an hour."""
+    with pull.arrival.watched():
+        pull.line("Pulling fs layer", FIRST)
+        pull.line("Pulling fs layer", SECOND)
+        pull.put("1", 100)
+        pull.wait_for(Stage.PLACING, 100, 150)
+        pull.line("Download complete", FIRST)
+        pull.wait_for(Stage.FETCHING, 100, 150)
+
+
 def test_without_lines_that_tell_bytes(tmp_path: Path) -> None:
     """Podman 4.5.1, and a layer that was there before."""
     pull = Pull(tmp_path, frozenset([DIGESTS[1]]))

@@ -3,6 +3,8 @@
 later; and what is read of it may be anything."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import msgspec
 import pytest
 
 from agent.errors import AgentError, Code, Failure, HostUnavailable
-from agent.host.supply import SupplyUnit
+from agent.host.supply import STILL_S, SupplyUnit
 from agent.model import JobResult, UnitActive, UnitStatus
 from agent.policy.instance import died
 from agent.supplies import Item, ModelOrder, Order, Progress, Purpose, Report, Stage
@@ -201,6 +203,10 @@ def test_a_pull_through_podman_s_service_is_told(
     assert not run(supplier.is_pulling())  # it is over
     units.active = UnitActive.ACTIVE
     assert run(supplier.is_pulling()) is pulls
+    then = time.time() - STILL_S - 1
+    os.utime(units.folder / "8b.progress.json", (then, then))
+    # To unpack takes its time; bytes that stand still may do so as the service hangs.
+    assert run(supplier.is_pulling()) is (pulls and progress.stage is Stage.PLACING)
 
 
 @pytest.mark.parametrize("name", ["x y", "8b@switch", "../8b", ""])

@@ -76,7 +76,10 @@ def tell(progress):
     with open(models + "/filler", "wb") as stream:
         stream.write(bytes(int(filler_bytes)))
 try:
-    copy_model(Path(source), models + "/small", int(keep_free_mib), tell, settled_s=0.0)
+    copy_model(
+        Path(source), models + "/small", int(keep_free_mib), tell,
+        within=Path(source), settled_s=0.0,
+    )
 except AgentError as error:
     print(error.failure.code, error.failure.message, error.failure.hint, sep="|")
 print(os.path.lexists(models + "/small"))

@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from agent.errors import AgentError, Code
 from agent.supplies import MANIFEST_NAME, Hub, Manifest, ModelOrder, Order
+from agent.supply import gone
 from agent.supply.errand import carry_out
 from agent.supply.mend import mend_model
 from agent.supply.place import list_revisions
@@ -117,6 +119,40 @@ def test_one_of_two_addresses_of_its_hub_may_still_have_it(own: Bringing) -> Non
             own.mend(*sources)
         assert raised.value.failure.code is Code.SOURCE_UNREACHABLE
     assert os.listdir(store(own)) == [first.revision]
+
+
+def test_an_address_that_is_never_reached_is_not_waited_for_for_ever(
+    own: Bringing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """huggingface.co beside its mirror, from where the first cannot be reached at all."""
+    first = own.bring()
+    move_on(own, first, keeps=False)
+    damage(own)
+    nobody = own.source(endpoint="http://127.0.0.1:9")
+    for _ in range(gone.TRIES):
+        with pytest.raises(AgentError):
+            own.mend(own.source(), nobody)
+    monkeypatch.setattr(gone, "LONG_S", 0.0)
+    other = own.mend(own.source(), nobody)
+    assert other.revision != first.revision
+    assert os.listdir(store(own)) == [other.revision]
+    assert not gone.note_of(own.models / ".incoming" / "small").exists()
+
+
+def test_a_day_without_a_try_begins_the_time_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gone, "LONG_S", 0.0)
+    staging = tmp_path / "small"
+    said = [gone.has_been_for_long(staging) for _ in range(gone.TRIES + 1)]
+    assert said == [*[False] * (gone.TRIES - 1), True, True]
+    note = gone.note_of(staging)
+    for jump_s in (2 * gone.BROKEN_OFF_S, -3600.0):
+        then = time.time() - jump_s
+        os.utime(note, (then, then))
+        assert not gone.has_been_for_long(staging)
+    note.write_bytes(b"\xff\x00")
+    assert not gone.has_been_for_long(staging)
 
 
 def test_another_hub_with_the_same_is_as_good(own: Bringing) -> None:

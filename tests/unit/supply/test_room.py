@@ -55,6 +55,18 @@ def test_who_comes_later_leaves_the_room(tmp_path: Path, most: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".@room.lock"]
 
 
+def test_what_comes_in_the_place_of_the_first_is_kept_free_too(tmp_path: Path, most: int) -> None:
+    """An archive, which is gone again before the model comes."""
+    with claim_room("import it", tmp_path / "8b", most, 0) as room:
+        room.expect(2**20, later=most)
+        room.look(0)
+        full(lambda: claim(tmp_path / "14b", most))
+        room.expect(2**20)
+        claim(tmp_path / "14b", most)
+        room.expect(most)
+        full(lambda: claim(tmp_path / "14b", most))
+
+
 def test_what_was_refused_counts_for_nobody(tmp_path: Path, most: int) -> None:
     full(lambda: claim(tmp_path / "8b", 2 * most))
     claim(tmp_path / "14b", most)
