@@ -50,6 +50,7 @@ class Started:
     refused: str = ""  # what the quadlet generator said, when a plain unit was used for it
     alarmed: str = ""  # why it has NPUs in spite of their alarm
     beside: Failure | None = None  # what of others hangs, and could not be cleared before
+    invocation: str = ""  # of the engine's unit: another one is another engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ class Actions:
         # Where its end was not waited for any more, what has come up of it is watched all the same.
         if result in (JobResult.DONE, JobResult.TIMEOUT) and status.active.is_up():
             left = payload_left(prepared.outlived).failure if prepared.outlived else None
-            return Started(running, file.refused, plan.alarmed, left)
+            return Started(running, file.refused, plan.alarmed, left, status.invocation_id)
         return why_not_started(result, status, self.machine.has_room(RUN))
 
     async def _prepare(self, instance: str, turn: Turn) -> Prepared | Lacking | Failure:

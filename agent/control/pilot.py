@@ -130,6 +130,7 @@ class Pilot:
                 record.fetch.lacks = self._allowed(done.outcome.order)
             case Started(running=Running() as running):
                 record.running, record.npus = running, running.npus
+                record.runs_as = done.outcome.invocation
                 self.loading.started(record)
                 record.restarts += record.state.failure is not None
                 lost = self._desk.why_lost(done.instance, running.npus)

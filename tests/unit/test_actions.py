@@ -86,6 +86,7 @@ class FakeUnits:
             load_state=load,
             fragment_path=self.fragment or self._place(),
             need_daemon_reload=self.needs_reload,
+            invocation_id=f"{self.calls.count('start')}",
         )
 
     def _place(self) -> str:
@@ -237,6 +238,15 @@ def test_but_it_is_when_something_has_changed(
     world.tried = Tried(world.attempted[0], DAMAGED)
     change(world)
     assert isinstance(world.start(), Started)
+
+
+def test_a_start_tells_which_engine_came_of_it(world: World) -> None:
+    """One that somebody restarts before the next look is another one, and is not taken for it."""
+    for invocation in ("1", "2"):
+        outcome = world.start()
+        assert isinstance(outcome, Started)
+        assert outcome.invocation == invocation
+        world.units.active = UnitActive.FAILED
 
 
 def image_of(world: World) -> str:
