@@ -200,9 +200,10 @@ def test_an_engine_that_goes_on_after_all_is_stopped_as_any_other(
             return await gone()
 
         agent.units.stop = lost  # type: ignore[method-assign]
+        limits = replace(world.config().limits, recheck_held_s=0.3)
         if seen:
-            limits = replace(world.config().limits, backoff_first_s=60.0, backoff_max_s=60.0)
-            await agent.requests.take_config(world.config(limits=limits))
+            limits = replace(limits, backoff_first_s=60.0, backoff_max_s=60.0, recheck_held_s=60.0)
+        await agent.requests.take_config(world.config(limits=limits))
         refused = Failure(Code.ENGINE_FAILED, "cannot keep serving: nobody listens any more")
         agent.controller.put(EngineSeen("8b", refused, ""))
         await asked.wait()
