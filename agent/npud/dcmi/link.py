@@ -78,7 +78,8 @@ def _int(value: object) -> int:
 def _float(value: object) -> float:
     if type(value) is not float and type(value) is not int:
         raise TypeError(f"{value!r:.40} is no number")
-    if not -MAX_INTEGER <= value < MAX_INTEGER:  # nor is NaN
+    # Nor is NaN; and the largest integers are beyond it as floats.
+    if not (-MAX_INTEGER <= value < MAX_INTEGER and float(value) < MAX_INTEGER):
         raise ValueError(f"{value!r:.40} is no finite number")
     return float(value)
 
