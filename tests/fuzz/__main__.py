@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from tests.fuzz.record import record
+from tests.fuzz.record import read_run, record
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 from tests.lab.cache import build_key, ensure_built
@@ -69,7 +69,8 @@ def fuzz(target: Target, site: Path, seconds: int) -> bool:
     used = f"== {target.name}: {used_s / 60:.1f} minutes of a processor"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     print("\n".join([*lines[-SHOWN_LINES:], used]), flush=True)
-    record([*lines, used])
+    if (run := read_run(target.name, used_s / 60, lines)) is not None:
+        record(run)
     return done == 0
 
 

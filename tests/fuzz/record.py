@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: MulanPSL-2.0
-"""docs/fuzzing.md: how long each target has been fuzzed in all, and whether it still goes further.
-
-python -m tests.fuzz.record LOG    # adds what `python -m tests.fuzz` has printed
-"""
+"""docs/fuzzing.md: how long each target has been fuzzed in all, and whether it goes further."""
 
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +23,6 @@ last new one was; "-" is none.
 | --- | --- | --- | --- | --- | --- |
 """
 ROW = re.compile(r"\| ([\w-]+) \| ([\d.]+) \| ([\d,]+) \| (\d+) \| ([\d.]+) \| ([\d.]+|-) \|")
-BEGAN = re.compile(r"== ([\w-]+)$")
-ENDED = re.compile(r"== ([\w-]+): ([\d.]+) minutes of a processor$")
 REACHED = re.compile(r"#(\d+)\s+(?:INITED|NEW|REDUCE|RELOAD|DONE|pulse)\s+cov: (\d+) ")
 EXECUTED = re.compile(r"stat::number_of_executed_units:\s+(\d+)$")
 
@@ -51,23 +45,21 @@ class Total:
     last: Run
 
 
-def read_runs(lines: Iterable[str]) -> Iterator[Run]:
-    """Of what `python -m tests.fuzz` prints; of a target that was broken off, nothing."""
+def read_run(target: str, minutes: float, lines: Iterable[str]) -> Run | None:
+    """Of what libFuzzer prints; None when it was broken off."""
     edges, at, inputs, began_with = 0, 0, 0, 0
     for line in lines:
-        if BEGAN.match(line):
-            edges, at, inputs, began_with = 0, 0, 0, 0
-        elif reached := REACHED.match(line):
+        if reached := REACHED.match(line):
             number, now = int(reached[1]), int(reached[2])
             began_with = began_with or now
             if now > edges:
                 edges, at = now, number
         elif executed := EXECUTED.match(line):
             inputs = int(executed[1])
-        elif (ended := ENDED.match(line)) and inputs:
-            minutes = float(ended[2])
-            new_at = minutes * at / inputs if edges > began_with else None
-            yield Run(ended[1], minutes, inputs, edges, new_at)
+    if not inputs:
+        return None
+    new_at = minutes * at / inputs if edges > began_with else None
+    return Run(target, minutes, inputs, edges, new_at)
 
 
 def read_page(text: str) -> dict[str, Total]:
@@ -96,12 +88,6 @@ def _row(target: str, total: Total) -> str:
     return f"| {' | '.join(map(str, (*cells, f'{last.minutes:.1f}', new_at)))} |\n"
 
 
-def record(lines: Iterable[str], page: Path = PAGE) -> None:
+def record(run: Run, page: Path = PAGE) -> None:
     totals = read_page(page.read_text(encoding="utf-8")) if page.exists() else {}
-    for run in read_runs(lines):
-        totals = add(totals, run)
-    page.write_text(render(totals), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    record(Path(sys.argv[1]).read_text(encoding="utf-8", errors="replace").splitlines())
+    page.write_text(render(add(totals, run)), encoding="utf-8")
